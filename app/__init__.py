@@ -1,0 +1,1 @@
+"""lastdigits: self-hosted phone verification by flash call."""

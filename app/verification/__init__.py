@@ -1,0 +1,1 @@
+"""What the service exists for: the verification, its states and its rules. No web, Redis, HTTP client or settings here."""

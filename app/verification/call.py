@@ -1,0 +1,91 @@
+"""A call's three outcomes: placed, refused, unknown."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+class Refusal(StrEnum):
+    """Why a call was certainly not placed."""
+
+    NOT_A_NUMBER = "not_a_number"  # the provider does not take it for a phone number
+    NOT_PERMITTED = "not_permitted"  # the destination is closed for this account
+    CALLED_TOO_OFTEN = "called_too_often"  # the provider's own limit on this number: again in a day
+    CREDENTIALS = "credentials"  # our key or login is wrong, or the account is blocked
+    BALANCE = "balance"  # the account has no money left
+    MALFORMED = "malformed"  # the provider did not understand our request
+    UNREACHABLE = "unreachable"  # no connection could be made: the request was never sent
+    BUSY = "busy"  # all our connections are taken: the request was never sent
+    OTHER = "other"  # an answer that says no in words we do not know
+
+
+class Fault(StrEnum):
+    """Who can mend a refusal."""
+
+    CALLER = "caller"
+    OPERATOR = "operator"
+    US = "us"
+    PROVIDER = "provider"
+
+
+FAULT_OF: dict[Refusal, Fault] = {
+    Refusal.NOT_A_NUMBER: Fault.CALLER,
+    Refusal.NOT_PERMITTED: Fault.CALLER,
+    Refusal.CALLED_TOO_OFTEN: Fault.CALLER,
+    Refusal.CREDENTIALS: Fault.OPERATOR,
+    Refusal.BALANCE: Fault.OPERATOR,
+    Refusal.MALFORMED: Fault.US,
+    Refusal.UNREACHABLE: Fault.PROVIDER,
+    Refusal.BUSY: Fault.US,
+    Refusal.OTHER: Fault.PROVIDER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The provider took the call.
+
+    Attributes:
+        code: the last digits of the calling number: exactly as many ASCII digits as were asked for.
+        call_id: the provider's own name for the call, for its support desk; None where it gave none.
+        price: what it cost, in the provider's currency; None where it did not say.
+    """
+
+    code: str
+    call_id: str | None
+    price: Decimal | None
+
+    def __repr__(self) -> str:
+        """Leave the code out: a repr may end in a log."""
+        return f"Placed(call_id={self.call_id!r}, price={self.price!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call was certainly not placed: nothing rings and nothing is owed.
+
+    Attributes:
+        reason: why.
+        detail: the provider's own words, cut short and free of secrets, for the operator's log and never the caller.
+    """
+
+    reason: Refusal
+    detail: str
+
+    @property
+    def fault(self) -> Fault:
+        """Who can mend it."""
+        return FAULT_OF[self.reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request may have arrived: the call may ring and may cost. Never dialled again by us.
+
+    Attributes:
+        detail: what happened, for the operator's log and never the caller.
+    """
+
+    detail: str
+
+
+CallOutcome = Placed | Refused | Unknown

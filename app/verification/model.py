@@ -1,0 +1,229 @@
+"""A verification, its states, and what each operation can end in.
+
+An operation's outcomes are a closed union: whoever calls it handles each one, and mypy says when one is missing.
+Times are unix milliseconds on the store's clock; durations that a caller is told are whole seconds, rounded up.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.verification.call import Refusal
+from app.verification.phone import PhoneFault
+
+
+class Status(StrEnum):
+    """Where a verification stands. All but `PENDING` are final."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    LOCKED = "locked"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    FAILED = "failed"
+
+
+class Limit(StrEnum):
+    """Which limit on calls to one phone said no."""
+
+    LADDER = "ladder"  # too soon after the last call
+    STARTS_PER_PHONE = "starts_per_phone"  # as many calls as the hour or day allows
+
+
+# ---- what the store remembers
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A live verification's times, in unix milliseconds on the store's clock.
+
+    Attributes:
+        now: the moment of the answer.
+        created_at: when it was started.
+        expires_at: from when on no code is taken.
+        resend_at: from when on the limits let another call through; None if its life ends before that.
+    """
+
+    now: int
+    created_at: int
+    expires_at: int
+    resend_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The whole state of a verification, without its code.
+
+    Attributes:
+        id: the public, sealed id: `vrf_…`.
+        status: where it stands.
+        phone: E.164.
+        code_length: how many last digits are the code.
+        attempts_left: wrong guesses that may still be made.
+        calls: how many calls were placed or may have been.
+        purpose: what the caller said it is for; None if it said nothing.
+        times: when it began, ends, and may be called again.
+        approved_at: unix milliseconds; None unless approved.
+    """
+
+    id: str
+    status: Status
+    phone: str
+    code_length: int
+    attempts_left: int
+    calls: int
+    purpose: str | None
+    times: Times
+    approved_at: int | None = None
+
+
+# ---- outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The call was placed and the code waits to be typed."""
+
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """The right code: this verification's one approval.
+
+    Attributes:
+        repeated: it was approved before, and this is the same approval told again within the grace time.
+    """
+
+    id: str
+    phone: str
+    approved_at: int
+    purpose: str | None
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The state that was asked for."""
+
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """The verification is canceled, now or before: its codes count no more."""
+
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneRejected:
+    """The phone is not one that we call. Nothing was reserved, called or paid."""
+
+    fault: PhoneFault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLengthTooShort:
+    """Fewer digits were asked for than the policy demands."""
+
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallInProgress:
+    """A call to this phone is being placed at this moment."""
+
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """A limit on calls to this phone said no. Nothing was called or paid."""
+
+    limit: Limit
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRefused:
+    """The provider did not place the call. What was reserved was given back.
+
+    Attributes:
+        id: the verification that the call was for.
+        refusal: why.
+        retry_after: seconds until another try makes sense; None if none does.
+    """
+
+    id: str
+    refusal: Refusal
+    retry_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallUnknown:
+    """The call may ring, but its code is not known to us. It is not dialled again, and it keeps what it reserved.
+
+    Attributes:
+        id: the verification that the call was for.
+        retry_after: seconds until the phone may be called again.
+    """
+
+    id: str
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """No such verification for this client: unknown, forgotten, malformed, or another client's."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeIncomplete:
+    """Fewer digits were typed than the code has. No attempt was spent."""
+
+    code_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeIncorrect:
+    """A wrong code: one attempt was spent."""
+
+    attempts_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsExhausted:
+    """All attempts were spent on wrong codes. A new verification may be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyUsed:
+    """It was approved before: no code is compared any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Its time ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanceledBefore:
+    """It was canceled."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """Its call could not be placed, so there is no code that could be right."""
+
+
+Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
+CallDenied = CallInProgress | LimitReached
+CallNotPlaced = CallRefused | CallUnknown
+
+StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | CallDenied | CallNotPlaced
+ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced
+CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | Ended
+ReadOutcome = Found | NotFound
+CancelOutcome = Canceled | NotFound | Ended
+Outcome = StartOutcome | ResendOutcome | CheckOutcome | ReadOutcome | CancelOutcome

@@ -1,0 +1,120 @@
+"""One canonical phone number out of any human spelling.
+
+Every limit, budget and digest hangs on the E.164 form made here, so two spellings of one number must never make two.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
+
+LONGEST_SPELLING = 64
+"""Characters: an E.164 number has at most 15 digits (ITU-T E.164, 6.1); the rest is room for spaces and brackets."""
+
+_MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
+_ALLOWED = re.compile(r"\+?[0-9 ()\-./]*[0-9][0-9 ()\-./]*")
+_CANONICAL = re.compile(r"\+[1-9][0-9]{6,14}")
+_EXTENSION = re.compile(r"(?i)[,;#x*]|ext|доб|вн")
+
+
+class PhoneFault(StrEnum):
+    """Why a phone is not called."""
+
+    INVALID = "phone_invalid"
+    EXTENSION = "phone_extension"
+    NOT_MOBILE = "phone_not_mobile"
+    COUNTRY_NOT_ALLOWED = "country_not_allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A phone that is not called, and a sentence for whoever typed it."""
+
+    fault: PhoneFault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneRules:
+    """Which phones are called.
+
+    Attributes:
+        default_region: ISO 3166-1 alpha-2: whose national spelling a number without a country code is read in.
+        allowed_countries: ISO 3166-1 alpha-2 codes of the countries that are called.
+    """
+
+    default_region: str
+    allowed_countries: frozenset[str]
+
+
+def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
+    """Read a phone in any human spelling and judge whether we call it.
+
+    Args:
+        spelling: what a person typed: spaces, brackets, dashes, digits of any script, invisible characters.
+        rules: the region of national spellings, and the countries that are called.
+
+    Returns:
+        E.164 with the plus (`+79991234567`), or why the phone is not called.
+    """
+    if len(spelling) > LONGEST_SPELLING:
+        return Rejected(PhoneFault.INVALID, f"A phone number has at most {LONGEST_SPELLING} characters.")
+    plain = _plain(spelling)
+    if not _ALLOWED.fullmatch(plain):
+        if _EXTENSION.search(plain):
+            return Rejected(PhoneFault.EXTENSION, "A flash call cannot reach an extension: give the number without it.")
+        return Rejected(PhoneFault.INVALID, "This is not a phone number: digits, spaces, brackets and dashes only.")
+    try:
+        number = phonenumbers.parse(plain, rules.default_region)
+    except NumberParseException:
+        return Rejected(PhoneFault.INVALID, "This is not a phone number.")
+    return _judge(number, rules)
+
+
+def country_of(phone: str) -> str:
+    """The ISO 3166-1 alpha-2 code of a canonical number's country; `ZZ` where it has none."""
+    return phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or "ZZ"
+
+
+def mask_phone(phone: str) -> str:
+    """A number that a log may show: country and operator, and the last two digits."""
+    return f"{phone[:5]}{'*' * max(len(phone) - 7, 0)}{phone[-2:]}"
+
+
+def _plain(spelling: str) -> str:
+    """ASCII digits and dashes; no invisible characters; one spelling of the international prefix.
+
+    NFKC folds full-width forms; `Cf` is the category of zero-width and direction marks (Unicode 15, table 4-4); `Pd` are the dashes.
+    """
+    kept = []
+    for character in unicodedata.normalize("NFKC", spelling):
+        category = unicodedata.category(character)
+        if category == "Nd":
+            kept.append(str(unicodedata.decimal(character)))
+        elif category == "Pd":
+            kept.append("-")
+        elif category == "Zs":
+            kept.append(" ")
+        elif category not in {"Cf", "Mn"}:
+            kept.append(character)
+    plain = "".join(kept).strip().removeprefix("tel:").strip()
+    # ITU-T E.164 recommends 00 as the prefix of international calls; no region's own plan here starts with it.
+    return "+" + plain[2:] if plain.startswith("00") else plain
+
+
+def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejected:
+    if not phonenumbers.is_valid_number(number):
+        return Rejected(PhoneFault.INVALID, "No phone has this number: check the digits.")
+    country = phonenumbers.region_code_for_number(number)
+    if country not in rules.allowed_countries:
+        return Rejected(PhoneFault.COUNTRY_NOT_ALLOWED, "Numbers of this country are not called here.")
+    if phonenumbers.number_type(number) not in _MOBILE:
+        return Rejected(PhoneFault.NOT_MOBILE, "Only a mobile phone can be called.")
+    canonical: str = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+    # An Italian leading zero or a national oddity must not smuggle in a form that a digest would not share.
+    if not _CANONICAL.fullmatch(canonical):
+        return Rejected(PhoneFault.INVALID, "This is not a phone number.")
+    return canonical

@@ -1,0 +1,95 @@
+"""The rules in force: how long, how often, how many. Made once at start-up from the settings."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.phone import PhoneRules
+
+LONGEST_LIFE = 600
+"""Seconds: no verification lives longer, whatever is resent."""
+
+TOMBSTONE = 600
+"""Seconds that an ended verification is remembered, so that its caller learns how it ended."""
+
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(second|minute|hour|day)\s*")
+MOST_CALLS_COUNTED = 200
+"""The largest count of a per-phone limit: each phone's record keeps one time for each call it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any `seconds`: `5/hour` is Rate(5, 3600)."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        """Return the notation that `parse_rates` reads."""
+        name = next((name for name, seconds in _PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
+        return f"{self.count}/{name}"
+
+
+def parse_rates(text: str) -> tuple[Rate, ...]:
+    """Read limits in the one notation of all limits: `5/hour, 10/day`.
+
+    Raises:
+        ValueError: it is not that notation, a count is 0, or one period is named twice; the message names the mend.
+    """
+    rates = []
+    for part in text.split(","):
+        match = _RATE.fullmatch(part)
+        if not match or int(match[1]) == 0:
+            msg = f"{part.strip()!r} is not a limit: write them like '5/hour, 10/day', with a count of at least 1"
+            raise ValueError(msg)
+        rates.append(Rate(int(match[1]), _PERIODS[match[2]]))
+    if len({rate.seconds for rate in rates}) < len(rates):
+        raise ValueError("one period is named twice: keep the smaller count")
+    return tuple(sorted(rates, key=lambda rate: rate.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What every verification obeys.
+
+    Attributes:
+        phones: which phones are called.
+        code_length: the fewest digits a code has, 4 to 6.
+        ttl: seconds a code is taken after its call; a resend moves the expiry, at most to `LONGEST_LIFE` after the start.
+        max_attempts: wrong guesses that one verification bears.
+        ladder: seconds from one call to a phone until the next, by how many it had; the last step repeats.
+        starts_per_phone: limits on calls to one phone, starts and resends together.
+        approval_grace: seconds in which the right code is told its approval again.
+        call_deadline: seconds after which a call whose placing never reported back no longer blocks the next.
+    """
+
+    phones: PhoneRules
+    code_length: int
+    ttl: int
+    max_attempts: int
+    ladder: tuple[int, ...]
+    starts_per_phone: tuple[Rate, ...]
+    approval_grace: int
+    call_deadline: int
+
+    def faults(self) -> list[str]:
+        """What in these rules can't stand, a sentence each; empty if all can."""
+        checks = [
+            (LEAST_DIGITS <= self.code_length <= MOST_DIGITS, f"CODE_LENGTH must be {LEAST_DIGITS} to {MOST_DIGITS}"),
+            (30 <= self.ttl <= LONGEST_LIFE, f"VERIFICATION_TTL must be 30 to {LONGEST_LIFE} seconds"),  # noqa: PLR2004  a call takes some 20 s to arrive and be read
+            (1 <= self.max_attempts <= 10, "MAX_ATTEMPTS must be 1 to 10"),  # noqa: PLR2004  ten guesses at 4 digits are the bound of a whole day
+            (all(5 <= step <= 86400 for step in self.ladder), "RESEND_LADDER steps must be 5 to 86400 seconds"),  # noqa: PLR2004  sooner than 5 s the first call still rings
+            (list(self.ladder) == sorted(self.ladder), "RESEND_LADDER must not shrink: write its steps from short to long"),
+            (
+                all(rate.count <= MOST_CALLS_COUNTED for rate in self.starts_per_phone),
+                f"STARTS_PER_PHONE counts at most {MOST_CALLS_COUNTED} calls",
+            ),
+        ]
+        return [sentence for holds, sentence in checks if not holds]
+
+
+def whole_seconds(milliseconds: int) -> int:
+    """Milliseconds as whole seconds, rounded up and at least 1: a caller who waits that long is never too early."""
+    return max(1, math.ceil(milliseconds / 1000))

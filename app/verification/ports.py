@@ -1,0 +1,150 @@
+"""What the core asks of the world: a provider that places calls, a store that remembers, an observer that is told.
+
+The other rooms implement these; the core imports none of them.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.verification.call import FAULT_OF, CallOutcome, Fault, Placed, Refusal, Refused, Unknown
+from app.verification.keyring import Handle
+from app.verification.model import (
+    Approved,
+    CallDenied,
+    CodeIncorrect,
+    Ended,
+    NotFound,
+    Outcome,
+    Verification,
+)
+
+__all__ = [
+    "FAULT_OF", "CallDenied", "CallEnded", "CallOutcome", "Event", "Fault", "Observer", "OperationEnded", "Placed", "Provider", "Refusal",
+    "Refused", "Reserved", "Store", "Unknown",
+]
+
+class Provider(Protocol):
+    """Whoever can place a flash call."""
+
+    async def place(self, phone: str, code_length: int) -> CallOutcome:
+        """Ring a phone once and tell the last digits of the number that calls.
+
+        Never raises for what the provider or the network does: that is one of the three outcomes.
+
+        Args:
+            phone: E.164, with the plus.
+            code_length: how many last digits are the code, 4 to 6.
+        """
+        ...
+
+
+# ---- the store
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The right to place one call.
+
+    Attributes:
+        number: which call of its verification it is, from 1.
+        at: when it was reserved, unix milliseconds on the store's clock: names the reservation when it is given back.
+    """
+
+    number: int
+    at: int
+
+
+class Store(Protocol):
+    """Whatever remembers verifications and limits: each method is one atomic step on the store's own clock.
+
+    Every method raises `StoreUnavailable` where the store does not answer or can't write; then nothing follows from it.
+    """
+
+    async def start(self, handle: Handle, client: str, purpose: str | None, previous_tag: str | None) -> Reserved | CallDenied:
+        """Reserve a phone's next call and write the verification that it is for.
+
+        Args:
+            handle: the new verification.
+            client: who starts it: nobody else will see it.
+            purpose: what it is for.
+            previous_tag: where the phone's limits lie under the pepper before this one.
+        """
+        ...
+
+    async def resend(self, handle: Handle, client: str) -> Reserved | NotFound | Ended | CallDenied:
+        """Reserve another call for a pending verification."""
+        ...
+
+    async def settle(self, handle: Handle, client: str, call: Reserved, digest: bytes) -> Verification | NotFound | Ended:
+        """Store the code's digest of a placed call. May be repeated: the second time changes nothing."""
+        ...
+
+    async def release(self, handle: Handle, call: Reserved) -> int:
+        """Give a refused call's reservation back; milliseconds until the phone may be called again."""
+        ...
+
+    async def keep(self, handle: Handle, call: Reserved) -> int:
+        """Keep the reservation of a call whose fate is unknown; milliseconds until the phone may be called again."""
+        ...
+
+    async def check(self, handle: Handle, client: str, digest: bytes) -> Approved | CodeIncorrect | NotFound | Ended:
+        """Compare a code's digest; at most one first approval, at most so many wrong guesses, however many come at once."""
+        ...
+
+    async def read(self, handle: Handle, client: str) -> Verification | NotFound:
+        """Tell the whole state."""
+        ...
+
+    async def cancel(self, handle: Handle, client: str) -> NotFound | Ended | None:
+        """End a pending verification; None when it is canceled, now or before."""
+        ...
+
+
+# ---- observers
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEnded:
+    """An operation came to its outcome.
+
+    Attributes:
+        operation: `start`, `check`, `resend`, `read` or `cancel`.
+        client: who asked.
+        id: the verification's id, where there is one.
+        phone: E.164, where it is known; an observer masks it.
+        outcome: how it ended.
+    """
+
+    operation: str
+    client: str
+    id: str | None
+    phone: str | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The provider was asked for a call.
+
+    Attributes:
+        id: the verification's id.
+        phone: E.164; an observer masks it.
+        outcome: what the provider did. Its `detail` is for the operator.
+        seconds: how long it took.
+    """
+
+    id: str
+    phone: str
+    outcome: CallOutcome
+    seconds: float
+
+
+Event = OperationEnded | CallEnded
+
+
+class Observer(Protocol):
+    """Whoever wants to know what happened: logs, metrics. Must be quick and must not raise."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        ...
