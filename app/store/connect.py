@@ -1,0 +1,105 @@
+"""From `REDIS_URL` to a client, and from a server's answers to whether it is safe to rely on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.store.embedded import socket_of
+
+LEAST_VERSION = (7, 0)
+SCHEMES = ("embedded", "redis", "rediss")
+
+
+def embedded_path(url: str) -> Path | None:
+    """The directory of an `embedded://PATH` URL; None for any other."""
+    return Path(url.removeprefix("embedded://")) if url.startswith("embedded://") else None
+
+
+def url_fault(url: str) -> str | None:
+    """What is wrong with a `REDIS_URL`, as a sentence that names the mend; None if nothing is."""
+    path = embedded_path(url)
+    if path is not None:
+        return "name a directory: embedded://./data" if not url.removeprefix("embedded://") else None
+    parts = urlsplit(url)
+    if parts.scheme in {"redis+sentinel", "redis+cluster"}:
+        return f"{parts.scheme}:// is not supported yet: use redis://, rediss:// or embedded://PATH"
+    if parts.scheme not in SCHEMES:
+        return "write it like redis://host:6379/0, rediss://host:6379/0 or embedded://./data"
+    try:
+        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    return None if valid else "the host or the port is missing or malformed: redis://host:6379/0"
+
+
+def connect(url: str, timeout: float) -> "Redis":
+    """A client for a URL that `url_fault` found no fault with. It connects when it is first used.
+
+    No command is ever repeated by the client: a script that was sent may have been carried out.
+
+    Args:
+        url: `redis://`, `rediss://` or `embedded://PATH`.
+        timeout: seconds to wait for a connection, and for an answer.
+    """
+    path = embedded_path(url)
+    address = f"unix://{socket_of(path)}" if path is not None else url
+    client: Redis = Redis.from_url(
+        address,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        client_name="lastdigits",
+    )
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the store may be relied on.
+
+    Attributes:
+        reachable: it answered.
+        faults: what makes it unsafe, a sentence with its mend each.
+        server: what it says it is: `valkey 9.1.2`.
+    """
+
+    reachable: bool
+    faults: tuple[str, ...]
+    server: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Reachable, and nothing unsafe."""
+        return self.reachable and not self.faults
+
+
+async def examine(client: "Redis") -> Health:
+    """Ask a server whether limits and codes are safe with it."""
+    try:
+        info = await client.info("server", "memory", "persistence", "replication")
+    except (RedisError, OSError, TimeoutError) as fault:
+        return Health(reachable=False, faults=(f"Redis does not answer: {type(fault).__name__}: {fault}",))
+    name = "valkey" if "valkey_version" in info else "redis"
+    version = str(info.get("valkey_version") or info.get("redis_version", "0"))
+    compatible = str(info.get("redis_version", "0"))
+    return Health(reachable=True, faults=tuple(_faults(info, compatible)), server=f"{name} {version}")
+
+
+def _faults(info: dict[str, object], version: str) -> list[str]:
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    policy = info.get("maxmemory_policy", "noeviction")
+    checks = [
+        (numbers >= LEAST_VERSION, f"Redis {version} is too old: 7.0 or newer, or Valkey, is needed"),
+        (
+            policy == "noeviction",
+            f"maxmemory-policy is {policy}, which drops counters when memory is short: set it to noeviction",
+        ),
+        (info.get("role", "master") == "master", "this server is a read-only replica: point REDIS_URL at the primary"),
+        (not info.get("loading"), "the server is still loading its data"),
+    ]
+    return [sentence for holds, sentence in checks if not holds]

@@ -1,0 +1,68 @@
+"""The servers that every store must behave the same on."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from app.store.coalesce import Coalescer
+from app.store.connect import connect
+from app.store.embedded import embedded_server
+from app.store.redis import RedisStore
+from app.verification.keyring import Keyring
+from app.verification.phone import PhoneRules
+from app.verification.policy import Policy, parse_rates
+
+POLICY = Policy(PhoneRules("RU", frozenset({"RU"})), 4, 300, 3, (30, 60, 300), parse_rates("5/hour, 10/day"), 60, 30)
+
+
+@pytest.fixture(scope="session")
+def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    path = tmp_path_factory.mktemp("embedded")
+    with embedded_server(path):
+        yield f"embedded://{path}"
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server that TEST_REDIS_URL names, or Debian's redis-server if it is installed; `make test-redis` sees to that."""
+    if url := os.environ.get("TEST_REDIS_URL"):
+        yield url
+        return
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("no redis-server here: make test-redis runs this with one")
+    where: Path = tmp_path_factory.mktemp("redis")
+    arguments = ["--port", "0", "--unixsocket", str(where / "s"), "--save", "", "--dir", str(where)]
+    process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
+    try:
+        while not (where / "s").exists():
+            time.sleep(0.02)
+        yield f"unix://{where / 's'}"
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+@pytest.fixture(params=["embedded_url", "redis_url"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator["Redis"]:
+    """A client of each server in turn."""
+    client = connect(request.getfixturevalue(request.param), 2.0)
+    async with client:
+        yield client
+
+
+@pytest.fixture
+def keyring() -> Keyring:
+    return Keyring(b"pepper of the contract tests 0123456789")
+
+
+@pytest.fixture
+def store(server: Any) -> RedisStore:
+    return RedisStore(Coalescer(server), POLICY)
