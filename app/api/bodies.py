@@ -1,0 +1,176 @@
+"""What callers send and are sent, as models: they decode, and the OpenAPI document is made from them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, StringConstraints
+
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import LONGEST_SPELLING as LONGEST_CODE
+from app.verification.model import Approved, Status, Verification
+from app.verification.phone import LONGEST_SPELLING as LONGEST_PHONE
+from app.verification.policy import whole_seconds
+
+_ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
+_CREATED, _EXPIRES, _RESEND = "2026-11-23T07:00:00.000Z", "2026-11-23T07:05:00.000Z", "2026-11-23T07:00:30.000Z"
+
+VerificationId = Annotated[
+    str, Field(max_length=128, description="The verification's id, as `/verify/start` gave it.", examples=[_ID])
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StartRequest(_Request):
+    """Whose phone to verify."""
+
+    phone: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=LONGEST_PHONE),
+        Field(description="The phone in any human spelling; national ones for the configured region.", examples=["+7 999 999-99-99"]),
+    ]
+    code_length: Annotated[
+        int | None,
+        Field(
+            ge=LEAST_DIGITS, le=MOST_DIGITS, description="Ask for more digits than the policy's; never fewer.", examples=[4]
+        ),
+    ] = None
+    purpose: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$"),
+        Field(description="What it is for; kept with the verification.", examples=["login"]),
+    ] = None
+    challenge: Annotated[
+        str | None,
+        StringConstraints(max_length=4096),
+        Field(description="An answer to a challenge. The service asks for none yet: it is accepted and not looked at."),
+    ] = None
+    client_ip: Annotated[
+        IPvAnyAddress | None,
+        Field(
+            strict=False,
+            description="The end user's address, from a backend with a secret key. It is checked; no limit counts by it yet.",
+            examples=["203.0.113.7"],
+        ),
+    ] = None
+
+
+class CheckRequest(_Request):
+    """What a person typed."""
+
+    id: VerificationId
+    code: Annotated[
+        str,
+        StringConstraints(max_length=LONGEST_CODE),
+        Field(
+            description="The last digits of the number that called, or the whole number in any spelling. A string: a number loses zeros.",
+            examples=["0123"],
+        ),
+    ]
+
+
+class ResendRequest(_Request):
+    """Which verification's phone to call again."""
+
+    id: VerificationId
+
+
+class PendingAnswer(BaseModel):
+    """A verification whose phone was called."""
+
+    id: VerificationId
+    status: Annotated[Status, Field(examples=["pending"])]
+    phone: Annotated[str, Field(description="E.164.", examples=["+79999999999"])]
+    code_length: Annotated[int, Field(description="How many last digits are the code.", examples=[4])]
+    attempts_left: Annotated[int, Field(description="Wrong codes that may still be tried.", examples=[3])]
+    created_at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[_CREATED])]
+    expires_at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=[_EXPIRES])]
+    expires_in: Annotated[int, Field(description="Seconds until it expires.", examples=[300])]
+    resend_at: Annotated[
+        str | None,
+        Field(
+            json_schema_extra={"format": "date-time"},
+            description="From when on `/verify/resend` calls again; null if its life ends before.",
+            examples=[_RESEND],
+        ),
+    ]
+    resend_in: Annotated[int | None, Field(description="The same in seconds from now.", examples=[30])]
+
+
+class StateAnswer(PendingAnswer):
+    """The whole state of a verification, without its code."""
+
+    calls: Annotated[int, Field(description="Calls that were placed or may have been.", examples=[1])]
+    purpose: Annotated[str | None, Field(examples=["login"])]
+    approved_at: Annotated[str | None, Field(json_schema_extra={"format": "date-time"}, examples=[None])]
+
+
+class ApprovedAnswer(BaseModel):
+    """The phone is verified."""
+
+    id: VerificationId
+    status: Annotated[Status, Field(examples=["approved"])]
+    phone: Annotated[str, Field(description="E.164.", examples=["+79999999999"])]
+    approved_at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T07:00:21.000Z"])]
+
+
+class HealthAnswer(BaseModel):
+    """The process answers."""
+
+    status: Annotated[str, Field(examples=["ok"])]
+    version: Annotated[str, Field(examples=["0.1.0"])]
+
+
+class ReadyAnswer(BaseModel):
+    """The service can do its work."""
+
+    status: Annotated[str, Field(examples=["ready"])]
+    sandbox: Annotated[bool, Field(description="Whether calls go to the simulator: no phone rings.", examples=[False])]
+    store: Annotated[str, Field(examples=["valkey 9.1.2"])]
+
+
+def pending_answer(verification: Verification) -> PendingAnswer:
+    """What `start` and `resend` answer."""
+    return PendingAnswer.model_construct(**_common(verification))
+
+
+def state_answer(verification: Verification) -> StateAnswer:
+    """What a backend is told of a verification."""
+    return StateAnswer.model_construct(
+        **_common(verification),
+        calls=verification.calls,
+        purpose=verification.purpose,
+        approved_at=rfc3339(verification.approved_at) if verification.approved_at else None,
+    )
+
+
+def approved_answer(approved: Approved) -> ApprovedAnswer:
+    """What `check` answers to the right code; the same each time."""
+    return ApprovedAnswer.model_construct(
+        id=approved.id, status=Status.APPROVED, phone=approved.phone, approved_at=rfc3339(approved.approved_at)
+    )
+
+
+def rfc3339(milliseconds: int) -> str:
+    """Unix milliseconds as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _common(verification: Verification) -> dict[str, Any]:
+    times = verification.times
+    waits = verification.status is Status.PENDING and times.resend_at is not None
+    resend_at = times.resend_at if waits else None
+    return {
+        "id": verification.id,
+        "status": verification.status,
+        "phone": verification.phone,
+        "code_length": verification.code_length,
+        "attempts_left": verification.attempts_left,
+        "created_at": rfc3339(times.created_at),
+        "expires_at": rfc3339(times.expires_at),
+        "expires_in": whole_seconds(times.expires_at - times.now) if times.expires_at > times.now else 0,
+        "resend_at": None if resend_at is None else rfc3339(resend_at),
+        "resend_in": None if resend_at is None else max(0, -(-(resend_at - times.now) // 1000)),
+    }

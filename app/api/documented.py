@@ -1,0 +1,126 @@
+"""How routes tell the OpenAPI document what they answer, and how an answer is encoded: the two sides of one thing."""
+
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from app.api.problems import FAULTS, MEDIA_TYPE, ROWS, Row, example
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", "internal_error")
+"""What any route behind a key may answer."""
+
+BODY = ("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type")
+"""What any route with a body may answer."""
+
+ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
+"""What a verification that is over answers."""
+
+CALL = (
+    *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
+    *("call_not_placed", "call_unknown"),
+)
+"""What a call that is not placed answers."""
+
+OPEN_TO_ALL: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]}}
+SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
+
+_REQUEST_ID = {
+    "description": "The request's id: the caller's own `X-Request-Id`, or a new one. It stands on each log line.",
+    "schema": {"type": "string"},
+    "example": "5f2b6c1d9e3a4b70",
+}
+_RETRY_AFTER = {
+    "description": "Seconds to wait (RFC 9110, section 10.2.3).",
+    "schema": {"type": "integer", "minimum": 1},
+    "example": 30,
+}
+_CACHE_CONTROL = {"description": "Nothing here is to be kept.", "schema": {"type": "string"}, "example": "no-store"}
+
+
+def encoded(status: int, answer: BaseModel) -> Response:
+    """An answer as JSON that nobody keeps."""
+    return Response(answer.model_dump_json(), status, _NO_STORE, "application/json")
+
+
+def answers(status: int, model: type[BaseModel], description: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """A route's answers for the OpenAPI document: the good one, and each problem under its status with an example.
+
+    Args:
+        status: of the good answer.
+        model: its body.
+        description: what it means.
+        codes: the problems that may come instead (`problems.ROWS`).
+    """
+    good = {"description": description, "model": model, "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL}}
+    found: dict[int | str, dict[str, Any]] = {status: good}
+    for code in codes:
+        row = ROWS[code]
+        told = found.setdefault(int(row.status), _problem(row))
+        told["content"][MEDIA_TYPE]["examples"][code] = {"summary": row.title, "value": example(row)}
+        if "retry_after" in row.extras:
+            told["headers"]["Retry-After"] = _RETRY_AFTER
+        if row.status is HTTPStatus.UNAUTHORIZED:
+            told["headers"]["WWW-Authenticate"] = {"description": "RFC 6750.", "schema": {"type": "string"}, "example": "Bearer"}
+    return found
+
+
+def _problem(row: Row) -> dict[str, Any]:
+    return {
+        "description": row.status.phrase,
+        "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+    }
+
+
+def complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to FastAPI's document what it can't know: the problem's schema and the two kinds of key."""
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = {
+        "publicKey": {"type": "http", "scheme": "bearer", "description": "`pk_…`: start, check and resend, from its origins or app."},
+        "secretKey": {"type": "http", "scheme": "bearer", "description": "`sk_…`: a backend's key, for all routes."},
+    }
+    schemas = components.setdefault("schemas", {})
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    schemas["Problem"] = _problem_schema()
+    for path in document["paths"].values():
+        for operation in path.values():
+            # FastAPI documents its own 422 wherever there is a parameter; ours stand there already where they can occur.
+            answer = operation["responses"].get("422", {})
+            if "application/json" in answer.get("content", {}):
+                answer["content"].pop("application/json")
+                if not answer["content"]:
+                    operation["responses"].pop("422")
+    return document
+
+
+def _problem_schema() -> dict[str, Any]:
+    return {
+        "title": "Problem",
+        "description": "Problem details (RFC 9457). `code` is stable; further members depend on it.",
+        "type": "object",
+        "required": ["type", "title", "status", "code"],
+        "properties": {
+            "type": {"type": "string", "format": "uri"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"type": "string", "enum": sorted(ROWS)},
+            "detail": {"type": "string"},
+            "retry_after": {"type": "integer", "minimum": 1, "description": "Seconds until another try makes sense."},
+            "id": {"type": "string", "description": "The verification that the call was for."},
+            "attempts_left": {"type": "integer", "minimum": 0},
+            "code_length": {"type": "integer"},
+            "least": {"type": "integer", "description": "The fewest digits that may be asked for."},
+            "limit": {"type": "string", "enum": ["ladder", "starts_per_phone"], "description": "Which limit said no."},
+            "errors": {
+                "type": "array",
+                "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
+            },
+            "faults": {"type": "array", "items": {"type": "string"}},
+        },
+        "example": example(FAULTS[next(iter(FAULTS))]),
+    }

@@ -1,0 +1,74 @@
+"""The outermost layer: every request gets its id, and every exception becomes problem details.
+
+Pure ASGI. It is the one place where an exception meets HTTP; `problems.py` says what each one looks like.
+"""
+
+import re
+import secrets
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import FAULTS, Fault, RequestFault, faulty
+from app.telemetry.logs import request_id
+from app.verification.errors import StoreUnavailable
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ROUTING = {404: Fault.NO_SUCH_ROUTE, 405: Fault.METHOD_NOT_ALLOWED}
+
+log = structlog.get_logger()
+
+
+class Edge:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry out one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        name = _name_of(scope)
+        request_id.set(name)
+        begun = False
+
+        async def named_send(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named_send)
+        except Exception as fault:  # noqa: BLE001  the last place that can answer
+            answer = _answer(scope, fault)
+            if not begun:
+                await answer(scope, receive, named_send)
+
+
+def _name_of(scope: Scope) -> str:
+    """The caller's `X-Request-Id` if it is a plain one, else a new one."""
+    for header, value in scope["headers"]:
+        if header == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)
+
+
+def _answer(scope: Scope, fault: Exception) -> Response:
+    match fault:
+        case RequestFault():
+            return faulty(fault.fault, fault.detail, **fault.members)  # type: ignore[arg-type]  # members carry headers too
+        case StoreUnavailable():
+            log.error("store_unavailable", path=scope["path"], reason=str(fault))
+            row = FAULTS[Fault.STORE_UNAVAILABLE]
+            return faulty(Fault.STORE_UNAVAILABLE, retry_after=row.extras["retry_after"])
+        case HTTPException(status_code=status) if status in _ROUTING:
+            return faulty(_ROUTING[status], headers=fault.headers)
+        case _:
+            log.error("internal_error", path=scope["path"], exc_info=fault)
+            return faulty(Fault.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")

@@ -1,0 +1,102 @@
+"""The application: plain constructors, put together once. With cli.py and serving.py the only file that sees every room."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypedDict
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api import internal, operations, verify
+from app.api.caller import Service
+from app.api.documented import complete
+from app.api.edge import Edge
+from app.settings import ProviderSettings, Settings
+from app.store.coalesce import Coalescer
+from app.store.connect import connect, examine
+from app.store.redis import RedisStore
+from app.telemetry.logs import LogObserver
+from app.telephony.mobilgroup import BodyKey, Credentials, HeaderKey, Limits, Login, Mobilgroup
+from app.verification.keyring import Keyring
+from app.verification.verifier import Verifier
+
+DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
+number that called. Errors are problem details (RFC 9457) with a stable `code`."""
+
+
+class State(TypedDict):
+    """What the lifespan hands to every request."""
+
+    service: Service
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the application.
+
+    Args:
+        settings: complete ones: with a provider, a pepper and clients (serving.py fills in what the sandbox makes for itself).
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with running(settings) as service:
+            # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
+            yield {"service": service}
+
+    app = FastAPI(
+        title="lastdigits",
+        version=operations.VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    # The routes stand in the application's own list: one lookup, the busiest first.
+    for router in (verify.router, internal.router, operations.router):
+        app.router.routes[:0] = []
+        app.router.routes.extend(router.routes)
+    app.add_middleware(Edge)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to change its document
+    return app
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """Everything that one worker runs, opened and closed in order."""
+    if settings.provider is None or settings.pepper is None or settings.clients is None:
+        raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
+    client = connect(settings.redis_url, settings.redis_timeout)
+    previous = settings.pepper_previous
+    keyring = Keyring(
+        settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
+    )
+    store = RedisStore(Coalescer(client), settings.policy)
+    async with client, _provider(settings.provider) as provider:
+        verifier = Verifier(store, provider, keyring, settings.policy, LogObserver())
+        yield Service(verifier, settings.clients, lambda: examine(client), settings.sandbox)
+        await verifier.close(settings.policy.call_deadline)
+
+
+def _provider(settings: ProviderSettings) -> Mobilgroup:
+    limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
+    return Mobilgroup(settings.url, _credentials(settings), limits)
+
+
+def _credentials(settings: ProviderSettings) -> Credentials:
+    if settings.login and settings.password:
+        return Login(settings.login, settings.password.get_secret_value())
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    return BodyKey(key) if settings.key_in_body else HeaderKey(key)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = complete(
+            get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        )
+    return app.openapi_schema

@@ -1,0 +1,138 @@
+"""The sandbox: what the service makes for itself when it has no provider, and what it tells whoever started it."""
+
+import json
+import multiprocessing
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from app.api.clients import Kind, clients_entry, new_key, parse_clients
+from app.processes import die_with_parent
+from app.settings import ProviderSettings, Settings
+from app.telephony.simulator import SimulatorCredentials, run_simulator
+
+_PHONE = "+7 999 123-45-67"
+_DIGITS = "79991234567"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The two keys that the sandbox prints."""
+
+    public: str
+    secret: str
+
+
+def keep_pepper(directory: Path) -> SecretStr:
+    """The pepper beside an embedded store: made at the first start, kept from then on."""
+    return SecretStr(_keep(directory / "pepper", secrets.token_hex(32)))
+
+
+def sandbox_keys(directory: Path | None) -> Keys:
+    """The sandbox's keys: kept beside an embedded store, so that what was built against them goes on; else new at each start."""
+    fresh = json.dumps({"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET)})
+    held = json.loads(_keep(directory / "sandbox-keys.json", fresh) if directory else fresh)
+    return Keys(held["public"], held["secret"])
+
+
+def _keep(path: Path, fresh: str) -> str:
+    """What the file holds; where there is none, it is made, whole or not at all, for this user's eyes only."""
+    if not path.exists():
+        draft = path.with_suffix(".new")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(fresh)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    return path.read_text("utf-8").strip()
+
+
+@contextmanager
+def simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
+    """Run the provider's simulator as a child process on a bound socket, for as long as the block lasts."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_simulate, args=(listener, api_key), name="lastdigits-simulator", daemon=True
+    )
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join(5)
+
+
+def _simulate(listener: socket.socket, api_key: str) -> None:
+    die_with_parent()
+    run_simulator(SimulatorCredentials(api_key=api_key), listener)
+
+
+def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -> Settings:
+    """The settings with all that the sandbox provides: the simulator for a provider, and two clients unless a file names some.
+
+    Args:
+        settings: as loaded.
+        keys: of the two clients.
+        simulator: the address of the simulator: `http://127.0.0.1:8001`.
+        api_key: what the simulator takes for the provider's key.
+    """
+    own = f"http://{settings.host}:{settings.port}"
+    entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, (own,), native=True)
+    entries += clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
+    provider = ProviderSettings(
+        url=f"{simulator}/api/call-password/send/",
+        api_key=SecretStr(api_key),
+        login=None,
+        password=None,
+        key_in_body=False,
+        connect_timeout=2.0,
+        read_timeout=10.0,
+        pool_size=100,
+        pool_timeout=2.0,
+    )
+    return replace(settings, provider=provider, clients=settings.clients or parse_clients(entries, "the sandbox's clients"))
+
+
+def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
+    """What the sandbox tells at its start: that nothing leaves the machine, the addresses, the keys, and a script to paste."""
+    address = f"http://{_reachable(settings.host)}:{settings.port}"
+    lines = [
+        "",
+        "  lastdigits is running as a SANDBOX: no phone rings, and nothing leaves this machine.",
+        "  Set LASTDIGITS_PROVIDER_API_KEY (and LASTDIGITS_CLIENTS_FILE) to call real phones.",
+        "",
+        f"  Service      {address}          OpenAPI: {address}/openapi.json",
+        f"  Simulator    {simulator}          the calls it \"placed\", and the numbers that called",
+    ]
+    if keys is None:
+        return "\n".join([*lines, "  Clients      those of LASTDIGITS_CLIENTS_FILE", ""])
+    return "\n".join(
+        [
+            *lines,
+            f"  Public key   {keys.public}",
+            f"  Secret key   {keys.secret}",
+            "",
+            "  Paste this to verify a phone from start to end:",
+            "",
+            _script(address, simulator, keys.secret),
+            "",
+        ]
+    )
+
+
+def _script(address: str, simulator: str, key: str) -> str:
+    post = f"curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    return f"""STARTED=$({post} {address}/verify/start -d '{{"phone": "{_PHONE}"}}'); echo "$STARTED"
+ID=$(echo "$STARTED" | sed -n 's/.*"id":"\\(vrf_[^"]*\\)".*/\\1/p')
+CODE=$(curl -sS {simulator}/calls/{_DIGITS} | sed -n 's/.*"calls":\\[{{[^}}]*"code":"\\([0-9]*\\)".*/\\1/p'); echo "The last digits of the number that called: $CODE"
+{post} {address}/verify/check -d "{{\\"id\\": \\"$ID\\", \\"code\\": \\"$CODE\\"}}"; echo"""
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104  compared, not bound

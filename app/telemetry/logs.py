@@ -1,0 +1,128 @@
+"""Structured logs: one line an event, JSON where a machine reads it, phones masked, the request's id on each.
+
+No line holds a code, a key or a whole phone: events carry none but the phone, which is masked here, in one place.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any, TextIO
+
+import structlog
+
+from app.verification.call import Fault, Placed, Refused, Unknown
+from app.verification.model import Approved, Outcome, Pending
+from app.verification.phone import mask_phone
+from app.verification.ports import CallEnded, Event, OperationEnded
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+_ID_SHOWN = 12
+"""Characters of a verification's id in a log: enough to find it again, too few to check a code with it."""
+
+
+def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
+    """Set up structlog and the standard library's logging to write one kind of line.
+
+    Args:
+        form: `json`, `console`, or `auto`: console on a terminal, else JSON.
+        level: `debug`, `info`, `warning` or `error`.
+        stream: where to.
+    """
+    console = form == "console" or (form == "auto" and stream.isatty())
+    shared: list[structlog.typing.Processor] = [
+        _with_request_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Plain tracebacks: the pretty ones print local variables, and those hold codes and keys.
+    render: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    )
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(threshold, logging.INFO))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = name != "uvicorn.access"
+
+
+def _with_request_id(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if name := request_id.get():
+        line["request_id"] = name
+    return line
+
+
+class LogObserver:
+    """Writes each event of the core as one line."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger().bind()
+
+    def __call__(self, event: Event) -> None:
+        """Write a line, as loud as the event is serious."""
+        match event:
+            case OperationEnded():
+                self._log.info(event.operation, **_operation(event))
+            case CallEnded():
+                getattr(self._log, _loudness(event))("call", **_call(event))
+
+
+def _operation(event: OperationEnded) -> dict[str, object]:
+    line: dict[str, object] = {"outcome": outcome_name(event.outcome), "client": event.client}
+    if event.id:
+        line["id"] = event.id[:_ID_SHOWN]
+    if event.phone:
+        line["phone"] = mask_phone(event.phone)
+    for name in ("fault", "limit", "refusal", "attempts_left", "retry_after"):
+        if (value := getattr(event.outcome, name, None)) is not None:
+            line[name] = value
+    if isinstance(event.outcome, Approved) and event.outcome.repeated:
+        line["repeated"] = True
+    return line
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """An outcome's name in logs: `CodeIncorrect` is `code_incorrect`."""
+    if isinstance(outcome, Pending):
+        return "placed"
+    name = type(outcome).__name__
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _loudness(event: CallEnded) -> str:
+    """A refusal that only the operator or we can mend is an error; an unknown fate wants a look; the rest is daily business."""
+    match event.outcome:
+        case Placed():
+            return "info"
+        case Unknown():
+            return "warning"
+        case Refused():
+            return {Fault.CALLER: "info", Fault.PROVIDER: "warning"}.get(event.outcome.fault, "error")
+
+
+def _call(event: CallEnded) -> dict[str, object]:
+    line: dict[str, object] = {"id": event.id[:_ID_SHOWN], "phone": mask_phone(event.phone), "ms": round(event.seconds * 1000)}
+    match event.outcome:
+        case Placed(call_id=call_id, price=price):
+            return line | {"outcome": "placed", "call_id": call_id, "price": None if price is None else str(price)}
+        case Refused(reason=reason, detail=detail):
+            return line | {"outcome": "refused", "reason": reason.value, "fault": event.outcome.fault.value, "detail": detail}
+        case Unknown(detail=detail):
+            return line | {"outcome": "unknown", "detail": detail}

@@ -1,0 +1,75 @@
+"""Ids are sealed and unguessable; digests say nothing without the pepper; rotation cuts nothing off."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.verification.keyring import Keyring
+
+OLD, NEW, FOREIGN = b"old pepper " * 4, b"new pepper " * 4, b"foreign pepper " * 3
+PHONE = "+79991234567"
+
+
+def test_an_id_opens_to_what_was_sealed() -> None:
+    handle = Keyring(OLD).new(PHONE, 5)
+    assert Keyring(OLD).open(handle.id) == handle
+    assert (handle.phone, handle.code_length) == (PHONE, 5)
+
+
+@given(st.integers(1_000_000, 999_999_999_999_999), st.integers(4, 6))
+def test_every_e164_number_survives_sealing(number: int, length: int) -> None:
+    ring = Keyring(OLD)
+    opened = ring.open(ring.new(f"+{number}", length).id)
+    assert opened is not None
+    assert (opened.phone, opened.code_length) == (f"+{number}", length)
+
+
+def test_no_changed_character_opens() -> None:
+    ring = Keyring(OLD)
+    public = ring.new(PHONE, 4).id
+    changed = {public[:at] + other + public[at + 1 :] for at in range(len(public)) for other in "Ax-_=é"}
+    assert [text for text in changed - {public} if ring.open(text)] == []
+
+
+@given(st.text(max_size=60))
+def test_no_made_up_id_opens(text: str) -> None:
+    ring = Keyring(OLD)
+    assert ring.open(text) is None
+    assert ring.open("vrf_" + text) is None
+
+
+@pytest.mark.parametrize("text", ["", "vrf_", "vrf_" + "A" * 44, "VRF_" + "A" * 44, "vrf_" + "\ud800" * 44, "vrf_" + "=" * 44])
+def test_malformed_ids_are_simply_unknown(text: str) -> None:
+    assert Keyring(OLD).open(text) is None
+
+
+def test_two_verifications_of_a_phone_share_its_tag_and_nothing_else() -> None:
+    ring = Keyring(OLD)
+    one, two = ring.new(PHONE, 4), ring.new(PHONE, 4)
+    assert one.tag == two.tag
+    assert one.ref != two.ref
+    assert one.id != two.id
+    assert one.digest("0123") != two.digest("0123")
+
+
+def test_a_rotation_keeps_what_was_begun_under_the_old_pepper() -> None:
+    begun = Keyring(OLD).new(PHONE, 4)
+    rotating = Keyring(NEW, OLD)
+    opened = rotating.open(begun.id)
+    assert opened is not None
+    assert opened.digest("0123") == begun.digest("0123")
+    assert rotating.previous_tag(PHONE) == begun.tag
+    assert rotating.new(PHONE, 4).tag != begun.tag
+
+
+def test_after_a_rotation_the_old_pepper_opens_nothing() -> None:
+    assert Keyring(NEW).open(Keyring(OLD).new(PHONE, 4).id) is None
+    assert Keyring(NEW, OLD).open(Keyring(FOREIGN).new(PHONE, 4).id) is None
+
+
+def test_no_repr_tells_a_phone_or_a_key() -> None:
+    ring = Keyring(OLD)
+    told = repr(ring) + repr(ring.new(PHONE, 4))
+    assert PHONE not in told
+    assert PHONE[1:] not in told
+    assert "pepper" not in told

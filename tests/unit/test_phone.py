@@ -1,0 +1,104 @@
+"""One number, however it is spelled, is one number; what is not a mobile phone of an allowed country is not called."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.verification.phone import PhoneFault, PhoneRules, Rejected, mask_phone, parse_phone
+
+RU = PhoneRules("RU", frozenset({"RU"}))
+CANONICAL = "+79991234567"
+
+SPELLINGS = [
+    "+79991234567",
+    "+7 999 123-45-67",
+    "+7 (999) 123 45 67",
+    "8 999 123-45-67",
+    "8(999)1234567",
+    "79991234567",
+    "9991234567",
+    "007 999 123 45 67",
+    "810 7 999 123 45 67",
+    "tel:+7-999-123-45-67",
+    "+7.999.123.45.67",
+    "+7 999 123–45—67",
+    "＋７９９９１２３４５６７",
+    "+٧٩٩٩١٢٣٤٥٦٧",
+    "+७९९९१२३४५६७",
+    "+7\u200b999\u200c123\u200d45\ufeff67",
+    "\u202d+7 999 123-45-67\u202c",
+    "+7\u00a0999\u202f123\u200945 67",
+    "  +79991234567  ",
+    "+7️9️9️9️1️2️3️4️5️6️7️",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_human_spelling_is_the_same_number(spelling: str) -> None:
+    assert parse_phone(spelling, RU) == CANONICAL
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["+7 999 123 45 67 доб. 5", "+7 999 123 45 67 ext 5", "+7 999 123-45-67,,5", "+79991234567#5", "+79991234567;ext=5", "+79991234567x5"],
+)
+def test_an_extension_is_refused_and_never_dropped(spelling: str) -> None:
+    rejected = parse_phone(spelling, RU)
+    assert isinstance(rejected, Rejected)
+    assert rejected.fault is PhoneFault.EXTENSION
+
+
+@pytest.mark.parametrize(
+    ("spelling", "fault"),
+    [
+        ("", PhoneFault.INVALID),
+        ("hello", PhoneFault.INVALID),
+        ("+", PhoneFault.INVALID),
+        ("8-800-FLOWERS", PhoneFault.INVALID),
+        ("123", PhoneFault.INVALID),
+        ("+7999123456", PhoneFault.INVALID),
+        ("+799912345678", PhoneFault.INVALID),
+        ("+7 999 123 45 67 / 68", PhoneFault.INVALID),
+        ("+79991234567\x00", PhoneFault.INVALID),
+        ("9" * 65, PhoneFault.INVALID),
+        ("\ud800", PhoneFault.INVALID),
+        ("+7 495 123 45 67", PhoneFault.NOT_MOBILE),
+        ("8 800 555 35 35", PhoneFault.NOT_MOBILE),
+        ("+7 809 123 45 67", PhoneFault.NOT_MOBILE),
+        ("+7 701 123 45 67", PhoneFault.COUNTRY_NOT_ALLOWED),
+        ("+1 202 555 0123", PhoneFault.COUNTRY_NOT_ALLOWED),
+        ("+882 16 1234567", PhoneFault.COUNTRY_NOT_ALLOWED),
+    ],
+)
+def test_what_is_not_called_says_why(spelling: str, fault: PhoneFault) -> None:
+    rejected = parse_phone(spelling, RU)
+    assert isinstance(rejected, Rejected), rejected
+    assert rejected.fault is fault
+
+
+def test_an_allowed_country_beside_the_default_one_is_called() -> None:
+    assert parse_phone("+7 701 123 45 67", PhoneRules("RU", frozenset({"RU", "KZ"}))) == "+77011234567"
+
+
+def test_national_spellings_follow_the_default_region() -> None:
+    assert parse_phone("029 123 45 67", PhoneRules("BY", frozenset({"BY"}))) == "+375291234567"
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_canonical_number_or_rejected(text: str) -> None:
+    parsed = parse_phone(text, RU)
+    if isinstance(parsed, str):
+        assert parse_phone(parsed, RU) == parsed
+
+
+@given(st.integers(0, 9_999_999), st.text(alphabet=" ()-.\u200b\u00a0\u2011", max_size=3))
+def test_separators_and_digits_of_any_script_never_make_a_second_number(rest: int, between: str) -> None:
+    digits = f"916{rest:07d}"
+    plain = parse_phone(f"+7{digits}", RU)
+    spelled = "+7" + between.join(chr(0x966 + int(d)) for d in digits)
+    parsed = parse_phone(spelled, RU)
+    assert parsed == plain or isinstance(parsed, Rejected)
+
+
+def test_a_mask_shows_the_operator_and_the_last_two_digits() -> None:
+    assert mask_phone(CANONICAL) == "+7999*****67"
