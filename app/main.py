@@ -7,17 +7,19 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
 
 from app.api import internal, operations, verify
 from app.api.caller import Service
 from app.api.documented import complete
-from app.api.edge import Edge
+from app.api.edge import Edge, routing_fault
 from app.settings import ProviderSettings, Settings
 from app.store.coalesce import Coalescer
 from app.store.connect import connect, examine
 from app.store.redis import RedisStore
 from app.telemetry.logs import LogObserver
-from app.telephony.mobilgroup import BodyKey, Credentials, HeaderKey, Limits, Login, Mobilgroup
+from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
+from app.telephony.mobilgroup import Limits, Mobilgroup
 from app.verification.keyring import Keyring
 from app.verification.verifier import Verifier
 
@@ -55,10 +57,10 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers={HTTPException: routing_fault},
     )
     # The routes stand in the application's own list: one lookup, the busiest first.
     for router in (verify.router, internal.router, operations.router):
-        app.router.routes[:0] = []
         app.router.routes.extend(router.routes)
     app.add_middleware(Edge)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's own way to change its document

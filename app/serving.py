@@ -88,7 +88,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     """Answer requests in this process, or in workers that it watches over."""
     app = partial(_worker if settings.workers > 1 else create_app, settings)
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # uvicorn takes a factory here, its types do not say so
+        app,
         factory=True,
         workers=settings.workers,
         loop="uvloop",
@@ -104,11 +104,10 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     structlog.get_logger().info(
         "serving", address=f"http://{settings.host}:{settings.port}", workers=settings.workers, sandbox=settings.sandbox, pid=os.getpid()
     )
-    server = uvicorn.Server(config)
     if settings.workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
     else:
-        server.run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _worker(settings: Settings) -> FastAPI:

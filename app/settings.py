@@ -7,7 +7,7 @@ counts as unset. `load_settings` yields frozen values; nothing below main.py imp
 import difflib
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
@@ -244,7 +244,7 @@ class Settings:
     log_format: str
     log_level: str
     provider: ProviderSettings | None
-    redis_url: str
+    redis_url: str = field(repr=False)  # it may carry a password
     redis_timeout: float
     pepper: SecretStr | None
     pepper_previous: SecretStr | None
@@ -286,20 +286,18 @@ def described() -> list[tuple[str, str, str]]:
     ]
 
 
-_Raw = create_model("_Raw", __base__=BaseSettings, **{name: (str | None, None) for name in _Values.model_fields})  # type: ignore[call-overload]  # mypy can't see that the names are fields
+class _Sources(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+
+_Raw = create_model("_Raw", __base__=_Sources, **{name: (str | None, None) for name in _Values.model_fields})  # type: ignore[call-overload]  # mypy can't see that the names are fields
 """The same settings as plain texts: pydantic-settings finds them, `_Values` judges them all at once."""
 
 
 def _read(dotenv: Path | None) -> tuple[dict[str, str], list[str]]:
     """What is set, by field; and a fault for each name with our prefix that is no setting."""
-    _Raw.model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=dotenv,
-        env_ignore_empty=True,
-        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
-        extra="ignore",
-    )
-    found = {name: value for name, value in _Raw().model_dump().items() if value is not None and value.strip()}
+    raw = _Raw(_env_file=dotenv, _secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None)
+    found = {name: value for name, value in raw.model_dump().items() if value is not None and value.strip()}
     named = {*os.environ, *(dotenv_values(dotenv) if dotenv else ())}
     known = {PREFIX + name.upper() for name in _Values.model_fields}
     faults = []

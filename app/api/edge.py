@@ -8,6 +8,7 @@ import secrets
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -59,6 +60,13 @@ def _name_of(scope: Scope) -> str:
     return secrets.token_hex(8)
 
 
+async def routing_fault(_: Request, fault: Exception) -> Response:
+    """What Starlette's router raises: no such route, or not with this method. FastAPI would answer it in a form of its own."""
+    if isinstance(fault, HTTPException) and fault.status_code in _ROUTING:
+        return faulty(_ROUTING[fault.status_code], headers=fault.headers)
+    raise fault
+
+
 def _answer(scope: Scope, fault: Exception) -> Response:
     match fault:
         case RequestFault():
@@ -67,8 +75,6 @@ def _answer(scope: Scope, fault: Exception) -> Response:
             log.error("store_unavailable", path=scope["path"], reason=str(fault))
             row = FAULTS[Fault.STORE_UNAVAILABLE]
             return faulty(Fault.STORE_UNAVAILABLE, retry_after=row.extras["retry_after"])
-        case HTTPException(status_code=status) if status in _ROUTING:
-            return faulty(_ROUTING[status], headers=fault.headers)
         case _:
             log.error("internal_error", path=scope["path"], exc_info=fault)
             return faulty(Fault.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")

