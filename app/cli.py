@@ -36,14 +36,22 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the service; a sandbox unless a provider is set")
     serve.set_defaults(run=_serve)
 
-    doctor = commands.add_parser("doctor", help="test the settings, Redis, the provider's reachability, the clock and the keys")
+    doctor = commands.add_parser(
+        "doctor", help="test the settings, Redis, the provider's reachability, the clock and the keys"
+    )
     doctor.set_defaults(run=_doctor)
 
-    keys = commands.add_parser("keys", help="make and check the keys of clients").add_subparsers(required=True, metavar="ACTION")
-    new = keys.add_parser("new", help="make a key: it goes to standard error once, its TOML for the clients file to standard output")
+    keys = commands.add_parser("keys", help="make and check the keys of clients").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    new = keys.add_parser(
+        "new", help="make a key: it goes to standard error once, its TOML for the clients file to standard output"
+    )
     new.add_argument("--id", required=True, help="the client's name")
     new.add_argument("--kind", required=True, choices=[kind.value for kind in Kind])
-    new.add_argument("--origin", action="append", default=[], help="a web origin that a public key may be used from; may be repeated")
+    new.add_argument(
+        "--origin", action="append", default=[], help="a web origin that a public key may be used from; may be repeated"
+    )
     new.add_argument("--native", action="store_true", help="a public key for an app, which sends no Origin")
     new.set_defaults(run=_new_key)
     check = keys.add_parser("check", help="check a clients file; with --key-stdin also whose a key is")
@@ -54,9 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     simulator = commands.add_parser("simulator", help="run the provider's stand-in alone")
     simulator.add_argument("--host", default="127.0.0.1")
     simulator.add_argument("--port", type=int, default=8001, help="0 takes a free one")
-    simulator.add_argument("--api-key", default=os.environ.get("SIMULATOR_API_KEY", "sandbox"), help="also SIMULATOR_API_KEY")
+    simulator.add_argument(
+        "--api-key", default=os.environ.get("SIMULATOR_API_KEY", "sandbox"), help="also SIMULATOR_API_KEY"
+    )
     simulator.add_argument("--login", default=os.environ.get("SIMULATOR_LOGIN", "sandbox"), help="also SIMULATOR_LOGIN")
-    simulator.add_argument("--password", default=os.environ.get("SIMULATOR_PASSWORD", "sandbox"), help="also SIMULATOR_PASSWORD")
+    simulator.add_argument(
+        "--password", default=os.environ.get("SIMULATOR_PASSWORD", "sandbox"), help="also SIMULATOR_PASSWORD"
+    )
     simulator.add_argument("--pool", type=int, default=10_000, help="how many calling numbers there are")
     simulator.add_argument("--seed", type=int, default=None, help="draw the same calling numbers at each run")
     simulator.set_defaults(run=_simulator)
@@ -85,7 +97,9 @@ def _new_key(options: argparse.Namespace) -> int:
     faults = []
     if not CLIENT_ID.fullmatch(options.id):
         faults.append("--id: up to 40 letters, digits, dots, dashes and underscores, a letter or digit first")
-    faults += [f"--origin {origin}: write it like https://example.com" for origin in options.origin if not is_origin(origin)]
+    faults += [
+        f"--origin {origin}: write it like https://example.com" for origin in options.origin if not is_origin(origin)
+    ]
     if kind is Kind.PUBLIC and not (options.origin or options.native):
         faults.append("--kind public: name its --origin, or say --native for an app")
     if kind is Kind.SECRET and (options.origin or options.native):

@@ -59,7 +59,9 @@ async def _answers_of(client: "Redis") -> list[Finding]:
     took = (time.monotonic() - asked_at) * 1000
     if not health.ready:
         return [Finding(good=False, subject="redis", sentence=fault) for fault in health.faults]
-    good = Finding(good=True, subject="redis", sentence=f"{health.server} answers in {took:.1f} ms, and drops no counters")
+    good = Finding(
+        good=True, subject="redis", sentence=f"{health.server} answers in {took:.1f} ms, and drops no counters"
+    )
     try:
         seconds, micros = await client.time()
     except RedisError as fault:
@@ -83,10 +85,18 @@ async def _provider(settings: Settings) -> Finding:
             _, writer = await asyncio.open_connection(host, port, ssl=ssl.create_default_context() if secure else None)
     except (OSError, TimeoutError) as fault:
         reason = str(fault) or type(fault).__name__
-        return Finding(good=False, subject="provider", sentence=f"{where} can't be reached ({reason}): see to DNS, firewall and PROVIDER_URL")
+        return Finding(
+            good=False,
+            subject="provider",
+            sentence=f"{where} can't be reached ({reason}): see to DNS, firewall and PROVIDER_URL",
+        )
     writer.close()
     # Whether the key is right can't be asked without placing a call: the provider has no route for it.
-    return Finding(good=True, subject="provider", sentence=f"{where} is reachable{' over TLS' if secure else ''}; its key is tried by the first call")
+    return Finding(
+        good=True,
+        subject="provider",
+        sentence=f"{where} is reachable{' over TLS' if secure else ''}; its key is tried by the first call",
+    )
 
 
 def _clients(settings: Settings) -> Finding:

@@ -58,7 +58,7 @@ def _keep(path: Path, fresh: str) -> str:
 def simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
     """Run the provider's simulator as a child process on a bound socket, for as long as the block lasts."""
     process = multiprocessing.get_context("spawn").Process(
-        target=_simulate, args=(listener, api_key), name="lastdigits-simulator", daemon=True
+        target=_simulate, args=(listener, api_key, os.getpid()), name="lastdigits-simulator", daemon=True
     )
     process.start()
     try:
@@ -68,8 +68,8 @@ def simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
         process.join(5)
 
 
-def _simulate(listener: socket.socket, api_key: str) -> None:
-    die_with_parent()
+def _simulate(listener: socket.socket, api_key: str, parent: int) -> None:
+    die_with_parent(parent)
     run_simulator(SimulatorCredentials(api_key=api_key), listener)
 
 
@@ -96,7 +96,9 @@ def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -
         pool_size=100,
         pool_timeout=2.0,
     )
-    return replace(settings, provider=provider, clients=settings.clients or parse_clients(entries, "the sandbox's clients"))
+    return replace(
+        settings, provider=provider, clients=settings.clients or parse_clients(entries, "the sandbox's clients")
+    )
 
 
 def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
@@ -108,7 +110,7 @@ def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
         "  Set LASTDIGITS_PROVIDER_API_KEY (and LASTDIGITS_CLIENTS_FILE) to call real phones.",
         "",
         f"  Service      {address}          OpenAPI: {address}/openapi.json",
-        f"  Simulator    {simulator}          the calls it \"placed\", and the numbers that called",
+        f'  Simulator    {simulator}          the calls it "placed", and the numbers that called',
     ]
     if keys is None:
         return "\n".join([*lines, "  Clients      those of LASTDIGITS_CLIENTS_FILE", ""])
@@ -127,11 +129,17 @@ def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
 
 
 def _script(address: str, simulator: str, key: str) -> str:
+    """Shell lines that start a verification, read the digits off the simulator, and check them: curl and sed, nothing else."""
     post = f"curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
-    return f"""STARTED=$({post} {address}/verify/start -d '{{"phone": "{_PHONE}"}}'); echo "$STARTED"
-ID=$(echo "$STARTED" | sed -n 's/.*"id":"\\(vrf_[^"]*\\)".*/\\1/p')
-CODE=$(curl -sS {simulator}/calls/{_DIGITS} | sed -n 's/.*"calls":\\[{{[^}}]*"code":"\\([0-9]*\\)".*/\\1/p'); echo "The last digits of the number that called: $CODE"
-{post} {address}/verify/check -d "{{\\"id\\": \\"$ID\\", \\"code\\": \\"$CODE\\"}}"; echo"""
+    lines = [
+        f"""STARTED=$({post} {address}/verify/start -d '{{"phone": "{_PHONE}"}}'); echo "$STARTED\"""",
+        """ID=$(echo "$STARTED" | sed -n 's/.*"id":"\\(vrf_[^"]*\\)".*/\\1/p')""",
+        f"""CALLED=$(curl -sS {simulator}/calls/{_DIGITS})""",
+        """CODE=$(echo "$CALLED" | sed -n 's/[^[]*\\[{[^}]*"code": *"\\([0-9]*\\)".*/\\1/p')""",
+        """echo "The last digits of the number that called: $CODE\"""",
+        f"""{post} {address}/verify/check -d "{{\\"id\\": \\"$ID\\", \\"code\\": \\"$CODE\\"}}"; echo""",
+    ]
+    return "\n".join(lines)
 
 
 def _reachable(host: str) -> str:

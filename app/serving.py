@@ -67,7 +67,9 @@ def _completed(settings: Settings, children: ExitStack) -> Settings:
     if not settings.sandbox:
         return settings
     api_key = secrets.token_urlsafe(16)
-    listener = children.enter_context(listen(settings.simulator_host, settings.simulator_port, "LASTDIGITS_SIMULATOR_PORT"))
+    listener = children.enter_context(
+        listen(settings.simulator_host, settings.simulator_port, "LASTDIGITS_SIMULATOR_PORT")
+    )
     children.enter_context(simulator_beside(listener, api_key))
     simulator = f"http://127.0.0.1:{listener.getsockname()[1]}"
     keys = sandbox_keys(settings.embedded)
@@ -81,12 +83,14 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as fault:
-        raise ServingError(f"{setting}: {host}:{port} can't be listened on ({fault.strerror}): choose another") from fault
+        raise ServingError(
+            f"{setting}: {host}:{port} can't be listened on ({fault.strerror}): choose another"
+        ) from fault
 
 
 def _run(settings: Settings, listener: socket.socket) -> None:
     """Answer requests in this process, or in workers that it watches over."""
-    app = partial(_worker if settings.workers > 1 else create_app, settings)
+    app = partial(_worker, settings, os.getpid()) if settings.workers > 1 else partial(create_app, settings)
     config = uvicorn.Config(
         app,
         factory=True,
@@ -102,7 +106,11 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=settings.policy.call_deadline,
     )
     structlog.get_logger().info(
-        "serving", address=f"http://{settings.host}:{settings.port}", workers=settings.workers, sandbox=settings.sandbox, pid=os.getpid()
+        "serving",
+        address=f"http://{settings.host}:{settings.port}",
+        workers=settings.workers,
+        sandbox=settings.sandbox,
+        pid=os.getpid(),
     )
     if settings.workers > 1:
         Multiprocess(config, sockets=[listener]).run()
@@ -110,8 +118,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _worker(settings: Settings) -> FastAPI:
+def _worker(settings: Settings, parent: int) -> FastAPI:
     """The application in a process of its own."""
-    die_with_parent()
+    die_with_parent(parent)
     configure_logs(settings.log_format, settings.log_level)
     return create_app(settings)

@@ -37,12 +37,18 @@ class StartRequest(_Request):
     phone: Annotated[
         str,
         StringConstraints(min_length=1, max_length=LONGEST_PHONE),
-        Field(description="The phone in any human spelling; national ones for the configured region.", examples=["+7 999 999-99-99"]),
+        Field(
+            description="The phone in any human spelling; national ones for the configured region.",
+            examples=["+7 999 999-99-99"],
+        ),
     ]
     code_length: Annotated[
         int | None,
         Field(
-            ge=LEAST_DIGITS, le=MOST_DIGITS, description="Ask for more digits than the policy's; never fewer.", examples=[4]
+            ge=LEAST_DIGITS,
+            le=MOST_DIGITS,
+            description="Ask for more digits than the policy's; never fewer.",
+            examples=[4],
         ),
     ] = None
     purpose: Annotated[

@@ -73,7 +73,9 @@ def secret_client(request: Request) -> Client:
 def _judge_origin(client: Client, origin: str | None) -> None:
     if origin is None:
         if not client.native:
-            raise RequestFault(Fault.ORIGIN_NOT_ALLOWED, "This public key is for web pages: requests must carry an Origin.")
+            raise RequestFault(
+                Fault.ORIGIN_NOT_ALLOWED, "This public key is for web pages: requests must carry an Origin."
+            )
     elif origin not in client.origins:
         raise RequestFault(Fault.ORIGIN_NOT_ALLOWED, "This public key is not for pages of this origin.")
 

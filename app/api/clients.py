@@ -133,7 +133,9 @@ def parse_clients(text: str, source: str) -> Clients:
             faults.append(f"{source}: the entries of client {entry.id} differ: give it one kind, and the same origins")
         for digest in [entry.key_sha256] if isinstance(entry.key_sha256, str) else entry.key_sha256:
             if bytes.fromhex(digest) in by_digest:
-                faults.append(f"{source}: one key_sha256 stands twice (client {entry.id}): make a key of its own for each")
+                faults.append(
+                    f"{source}: one key_sha256 stands twice (client {entry.id}): make a key of its own for each"
+                )
             by_digest[bytes.fromhex(digest)] = client
     if faults:
         raise ClientsError("; ".join(faults))
@@ -149,7 +151,9 @@ def _sentence(source: str, error: object) -> str:
 def _faults(entry: _Entry) -> list[str]:
     faults = []
     if entry.kind is Kind.SECRET and (entry.origins or entry.native):
-        faults.append(f"client {entry.id} has a secret key, which never goes into a page or an app: leave out origins and native")
+        faults.append(
+            f"client {entry.id} has a secret key, which never goes into a page or an app: leave out origins and native"
+        )
     if entry.kind is Kind.PUBLIC and not (entry.origins or entry.native):
         faults.append(f"client {entry.id} has a public key: name its origins, or say native = true for an app")
     faults += [

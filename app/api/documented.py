@@ -25,7 +25,10 @@ CALL = (
 )
 """What a call that is not placed answers."""
 
-OPEN_TO_ALL: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]}}
+OPEN_TO_ALL: dict[str, Any] = {
+    "response_model": None,
+    "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]},
+}
 SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
 
 _REQUEST_ID = {
@@ -55,7 +58,11 @@ def answers(status: int, model: type[BaseModel], description: str, *codes: str) 
         description: what it means.
         codes: the problems that may come instead (`problems.ROWS`).
     """
-    good = {"description": description, "model": model, "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL}}
+    good = {
+        "description": description,
+        "model": model,
+        "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL},
+    }
     found: dict[int | str, dict[str, Any]] = {status: good}
     for code in codes:
         row = ROWS[code]
@@ -64,7 +71,11 @@ def answers(status: int, model: type[BaseModel], description: str, *codes: str) 
         if "retry_after" in row.extras:
             told["headers"]["Retry-After"] = _RETRY_AFTER
         if row.status is HTTPStatus.UNAUTHORIZED:
-            told["headers"]["WWW-Authenticate"] = {"description": "RFC 6750.", "schema": {"type": "string"}, "example": "Bearer"}
+            told["headers"]["WWW-Authenticate"] = {
+                "description": "RFC 6750.",
+                "schema": {"type": "string"},
+                "example": "Bearer",
+            }
     return found
 
 
@@ -80,7 +91,11 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add to FastAPI's document what it can't know: the problem's schema and the two kinds of key."""
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
-        "publicKey": {"type": "http", "scheme": "bearer", "description": "`pk_…`: start, check and resend, from its origins or app."},
+        "publicKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "`pk_…`: start, check and resend, from its origins or app.",
+        },
         "secretKey": {"type": "http", "scheme": "bearer", "description": "`sk_…`: a backend's key, for all routes."},
     }
     schemas = components.setdefault("schemas", {})

@@ -53,7 +53,8 @@ class LeanRoute(APIRoute):
 
 
 def _read_signature(
-    endpoint: Callable[..., Any], path_parameters: Any  # noqa: ANN401  only its keys are looked at
+    endpoint: Callable[..., Any],
+    path_parameters: Any,  # noqa: ANN401  only its keys are looked at
 ) -> tuple[tuple[str, type[BaseModel]] | None, list[tuple[str, Callable[[Request], Any]]], list[str]]:
     body: tuple[str, type[BaseModel]] | None = None
     dependencies: list[tuple[str, Callable[[Request], Any]]] = []

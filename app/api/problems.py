@@ -115,7 +115,9 @@ _NOT_PLACED = Row(503, "call_not_placed", "The call could not be placed", id="vr
 REFUSED: dict[Refusal, Row] = {
     Refusal.NOT_A_NUMBER: Row(422, "phone_refused", "The telephony provider does not accept this number", id="vrf_…"),
     Refusal.NOT_PERMITTED: Row(422, "destination_not_permitted", "This destination is closed", id="vrf_…"),
-    Refusal.CALLED_TOO_OFTEN: Row(429, "phone_called_too_often", "This phone was called too often", id="vrf_…", retry_after=86400),
+    Refusal.CALLED_TOO_OFTEN: Row(
+        429, "phone_called_too_often", "This phone was called too often", id="vrf_…", retry_after=86400
+    ),
     # What only the operator or we can mend is one problem to the caller: the reason is in the log.
     Refusal.CREDENTIALS: _NOT_PLACED,
     Refusal.BALANCE: _NOT_PLACED,
@@ -129,9 +131,13 @@ OUTCOMES: dict[type, Row] = {
     CodeLengthTooShort: Row(422, "code_length_too_short", "The policy demands a longer code", least=4),
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
     LimitReached: Row(429, "limit_reached", "Too many calls to this phone", limit="ladder", retry_after=30),
-    CallUnknown: Row(504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30),
+    CallUnknown: Row(
+        504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30
+    ),
     NotFound: Row(404, "verification_not_found", "There is no such verification"),
-    CodeIncomplete: Row(422, "code_incomplete", "Fewer digits were typed than the code has", code_length=4),
+    CodeIncomplete: Row(
+        422, "code_incomplete", "Fewer digits were typed than the code has; no attempt was spent", code_length=4
+    ),
     CodeIncorrect: Row(422, "code_incorrect", "The code is wrong", attempts_left=2),
     AttemptsExhausted: Row(429, "attempts_exhausted", "All attempts are spent"),
     AlreadyUsed: Row(409, "already_used", "The verification was approved before"),
@@ -144,7 +150,12 @@ FAULTS: dict[Fault, Row] = {
     Fault(row.code): row
     for row in (
         Row(400, "malformed_json", "The body is not JSON"),
-        Row(422, "invalid_request", "The request is not as documented", errors=[{"field": "phone", "message": "Field required"}]),
+        Row(
+            422,
+            "invalid_request",
+            "The request is not as documented",
+            errors=[{"field": "phone", "message": "Field required"}],
+        ),
         Row(413, "body_too_large", "The body is too large"),
         Row(408, "body_timeout", "The body did not arrive in time"),
         Row(415, "unsupported_media_type", "The body must be application/json"),
@@ -173,29 +184,25 @@ _HEADERS = {
 
 def failed(outcome: Failed) -> Response:
     """The problem details of an operation that did not end as hoped."""
+    row = row_of(outcome)
+    # A row names its members after the outcome's own attributes.
+    return _response(row, **{name: getattr(outcome, name, None) for name in ("detail", *row.extras)})
+
+
+def row_of(outcome: Failed) -> Row:
+    """How an outcome is told: by its reason where it has one, else by what it is."""
     match outcome:
-        case PhoneRejected(fault, detail):
-            return _response(PHONE[fault], detail=detail)
-        case CallRefused(verification_id, refusal, retry_after):
-            return _response(REFUSED[refusal], id=verification_id, retry_after=retry_after)
-        case CallUnknown(verification_id, retry_after):
-            return _response(OUTCOMES[CallUnknown], id=verification_id, retry_after=retry_after)
-        case CallInProgress(retry_after):
-            return _response(OUTCOMES[CallInProgress], retry_after=retry_after)
-        case LimitReached(limit, retry_after):
-            return _response(OUTCOMES[LimitReached], limit=limit.value, retry_after=retry_after)
-        case CodeLengthTooShort(least):
-            return _response(OUTCOMES[CodeLengthTooShort], least=least)
-        case CodeIncomplete(code_length):
-            detail = f"Type at least the last {code_length} digits of the number that called. No attempt was spent."
-            return _response(OUTCOMES[CodeIncomplete], detail=detail, code_length=code_length)
-        case CodeIncorrect(attempts_left):
-            return _response(OUTCOMES[CodeIncorrect], attempts_left=attempts_left)
+        case PhoneRejected():
+            return PHONE[outcome.fault]
+        case CallRefused():
+            return REFUSED[outcome.refusal]
         case _:
-            return _response(OUTCOMES[type(outcome)])
+            return OUTCOMES[type(outcome)]
 
 
-def faulty(fault: Fault, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object) -> Response:
+def faulty(
+    fault: Fault, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object
+) -> Response:
     """The problem details of a request that can't be carried out, or of a fault of the service."""
     return _response(FAULTS[fault], {**_HEADERS.get(fault, {}), **(headers or {})}, detail=detail, **members)
 
@@ -206,7 +213,12 @@ def example(row: Row) -> dict[str, object]:
 
 
 def _body(row: Row, members: Mapping[str, object]) -> dict[str, object]:
-    standard = {"type": f"urn:lastdigits:problem:{row.code}", "title": row.title, "status": int(row.status), "code": row.code}
+    standard = {
+        "type": f"urn:lastdigits:problem:{row.code}",
+        "title": row.title,
+        "status": int(row.status),
+        "code": row.code,
+    }
     return standard | {name: value for name, value in members.items() if value is not None}
 
 

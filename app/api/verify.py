@@ -25,7 +25,15 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
 @router.post(
     "/verify/check",
     responses=answers(
-        200, ApprovedAnswer, "The phone is verified.", *KEY, *BODY, "verification_not_found", "code_incomplete", "code_incorrect", *ENDED
+        200,
+        ApprovedAnswer,
+        "The phone is verified.",
+        *KEY,
+        *BODY,
+        "verification_not_found",
+        "code_incomplete",
+        "code_incorrect",
+        *ENDED,
     ),
     **OPEN_TO_ALL,
 )

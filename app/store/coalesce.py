@@ -16,7 +16,7 @@ from app.verification.errors import StoreUnavailable
 MOST_IN_A_PIPELINE = 64
 """Commands: more would make the first ones wait for the last ones' answers."""
 
-MOST_PIPELINES = 4
+MOST_PIPELINES = 2
 """Pipelines under way at once, each on a connection of its own: while one waits, the next is filled."""
 
 MOST_WAITING = 10_000

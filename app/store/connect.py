@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from app.store.embedded import socket_of
 
 LEAST_VERSION = (7, 0)
-SCHEMES = ("embedded", "redis", "rediss")
+SCHEMES = ("redis", "rediss")
 
 
 def embedded_path(url: str) -> Path | None:
@@ -26,10 +26,12 @@ def url_fault(url: str) -> str | None:
     if path is not None:
         return "name a directory: embedded://./data" if not url.removeprefix("embedded://") else None
     parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return None if parts.path.startswith("/") else "name a socket: unix:///run/redis/redis.sock"
     if parts.scheme in {"redis+sentinel", "redis+cluster"}:
         return f"{parts.scheme}:// is not supported yet: use redis://, rediss:// or embedded://PATH"
     if parts.scheme not in SCHEMES:
-        return "write it like redis://host:6379/0, rediss://host:6379/0 or embedded://./data"
+        return "write it like redis://host:6379/0, rediss://host:6379/0, unix:///run/redis.sock or embedded://./data"
     try:
         valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
@@ -43,7 +45,7 @@ def connect(url: str, timeout: float) -> "Redis":
     No command is ever repeated by the client: a script that was sent may have been carried out.
 
     Args:
-        url: `redis://`, `rediss://` or `embedded://PATH`.
+        url: `redis://`, `rediss://`, `unix://` or `embedded://PATH`.
         timeout: seconds to wait for a connection, and for an answer.
     """
     path = embedded_path(url)

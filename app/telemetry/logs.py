@@ -46,7 +46,8 @@ def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # One write a line: the lines of several workers share a stream and must not run into each other.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
@@ -79,7 +80,9 @@ class LogObserver:
         """Write a line, as loud as the event is serious."""
         match event:
             case OperationEnded():
-                self._log.info(event.operation, **_operation(event))
+                # A check must not pay for a line that nobody will read.
+                if self._log.is_enabled_for(logging.INFO):
+                    self._log.info(event.operation, **_operation(event))
             case CallEnded():
                 getattr(self._log, _loudness(event))("call", **_call(event))
 
@@ -118,11 +121,20 @@ def _loudness(event: CallEnded) -> str:
 
 
 def _call(event: CallEnded) -> dict[str, object]:
-    line: dict[str, object] = {"id": event.id[:_ID_SHOWN], "phone": mask_phone(event.phone), "ms": round(event.seconds * 1000)}
+    line: dict[str, object] = {
+        "id": event.id[:_ID_SHOWN],
+        "phone": mask_phone(event.phone),
+        "ms": round(event.seconds * 1000),
+    }
     match event.outcome:
         case Placed(call_id=call_id, price=price):
             return line | {"outcome": "placed", "call_id": call_id, "price": None if price is None else str(price)}
         case Refused(reason=reason, detail=detail):
-            return line | {"outcome": "refused", "reason": reason.value, "fault": event.outcome.fault.value, "detail": detail}
+            return line | {
+                "outcome": "refused",
+                "reason": reason.value,
+                "fault": event.outcome.fault.value,
+                "detail": detail,
+            }
         case Unknown(detail=detail):
             return line | {"outcome": "unknown", "detail": detail}

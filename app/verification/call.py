@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+
 class Refusal(StrEnum):
     """Why a call was certainly not placed."""
 

@@ -1,8 +1,8 @@
 """What an operation can't go on from; what a caller must handle is an outcome (model.py), not an exception.
 
-    Exception
-     └─ LastdigitsError
-         └─ StoreUnavailable    Redis is down, slow, full, read-only or loading: nothing was decided
+Exception
+ └─ LastdigitsError
+     └─ StoreUnavailable    Redis is down, slow, full, read-only or loading: nothing was decided
 """
 
 

@@ -81,7 +81,10 @@ class Policy:
             (30 <= self.ttl <= LONGEST_LIFE, f"VERIFICATION_TTL must be 30 to {LONGEST_LIFE} seconds"),  # noqa: PLR2004  a call takes some 20 s to arrive and be read
             (1 <= self.max_attempts <= 10, "MAX_ATTEMPTS must be 1 to 10"),  # noqa: PLR2004  ten guesses at 4 digits are the bound of a whole day
             (all(5 <= step <= 86400 for step in self.ladder), "RESEND_LADDER steps must be 5 to 86400 seconds"),  # noqa: PLR2004  sooner than 5 s the first call still rings
-            (list(self.ladder) == sorted(self.ladder), "RESEND_LADDER must not shrink: write its steps from short to long"),
+            (
+                list(self.ladder) == sorted(self.ladder),
+                "RESEND_LADDER must not shrink: write its steps from short to long",
+            ),
             (
                 all(rate.count <= MOST_CALLS_COUNTED for rate in self.starts_per_phone),
                 f"STARTS_PER_PHONE counts at most {MOST_CALLS_COUNTED} calls",

@@ -19,9 +19,23 @@ from app.verification.model import (
 )
 
 __all__ = [
-    "FAULT_OF", "CallDenied", "CallEnded", "CallOutcome", "Event", "Fault", "Observer", "OperationEnded", "Placed", "Provider", "Refusal",
-    "Refused", "Reserved", "Store", "Unknown",
+    "FAULT_OF",
+    "CallDenied",
+    "CallEnded",
+    "CallOutcome",
+    "Event",
+    "Fault",
+    "Observer",
+    "OperationEnded",
+    "Placed",
+    "Provider",
+    "Refusal",
+    "Refused",
+    "Reserved",
+    "Store",
+    "Unknown",
 ]
+
 
 class Provider(Protocol):
     """Whoever can place a flash call."""
@@ -60,7 +74,9 @@ class Store(Protocol):
     Every method raises `StoreUnavailable` where the store does not answer or can't write; then nothing follows from it.
     """
 
-    async def start(self, handle: Handle, client: str, purpose: str | None, previous_tag: str | None) -> Reserved | CallDenied:
+    async def start(
+        self, handle: Handle, client: str, purpose: str | None, previous_tag: str | None
+    ) -> Reserved | CallDenied:
         """Reserve a phone's next call and write the verification that it is for.
 
         Args:
@@ -75,7 +91,9 @@ class Store(Protocol):
         """Reserve another call for a pending verification."""
         ...
 
-    async def settle(self, handle: Handle, client: str, call: Reserved, digest: bytes) -> Verification | NotFound | Ended:
+    async def settle(
+        self, handle: Handle, client: str, call: Reserved, digest: bytes
+    ) -> Verification | NotFound | Ended:
         """Store the code's digest of a placed call. May be repeated: the second time changes nothing."""
         ...
 

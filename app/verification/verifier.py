@@ -53,7 +53,7 @@ SETTLE_PAUSES = (0.1, 0.4, 1.0)
 """Seconds between tries to store the code of a call that rings already: the person should not suffer a blink of the store."""
 
 A = TypeVar("A")
-O = TypeVar("O", bound=Outcome)
+Ending = TypeVar("Ending", bound=Outcome)
 
 
 class Verifier:
@@ -92,7 +92,9 @@ class Verifier:
             return self._ended("start", client, handle, call)
         outcome = await self._to_the_end(self._place(handle, client, call))
         # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
-        started = outcome if isinstance(outcome, Pending | CallRefused | CallUnknown) else await self._lost(handle, call)
+        started = (
+            outcome if isinstance(outcome, Pending | CallRefused | CallUnknown) else await self._lost(handle, call)
+        )
         return self._ended("start", client, handle, started)
 
     async def resend(self, client: str, verification_id: str) -> ResendOutcome:
@@ -184,7 +186,7 @@ class Verifier:
         task.add_done_callback(self._calls.discard)
         return await asyncio.shield(task)
 
-    def _ended(self, operation: str, client: str, handle: Handle | None, outcome: O) -> O:
+    def _ended(self, operation: str, client: str, handle: Handle | None, outcome: Ending) -> Ending:
         self._observe(
             OperationEnded(operation, client, handle.id if handle else None, handle.phone if handle else None, outcome)
         )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import Service, Simulator, wrong
+from tests.harness import Service, Simulator, wrong
 
 INTERNAL = [("GET", "/verify/{id}"), ("POST", "/verify/{id}/cancel")]
 ALL = [("POST", "/verify/start"), ("POST", "/verify/check"), ("POST", "/verify/resend"), *INTERNAL]
@@ -12,15 +12,19 @@ def _ask(service: Service, method: str, path: str, verification: str, headers: d
     body = {"phone": "+79991234567"} if path.endswith("start") else {"id": verification, "code": "0000"}
     if path.endswith("resend"):
         body = {"id": verification}
-    answer = service.http.request(method, path.format(id=verification), json=body if method == "POST" else None, headers=headers)
+    answer = service.http.request(
+        method, path.format(id=verification), json=body if method == "POST" else None, headers=headers
+    )
     return answer.status_code, answer.json().get("code", "")
 
 
 @pytest.mark.parametrize(("method", "path"), ALL)
 @pytest.mark.parametrize(
-    "authorization", [None, "", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "sk_x", "Bearer sk_" + "A" * 43, "Bearer \xff"]
+    "authorization", [None, "", "Bearer", "Basic dXNlcjpwYXNz", "sk_x", "Bearer sk_" + "A" * 43, "Bearer \xff"]
 )
-def test_no_route_opens_without_a_known_key(service: Service, method: str, path: str, authorization: str | None) -> None:
+def test_no_route_opens_without_a_known_key(
+    service: Service, method: str, path: str, authorization: str | None
+) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     status, code = _ask(service, method, path, "vrf_" + "A" * 44, {k: v.encode("latin-1") for k, v in headers.items()})  # type: ignore[misc]
     assert (status, code) in {(401, "key_missing"), (401, "key_unknown")}
@@ -37,13 +41,21 @@ def test_a_public_key_of_a_page_works_from_its_origin_only(service: Service, pho
         answer = service.post("/verify/start", {"phone": phone}, "web", headers=headers)
         return answer.status_code, answer.json().get("code", "")
 
-    for origin in ("https://evil.example", "https://shop.example.evil.example", "http://shop.example", "null", "https://shop.example:8443"):
+    for origin in (
+        "https://evil.example",
+        "https://shop.example.evil.example",
+        "http://shop.example",
+        "null",
+        "https://shop.example:8443",
+    ):
         assert start(Origin=origin) == (403, "origin_not_allowed")
     assert start() == (403, "origin_not_allowed")
     assert start(Origin="https://shop.example")[0] == 201
 
 
-def test_another_clients_verification_is_like_an_unknown_one(service: Service, simulator: Simulator, phone: str) -> None:
+def test_another_clients_verification_is_like_an_unknown_one(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     verification = service.start(phone).json()["id"]
     code = simulator.code(phone)
     unknown = "vrf_" + "A" * 44
@@ -62,7 +74,11 @@ def test_another_clients_verification_is_like_an_unknown_one(service: Service, s
 
 def test_a_stranger_without_the_id_cannot_burn_attempts(service: Service, simulator: Simulator, phone: str) -> None:
     verification = service.start(phone).json()["id"]
-    for forged in (verification[:-1] + ("A" if verification[-1] != "A" else "B"), verification.swapcase(), verification + "A"):
+    for forged in (
+        verification[:-1] + ("A" if verification[-1] != "A" else "B"),
+        verification.swapcase(),
+        verification + "A",
+    ):
         assert service.check(forged, "0000").status_code == 404
     assert service.get(f"/verify/{verification}").json()["attempts_left"] == 3
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import Service, Simulator, wrong
+from tests.harness import Service, Simulator, wrong
 
 IN_FLIGHT = 50
 
@@ -26,7 +26,9 @@ def _started(service: Service, simulator: Simulator, phone: str) -> tuple[str, s
     return answer.json()["id"], simulator.code(phone)
 
 
-async def test_no_more_wrong_guesses_are_evaluated_than_allowed(service: Service, simulator: Simulator, phone: str) -> None:
+async def test_no_more_wrong_guesses_are_evaluated_than_allowed(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     verification, code = _started(service, simulator, phone)
     async with service.asynchronous() as http:
         guesses = [{"id": verification, "code": wrong(code, nth)} for nth in range(1, IN_FLIGHT + 1)]
@@ -90,14 +92,21 @@ async def test_many_clients_and_spellings_of_one_phone_place_one_call(
     ]
     async with service.asynchronous("backend") as one, service.asynchronous("other") as two:
         answers = await _at_once(
-            *((one, two)[n % 2].post("/verify/start", json={"phone": spellings[n % len(spellings)]}) for n in range(IN_FLIGHT))
+            *(
+                (one, two)[n % 2].post("/verify/start", json={"phone": spellings[n % len(spellings)]})
+                for n in range(IN_FLIGHT)
+            )
         )
-    assert Counter(answer.status_code for answer in answers)[201] == 1, [a.text for a in answers if a.status_code == 422]
+    assert Counter(answer.status_code for answer in answers)[201] == 1, [
+        a.text for a in answers if a.status_code == 422
+    ]
     assert {answer.status_code for answer in answers} <= {201, 409, 429}
     assert simulator.count(phone) == 1
 
 
-async def test_many_resends_place_one_call(tmp_path: Any, simulator: Simulator, phone: str, quick_ladder: Service) -> None:
+async def test_many_resends_place_one_call(
+    tmp_path: Any, simulator: Simulator, phone: str, quick_ladder: Service
+) -> None:
     verification, _ = _started(quick_ladder, simulator, phone)
     await asyncio.sleep(5.1)
     async with quick_ladder.asynchronous() as http:

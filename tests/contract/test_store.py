@@ -30,8 +30,8 @@ from app.verification.model import (
 )
 from app.verification.policy import Rate
 from app.verification.ports import Reserved
-from tests.conftest import fresh_phone
 from tests.contract.conftest import POLICY
+from tests.harness import fresh_phone
 
 
 @pytest.fixture
@@ -84,7 +84,9 @@ async def test_the_times_are_the_policys(store: RedisStore, handle: Handle) -> N
     assert (settled.status, settled.attempts_left, settled.calls) == (Status.PENDING, 3, 1)
 
 
-async def test_a_second_start_while_the_first_is_being_placed_is_told_so(store: RedisStore, keyring: Keyring, handle: Handle) -> None:
+async def test_a_second_start_while_the_first_is_being_placed_is_told_so(
+    store: RedisStore, keyring: Keyring, handle: Handle
+) -> None:
     await _reserved(store, handle)
     second = await store.start(keyring.new(handle.phone, 4), "other", None, None)
     assert isinstance(second, CallInProgress)
@@ -109,7 +111,9 @@ async def test_the_ladder_grows_with_each_call_and_restarts_after_an_approval(
     assert after.limit is Limit.STARTS_PER_PHONE
 
 
-async def test_an_hour_of_silence_restarts_the_ladder(store: RedisStore, server: Any, keyring: Keyring, handle: Handle) -> None:
+async def test_an_hour_of_silence_restarts_the_ladder(
+    store: RedisStore, server: Any, keyring: Keyring, handle: Handle
+) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 30)
     second = keyring.new(handle.phone, 4)
@@ -123,7 +127,9 @@ async def test_an_hour_of_silence_restarts_the_ladder(store: RedisStore, server:
 
 
 async def test_the_limits_per_hour_and_day_are_exact(server: Any, keyring: Keyring, handle: Handle) -> None:
-    store = RedisStore(Coalescer(server), replace(POLICY, ladder=(5,), starts_per_phone=(Rate(2, 3600), Rate(3, 86400))))
+    store = RedisStore(
+        Coalescer(server), replace(POLICY, ladder=(5,), starts_per_phone=(Rate(2, 3600), Rate(3, 86400)))
+    )
     await _pending(store, handle)
     await _ago(server, handle, 3599)
     second = keyring.new(handle.phone, 4)
@@ -172,7 +178,9 @@ async def test_reporting_a_call_twice_changes_nothing(store: RedisStore, handle:
     assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
 
 
-async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(server: Any, store: RedisStore, handle: Handle) -> None:
+async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(
+    server: Any, store: RedisStore, handle: Handle
+) -> None:
     await _pending(store, handle, "0001")
     for code, wait in (("0002", 30), ("0003", 60)):
         await _ago(server, handle, wait)
@@ -195,7 +203,9 @@ async def test_a_refused_resend_leaves_the_first_code_in_force(server: Any, stor
     assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
 
 
-async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(server: Any, store: RedisStore, handle: Handle) -> None:
+async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(
+    server: Any, store: RedisStore, handle: Handle
+) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 299)
     call = await store.resend(handle, "web")
@@ -248,7 +258,9 @@ async def test_a_wrong_code_after_approval_spends_attempts_so_that_the_grace_is_
     assert isinstance(await store.check(handle, "web", handle.digest("0123")), AlreadyUsed)
 
 
-async def test_after_the_grace_time_the_right_code_is_told_nothing_more(server: Any, store: RedisStore, handle: Handle) -> None:
+async def test_after_the_grace_time_the_right_code_is_told_nothing_more(
+    server: Any, store: RedisStore, handle: Handle
+) -> None:
     await _pending(store, handle)
     assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
     await _ago(server, handle, 61)
@@ -306,7 +318,9 @@ async def test_reports_of_forgotten_calls_create_no_key(server: Any, store: Redi
     assert await server.exists(*keys_of(handle)) == 0
 
 
-async def test_a_crash_between_reserving_and_settling_blocks_no_longer_than_its_deadline(server: Any, keyring: Keyring, handle: Handle) -> None:
+async def test_a_crash_between_reserving_and_settling_blocks_no_longer_than_its_deadline(
+    server: Any, keyring: Keyring, handle: Handle
+) -> None:
     store = RedisStore(Coalescer(server), replace(POLICY, call_deadline=1, ladder=(5,)))
     await _reserved(store, handle)
     verification, phone = keys_of(handle)
@@ -326,7 +340,9 @@ async def test_the_limits_of_a_phone_outlive_a_rotation_of_the_pepper(store: Red
     assert phone_key(moved.tag) != phone_key(handle.tag)
 
 
-async def test_a_server_that_lost_its_scripts_is_given_them_again(server: Any, store: RedisStore, handle: Handle) -> None:
+async def test_a_server_that_lost_its_scripts_is_given_them_again(
+    server: Any, store: RedisStore, handle: Handle
+) -> None:
     await _pending(store, handle)
     await server.script_flush()
     assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
@@ -342,7 +358,9 @@ async def test_a_full_server_decides_nothing_and_recovers(server: Any, store: Re
                 await step
     finally:
         await server.config_set("maxmemory", before)
-    assert await store.check(handle, "web", handle.digest("9999")) == CodeIncorrect(2), "the guess at the full server spent nothing"
+    assert await store.check(handle, "web", handle.digest("9999")) == CodeIncorrect(2), (
+        "the guess at the full server spent nothing"
+    )
 
 
 async def test_a_hundred_guesses_at_once_are_three(store: RedisStore, handle: Handle) -> None:

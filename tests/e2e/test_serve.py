@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import ROOT, Service, Simulator, running, serving
+from tests.harness import ROOT, Service, Simulator, running, serving
 
 
 def _plain() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")} | {"PYTHONPATH": str(ROOT)}
+    return {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")} | {
+        "PYTHONPATH": str(ROOT)
+    }
 
 
 def _cli(*arguments: str, cwd: Path, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +71,8 @@ def test_the_sandbox_verifies_a_phone_by_pasting_what_it_prints(tmp_path: Path, 
 
 
 def test_the_sandboxs_keys_and_data_survive_a_restart(tmp_path: Path) -> None:
-    keys, ids = [], []
+    keys: list[list[str]] = []
+    ids: list[str] = []
     for _ in range(2):
         with running(["serve"], SANDBOX, tmp_path / "log", _banner) as (_, text):
             keys.append(re.findall(r"[ps]k_[A-Za-z0-9_-]+", text)[:2])
@@ -89,7 +93,14 @@ def test_the_sandboxs_keys_and_data_survive_a_restart(tmp_path: Path) -> None:
 
 def test_settings_that_cant_stand_are_told_in_one_list_and_exit_78(tmp_path: Path) -> None:
     done = _cli(
-        "serve", cwd=tmp_path, PROVIDER_API_KEY="key-4711", PEPER="x", CODE_LENGTH="9", PORT="99999", REDIS_URL="mysql://x", RESEND_LADDER="60,30"
+        "serve",
+        cwd=tmp_path,
+        PROVIDER_API_KEY="key-4711",
+        PEPER="x",
+        CODE_LENGTH="9",
+        PORT="99999",
+        REDIS_URL="mysql://x",
+        RESEND_LADDER="60,30",
     )
     assert done.returncode == 78
     for named in ("PEPER", "PEPPER?", "CODE_LENGTH", "PORT", "REDIS_URL", "CLIENTS_FILE", "RESEND_LADDER", "keys new"):
@@ -113,7 +124,9 @@ def test_one_service_owns_an_embedded_store(tmp_path: Path) -> None:
 
 
 def _children(pid: int) -> set[int]:
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        ["ps", "-e", "-o", "pid=", "-o", "ppid="], capture_output=True, text=True, check=True
+    ).stdout
     pairs = [tuple(map(int, line.split())) for line in listing.splitlines()]
     found = {child for child, parent in pairs if parent == pid}
     return found.union(*(_children(child) for child in found)) if found else found
@@ -128,7 +141,9 @@ def _alive(pid: int) -> bool:
 
 @pytest.mark.parametrize(("ending", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_however_it_ends_no_process_stays_and_the_store_opens_again(tmp_path: Path, ending: int, status: int, workers: str) -> None:
+def test_however_it_ends_no_process_stays_and_the_store_opens_again(
+    tmp_path: Path, ending: int, status: int, workers: str
+) -> None:
     settings = SANDBOX | {"LASTDIGITS_WORKERS": workers}
     with running(["serve"], settings, tmp_path / "log", _banner) as (process, text):
         address = re.search(r"Service +(\S+)", text)
@@ -152,8 +167,6 @@ def test_however_it_ends_no_process_stays_and_the_store_opens_again(tmp_path: Pa
 def test_a_call_under_way_is_finished_before_the_service_ends(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     simulator.behave(phone, delay=0.8)
     with serving(tmp_path, simulator.send_url, WORKERS="1") as service:
-        import threading
-
         answers: list[httpx.Response] = []
         starting = threading.Thread(target=lambda: answers.append(service.start(phone)))
         starting.start()
@@ -199,7 +212,10 @@ def test_the_doctor_finds_all_well_and_what_is_not(tmp_path: Path, simulator: Si
     well = _cli("doctor", cwd=tmp_path)
     assert well.returncode == 0, well.stdout + well.stderr
     assert "sandbox" in well.stdout
-    given: dict[str, Any] = service.settings | {"REDIS_URL": "redis://127.0.0.1:9/0", "PROVIDER_URL": "http://127.0.0.1:9/"}
+    given: dict[str, Any] = service.settings | {
+        "REDIS_URL": "redis://127.0.0.1:9/0",
+        "PROVIDER_URL": "http://127.0.0.1:9/",
+    }
     ill = _cli("doctor", cwd=tmp_path, **given)
     assert ill.returncode == 1
     assert ill.stdout.count("FAIL") == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.store.embedded import server_binary
-from tests.conftest import Service, Simulator, serving
+from tests.harness import Service, Simulator, serving
 
 
 class Server:
@@ -61,7 +61,9 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def on_own_server(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, own_server: Server) -> Iterator[Service]:
+def on_own_server(
+    tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, own_server: Server
+) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("on-own-server")
     with serving(directory, simulator.send_url, REDIS_URL=own_server.url, REDIS_TIMEOUT="0.5") as service:
         yield service

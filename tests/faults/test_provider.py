@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.store.connect import connect
-from tests.conftest import PROVIDER_KEY, Service, Simulator, serving
+from tests.harness import PROVIDER_KEY, Service, Simulator, serving
 
 UNKNOWN = [
     {"answer": "html", "status": 502},
@@ -83,7 +83,9 @@ def test_a_connection_that_was_never_made_is_tried_once_more_and_costs_nothing(t
         assert line["reason"] == "unreachable"
 
 
-def test_wrong_credentials_are_the_operators_to_mend_and_shown_to_nobody(tmp_path: Path, simulator: Simulator, phone: str) -> None:
+def test_wrong_credentials_are_the_operators_to_mend_and_shown_to_nobody(
+    tmp_path: Path, simulator: Simulator, phone: str
+) -> None:
     with serving(tmp_path, simulator.send_url, PROVIDER_API_KEY="wrong-key-8c1e", WORKERS="1") as service:
         answer = service.start(phone)
         assert (answer.status_code, answer.json()["code"]) == (503, "call_not_placed")
@@ -115,11 +117,15 @@ async def test_a_slow_provider_does_not_slow_checks(service: Service, simulator:
         began = time.monotonic()
         answer = await http.post("/verify/check", json={"id": verification, "code": simulator.code(checked)})
         assert answer.status_code == 200
-        assert not any(start.done() for start in starts), f"the check waited {time.monotonic() - began:.1f} s for the calls"
+        assert not any(start.done() for start in starts), (
+            f"the check waited {time.monotonic() - began:.1f} s for the calls"
+        )
         assert {(await start).status_code for start in starts} == {201}
 
 
-async def test_a_caller_that_hangs_up_loses_no_code_and_gets_no_second_call(service: Service, simulator: Simulator, phone: str) -> None:
+async def test_a_caller_that_hangs_up_loses_no_code_and_gets_no_second_call(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     simulator.behave(phone, delay=0.5)
     async with service.asynchronous() as http:
         with pytest.raises(httpx.ReadTimeout):
@@ -128,13 +134,20 @@ async def test_a_caller_that_hangs_up_loses_no_code_and_gets_no_second_call(serv
         again = await http.post("/verify/start", json={"phone": phone})
     assert again.json()["code"] == "limit_reached"
     assert simulator.count(phone) == 1
-    placed = [line for line in service.lines() if line["event"] == "start" and line.get("phone", "").endswith(phone[-2:])]
+    placed = [
+        line for line in service.lines() if line["event"] == "start" and line.get("phone", "").endswith(phone[-2:])
+    ]
     assert placed[-2]["outcome"] == "placed"
 
 
 def _workers(service: Service) -> list[int]:
     """The worker processes, which are the ones that hold a connection to nothing but answer: children with uvicorn's spawn."""
-    listing = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(service.process.pid)], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(service.process.pid)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return [int(line.split()[0]) for line in listing.stdout.splitlines() if "spawn_main" in line]
 
 
@@ -166,7 +179,9 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
             ttls = {key: await client.pttl(key) async for key in client.scan_iter()}
         assert ttls
         assert all(0 < ttl <= 86_400_000 for ttl in ttls.values())
-        assert all(ttl <= 30_000 for key, ttl in ttls.items() if key.startswith(b"ld:v:")), "a verification without a code lapses"
+        assert all(ttl <= 30_000 for key, ttl in ttls.items() if key.startswith(b"ld:v:")), (
+            "a verification without a code lapses"
+        )
 
 
 def test_the_providers_key_is_in_no_answer(service: Service, phone: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from app.store.connect import connect
-from tests.conftest import Service, Simulator, wrong
 from tests.faults.conftest import Server
+from tests.harness import Service, Simulator, wrong
 
 
 def _unavailable(answer: object) -> None:
@@ -88,7 +88,9 @@ def test_a_blink_of_the_store_while_the_phone_rings_does_not_lose_the_code(
     assert simulator.count(phone) == 1
 
 
-def test_a_flushed_script_cache_is_not_noticed(on_own_server: Service, own_server: Server, simulator: Simulator, phone: str) -> None:
+def test_a_flushed_script_cache_is_not_noticed(
+    on_own_server: Service, own_server: Server, simulator: Simulator, phone: str
+) -> None:
     async def flush() -> None:
         async with connect(own_server.url, 2) as client:
             await client.script_flush()
@@ -105,7 +107,13 @@ def test_a_flushed_script_cache_is_not_noticed(on_own_server: Service, own_serve
     ("setting", "value", "restored"), [("maxmemory", "1", "0"), ("maxmemory-policy", "allkeys-lru", "noeviction")]
 )
 def test_a_full_or_forgetful_server_is_told_at_readiness_or_refused(
-    on_own_server: Service, own_server: Server, simulator: Simulator, phone: str, setting: str, value: str, restored: str
+    on_own_server: Service,
+    own_server: Server,
+    simulator: Simulator,
+    phone: str,
+    setting: str,
+    value: str,
+    restored: str,
 ) -> None:
     async def configure(to: str) -> None:
         async with connect(own_server.url, 2) as client:

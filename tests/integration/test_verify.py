@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import Service, Simulator, wrong
+from tests.harness import Service, Simulator, serving, wrong
 
 
 def _problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -44,7 +44,12 @@ def test_a_phone_is_verified_from_start_to_end(service: Service, simulator: Simu
     approved = service.check(body["id"], simulator.code(phone))
     assert approved.status_code == 200
     assert set(approved.json()) == {"id", "status", "phone", "approved_at"}
-    assert approved.json() | {"approved_at": 0} == {"id": body["id"], "status": "approved", "phone": phone, "approved_at": 0}
+    assert approved.json() | {"approved_at": 0} == {
+        "id": body["id"],
+        "status": "approved",
+        "phone": phone,
+        "approved_at": 0,
+    }
 
 
 def test_a_wrong_code_is_422_and_says_how_many_are_left(service: Service, simulator: Simulator, phone: str) -> None:
@@ -55,7 +60,9 @@ def test_a_wrong_code_is_422_and_says_how_many_are_left(service: Service, simula
     _problem(service.check(verification, code), 429, "attempts_exhausted")
 
 
-def test_the_whole_number_that_called_counts_as_its_last_digits(service: Service, simulator: Simulator, phone: str) -> None:
+def test_the_whole_number_that_called_counts_as_its_last_digits(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     verification = service.start(phone).json()["id"]
     calling = simulator.calls(phone)[0]["from"]
     assert service.check(verification, f"+{calling[:1]} ({calling[1:4]}) {calling[4:]}").status_code == 200
@@ -80,14 +87,18 @@ def test_more_digits_may_be_asked_for(service: Service, simulator: Simulator, ph
     assert service.check(started.json()["id"], code).status_code == 200
 
 
-def test_leading_zeros_survive_a_provider_that_sends_numbers(service: Service, simulator: Simulator, phone: str) -> None:
+def test_leading_zeros_survive_a_provider_that_sends_numbers(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     simulator.behave(phone, digits="0007", code="number")
     verification = service.start(phone).json()["id"]
     _problem(service.check(verification, "7"), 422, "code_incomplete")
     assert service.check(verification, "0007").status_code == 200
 
 
-def test_a_second_start_too_soon_names_the_limit_and_calls_nobody(service: Service, simulator: Simulator, phone: str) -> None:
+def test_a_second_start_too_soon_names_the_limit_and_calls_nobody(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     service.start(phone)
     problem = _problem(service.start(phone), 429, "limit_reached")
     assert problem["limit"] == "ladder"
@@ -148,8 +159,6 @@ def test_a_phone_that_is_not_called_says_why(service: Service, phone: str, code:
 
 
 def test_fewer_digits_than_the_policy_are_refused(tmp_path: Any, simulator: Simulator, phone: str) -> None:
-    from tests.conftest import serving
-
     with serving(tmp_path, simulator.send_url, CODE_LENGTH="5", WORKERS="1") as strict:
         assert _problem(strict.start(phone, code_length=4), 422, "code_length_too_short")["least"] == 5
         assert simulator.count(phone) == 0
@@ -244,6 +253,10 @@ def test_a_log_line_tells_each_step_with_the_requests_id_and_a_masked_phone(
     started = service.post("/verify/start", {"phone": phone}, headers=headers)
     service.post("/verify/check", {"id": started.json()["id"], "code": simulator.code(phone)}, headers=headers)
     lines = [line for line in service.lines() if line.get("request_id") == headers["X-Request-Id"]]
-    assert [(line["event"], line["outcome"]) for line in lines] == [("call", "placed"), ("start", "placed"), ("check", "approved")]
+    assert [(line["event"], line["outcome"]) for line in lines] == [
+        ("call", "placed"),
+        ("start", "placed"),
+        ("check", "approved"),
+    ]
     assert {line["phone"] for line in lines} == {f"{phone[:5]}*****{phone[-2:]}"}
     assert lines[0]["price"] == "0.35"

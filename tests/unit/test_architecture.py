@@ -1,6 +1,7 @@
 """The house's rules that a machine can hold: imports run one way, and every outcome has its row."""
 
 import ast
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -41,8 +42,6 @@ def test_imports_run_one_way(room: str) -> None:
 
 
 def test_the_core_imports_no_framework_client_or_settings() -> None:
-    import sys
-
     for file in (APP / "verification").glob("*.py"):
         foreign = {name.split(".")[0] for name in _imports(file)} - set(sys.stdlib_module_names) - {"app"}
         assert foreign <= CORE_LIBRARIES, file.name

@@ -17,7 +17,12 @@ def test_a_made_key_is_found_by_its_entry_and_no_other() -> None:
     clients = parse_clients(clients_entry("web", Kind.PUBLIC, key, ("https://shop.example",)), "test")
     found = clients.find(key)
     assert found is not None
-    assert (found.id, found.kind, found.origins, found.native) == ("web", Kind.PUBLIC, {"https://shop.example"}, False)
+    assert (found.id, found.kind, found.origins, found.native) == (
+        "web",
+        Kind.PUBLIC,
+        frozenset({"https://shop.example"}),
+        False,
+    )
     assert clients.find(key + "x") is None
     assert clients.find("") is None
     assert clients.find("\udcff") is None
@@ -54,13 +59,25 @@ def test_what_cant_stand_is_refused_with_the_mend(text: str, told: str) -> None:
         parse_clients(text, "clients.toml")
 
 
-@pytest.mark.parametrize("text", ["https://a.example", "http://localhost:3000", "https://a.example:8443", "http://[::1]:80a"[:-1] + "81"])
+@pytest.mark.parametrize(
+    "text", ["https://a.example", "http://localhost:3000", "https://a.example:8443", "http://[::1]:80a"[:-1] + "81"]
+)
 def test_origins_as_browsers_send_them(text: str) -> None:
     assert is_origin(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["*", "null", "a.example", "https://a.example/", "https://A.example", "https://a.example:443", "http://a.example:80", "https://a.example:99999"]
+    "text",
+    [
+        "*",
+        "null",
+        "a.example",
+        "https://a.example/",
+        "https://A.example",
+        "https://a.example:443",
+        "http://a.example:80",
+        "https://a.example:99999",
+    ],
 )
 def test_what_no_browser_sends_as_an_origin(text: str) -> None:
     assert not is_origin(text)

@@ -38,7 +38,9 @@ def test_no_made_up_id_opens(text: str) -> None:
     assert ring.open("vrf_" + text) is None
 
 
-@pytest.mark.parametrize("text", ["", "vrf_", "vrf_" + "A" * 44, "VRF_" + "A" * 44, "vrf_" + "\ud800" * 44, "vrf_" + "=" * 44])
+@pytest.mark.parametrize(
+    "text", ["", "vrf_", "vrf_" + "A" * 44, "VRF_" + "A" * 44, "vrf_" + "\ud800" * 44, "vrf_" + "=" * 44]
+)
 def test_malformed_ids_are_simply_unknown(text: str) -> None:
     assert Keyring(OLD).open(text) is None
 

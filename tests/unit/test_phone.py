@@ -40,7 +40,14 @@ def test_every_human_spelling_is_the_same_number(spelling: str) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["+7 999 123 45 67 доб. 5", "+7 999 123 45 67 ext 5", "+7 999 123-45-67,,5", "+79991234567#5", "+79991234567;ext=5", "+79991234567x5"],
+    [
+        "+7 999 123 45 67 доб. 5",
+        "+7 999 123 45 67 ext 5",
+        "+7 999 123-45-67,,5",
+        "+79991234567#5",
+        "+79991234567;ext=5",
+        "+79991234567x5",
+    ],
 )
 def test_an_extension_is_refused_and_never_dropped(spelling: str) -> None:
     rejected = parse_phone(spelling, RU)

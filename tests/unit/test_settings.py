@@ -1,19 +1,19 @@
 """Settings: their sources and order, their checks together, and the documents that list them."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from app import settings as module
-from app.settings import NOT_IN_FORCE, SettingsError, described, load_settings
+from app.settings import SettingsError, load_settings
+from app.settings_table import NOT_IN_FORCE, described
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.upper().startswith("LASTDIGITS_"):
             monkeypatch.delenv(name)
@@ -41,7 +41,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings(dotenv=None).sandbox
 
 
-def test_the_environment_beats_dotenv_and_dotenv_beats_secret_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_beats_dotenv_and_dotenv_beats_secret_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     monkeypatch.setattr(module, "SECRETS_DIR", secrets)
@@ -73,7 +75,14 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
     named = {fault.split(":")[0].split()[0].removeprefix("LASTDIGITS_") for fault in faults}
     assert named == {
         *("PROVIDER_API_KEY", "PROVIDER_PASSWORD", "PROVIDER_URL", "REDIS_URL", "PEPPER", "CODE_LENGTH", "WORKERS"),
-        *("STARTS_PER_PHONE", "ALLOWED_COUNTRIES", "RESEND_LADDER", "VERIFICATION_TTL", "VERIFICATON_TTL", "CLIENTS_FILE"),
+        *(
+            "STARTS_PER_PHONE",
+            "ALLOWED_COUNTRIES",
+            "RESEND_LADDER",
+            "VERIFICATION_TTL",
+            "VERIFICATON_TTL",
+            "CLIENTS_FILE",
+        ),
     }
     assert any("did you mean LASTDIGITS_VERIFICATION_TTL?" in fault for fault in faults)
 
@@ -98,13 +107,19 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
         ({"PORT": "http"}, "PORT"),
     ],
 )
-def test_a_setting_that_cant_stand_is_named(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str) -> None:
-    faults = [fault for fault in _faults(monkeypatch, **values) if not fault.startswith("LASTDIGITS_CLIENTS_FILE: no client")]
+def test_a_setting_that_cant_stand_is_named(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str
+) -> None:
+    faults = [
+        fault for fault in _faults(monkeypatch, **values) if not fault.startswith("LASTDIGITS_CLIENTS_FILE: no client")
+    ]
     assert len(faults) == 1
     assert faults[0].startswith(f"LASTDIGITS_{named}:")
 
 
-def test_a_redis_of_ones_own_needs_a_pepper_outside_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_redis_of_ones_own_needs_a_pepper_outside_the_sandbox(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "clients.toml").write_text(f'[[client]]\nid = "a"\nkind = "secret"\nkey_sha256 = "{"ab" * 32}"\n')
     given = {"PROVIDER_API_KEY": "k", "CLIENTS_FILE": str(tmp_path / "clients.toml"), "REDIS_URL": "redis://localhost"}
     (fault,) = _faults(monkeypatch, **given)

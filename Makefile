@@ -1,0 +1,124 @@
+# What a person types. `make` alone lists it; `make run` and `make test` need Python 3.11 or newer and nothing else: no root, no Redis, no Docker.
+#
+# One virtual environment in .venv serves all targets. Stamp files in it remember what was installed, so a second run installs nothing, and a changed
+# lock installs again. Everything comes from the hashed locks; nothing is resolved or built on the user's machine but the link to this tree.
+#
+# make test ARGS="-k ladder -x"       arguments for pytest
+# make run PYTHON=/path/to/python3    an interpreter of your choice (remove .venv to change it later)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint types check format lock bench test-browser test-containers test-redis clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+ARGS ?=
+
+# An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
+# environment: Debian packs that apart. Looked for only when .venv has to be made.
+FIT := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	"$$name" -c '$(FIT)' >/dev/null 2>&1 && { echo "$$name"; break; }; done)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.installed ## Run the service: a sandbox unless a provider is configured (README.md)
+	@exec $(VENV)/bin/lastdigits serve
+
+test: $(VENV)/.installed-dev ## Run all tests that need nothing but Python
+	$(PY) -m pytest -m "not browser" $(ARGS)
+
+check: lint types ## Lint and check types
+
+lint: $(VENV)/.installed-dev ## Lint, and check the format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(VENV)/.installed-dev ## Check types
+	$(PY) -m mypy
+
+format: $(VENV)/.installed-dev ## Format the code, and mend what the linter can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.installed-dev ## Measure throughput against a bare route on the same core
+	$(PY) -m bench.throughput $(ARGS)
+
+# ---- tests that need more than Python
+
+# Playwright drives the system's Chromium; it downloads none.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+
+test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium
+	@if ! ls tests/browser/test_*.py >/dev/null 2>&1; then echo "make test-browser: this version has no pages to test"; \
+	elif [ -z "$(CHROMIUM)" ]; then \
+		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; \
+	else CHROMIUM="$(CHROMIUM)" $(PY) -m pytest -m browser $(ARGS); fi
+
+# With a REDIS_URL the suite writes to that Redis, under phones it makes up; without one it runs the system's redis-server on a socket in a temporary directory.
+REDIS_URL ?=
+
+test-redis: $(VENV)/.installed-dev ## Run the tests against REDIS_URL, or the system's redis-server
+	@set -e; url='$(REDIS_URL)'; \
+	if [ -z "$$url" ]; then \
+		command -v redis-server >/dev/null || { \
+			echo "make test-redis: needs redis-server 7 or newer (Debian, Ubuntu: apt install redis-server), or REDIS_URL=redis://host:6379/0" >&2; exit 1; }; \
+		where=$$(mktemp -d); \
+		redis-server --port 0 --unixsocket "$$where/s" --dir "$$where" --save '' --appendonly yes --maxmemory-policy noeviction >"$$where/log" & server=$$!; \
+		trap 'kill $$server 2>/dev/null; wait $$server 2>/dev/null || true; rm -rf "$$where"' EXIT; trap 'exit 130' INT TERM; \
+		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
+		url="unix://$$where/s"; \
+	fi; \
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "not browser" $(ARGS)
+
+test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
+	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
+		echo "make test-containers: no Docker Engine answers (docker info). Install Docker Engine and Compose, or set DOCKER_HOST." >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(VENV)/.made
+	$(PY) tests/containers/run $(ARGS)
+
+# ---- the environment
+
+$(VENV)/.made:
+	@"$(PYTHON)" -c '$(FIT)' 2>/dev/null || { \
+		echo "Python 3.11 or newer with its venv module is needed, and $(if $(PYTHON),$(PYTHON) is not that,none of python3.13 python3.12 python3.11 python3 is that)." >&2; \
+		echo "Debian, Ubuntu: apt install python3 python3-venv. Or name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making $(VENV) with $$("$(PYTHON)" -c 'import sys; print("Python", sys.version.split()[0])')"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@touch $@
+
+# The project itself is linked, not copied, with the build backend from the lock: --no-build-isolation spares a second, unhashed download of it.
+$(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
+	@echo "Installing from requirements.lock"
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+# The development lock holds all of the other, in the same versions.
+$(VENV)/.installed-dev: $(VENV)/.made requirements-dev.lock pyproject.toml
+	@echo "Installing from requirements-dev.lock"
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	@touch $(VENV)/.installed $@
+
+# ---- the locks
+
+# One resolution for every platform and Python that the project names. uv keeps what is locked as long as pyproject.toml admits it.
+UV := $(VENV)/tools/bin/uv
+COMPILE = $(UV) pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-strip-extras --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+
+lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versions
+	$(COMPILE) --extra embedded --group build -o requirements.lock >/dev/null
+	$(COMPILE) --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
+	$(COMPILE) -c requirements.lock -o requirements-docker.lock >/dev/null
+
+$(UV): $(VENV)/.made
+	@$(PY) -m venv $(VENV)/tools
+	@$(VENV)/tools/bin/python -m pip --disable-pip-version-check install --quiet uv
+
+clean: ## Remove what was installed and cached; the embedded store in data/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis dist
+	find app bench tests -name __pycache__ -type d -prune -exec rm -rf {} +

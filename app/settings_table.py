@@ -1,0 +1,241 @@
+"""The table of all settings: name, default, unit, check, and the sentence that the documents show.
+
+`settings.py` reads them, checks them against each other, and hands them on.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import phonenumbers
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from app.store.connect import url_fault
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.keyring import LEAST_PEPPER_BYTES
+from app.verification.policy import parse_rates
+
+PREFIX = "LASTDIGITS_"
+PROVIDER_URL = "https://voice.mobilgroup.ru/api/call-password/send/"
+
+NOT_IN_FORCE = (
+    *("SIGNING_KEYS_FILE", "GUESS_BOUND", "SPEND_PER_HOUR", "SPEND_PER_DAY", "EXPECTED_PRICE"),
+    *("STARTS_PER_IP", "WRONG_GUESSES_PER_IP", "TRUSTED_PROXIES", "TEST_NUMBERS"),
+)
+"""Settings of the contract that this version reads and checks but does not act on yet. Setting one is answered with a warning at start-up."""
+
+
+# ---- checks of single values
+
+
+def _checked(fault: Callable[[str], str | None]) -> AfterValidator:
+    def check(text: str) -> str:
+        if sentence := fault(text):
+            raise ValueError(sentence)
+        return text
+
+    return AfterValidator(check)
+
+
+def _parses(parse: Callable[[str], object]) -> AfterValidator:
+    """Check that a text can be parsed, and leave it a text."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+def _http_fault(url: str) -> str | None:
+    parts = urlsplit(url)
+    if parts.username is not None:
+        return "it holds a user or password: leave them out, and set PROVIDER_LOGIN and PROVIDER_PASSWORD"
+    whole = parts.scheme in {"http", "https"} and parts.hostname
+    return None if whole else "write it like https://voice.mobilgroup.ru/api/call-password/send/"
+
+
+def _pepper(secret: SecretStr) -> SecretStr:
+    raw = secret.get_secret_value().encode()
+    if len(raw) < LEAST_PEPPER_BYTES or len(set(raw)) < 8:  # noqa: PLR2004  fewer different characters were typed, not drawn
+        msg = f"it must have at least {LEAST_PEPPER_BYTES} random bytes: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+        raise ValueError(msg)
+    return secret
+
+
+def _header_safe(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value()
+    if not value.isascii() or not value.isprintable() or value != value.strip():
+        raise ValueError("it must be printable ASCII without spaces around it: copy it again")
+    return secret
+
+
+def parse_ladder(text: str) -> tuple[int, ...]:
+    """Read a ladder of whole seconds: `30,60,300`.
+
+    Raises:
+        ValueError: it is not that; the message names the mend.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):  # noqa: PLR2004  nine digits are thirty years
+        raise ValueError("write whole seconds with commas: 30,60,300")
+    return tuple(int(part) for part in parts)
+
+
+def parse_regions(text: str) -> frozenset[str]:
+    """Read countries as ISO 3166-1 alpha-2 codes: `RU,KZ`.
+
+    Raises:
+        ValueError: one is no country; the message names the mend.
+    """
+    regions = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
+    unknown = sorted(regions - phonenumbers.SUPPORTED_REGIONS)
+    if unknown or not regions:
+        raise ValueError(f"{', '.join(unknown) or 'nothing'} is no country: write ISO 3166-1 codes like RU,KZ")
+    return regions
+
+
+def _networks_fault(text: str) -> str | None:
+    for part in text.split(","):
+        try:
+            ip_network(part.strip(), strict=False)
+        except ValueError:
+            return f"{part.strip()!r} is no address or network: write them like 10.0.0.0/8, 2001:db8::/32"
+    return None
+
+
+def _test_numbers_fault(text: str) -> str | None:
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    whole = all(
+        phone.startswith("+")
+        and phone[1:].isdecimal()
+        and code.isdecimal()
+        and LEAST_DIGITS <= len(code) <= MOST_DIGITS
+        for phone, _, code in pairs
+    )
+    return None if whole else "write numbers with their codes: +79990000001=0000,+79990000002=1234"
+
+
+Rates = Annotated[str, _parses(parse_rates)]
+Cap = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class Values(BaseModel):
+    """Every setting, its default and its check. The description is its sentence in `.env.example` and docs/settings.md."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    host: Annotated[str, Field(description="Address to listen on. A container sets 0.0.0.0.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8000
+    workers: Annotated[int, Field(ge=1, le=256, description="Processes that answer requests.")] = 1
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Field(description="How logs look: json, console, or auto: console on a terminal."),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="The quietest level that is still logged.")
+    ] = "info"
+
+    provider_url: Annotated[str, _checked(_http_fault), Field(description="Where the provider takes calls.")] = (
+        PROVIDER_URL
+    )
+    provider_api_key: Annotated[
+        Annotated[SecretStr, AfterValidator(_header_safe)] | None,
+        Field(description="The provider's API key. Without it or a login the service runs as a sandbox."),
+    ] = None
+    provider_login: Annotated[str | None, Field(description="The provider's login, instead of an API key.")] = None
+    provider_password: Annotated[SecretStr | None, Field(description="The password of that login.")] = None
+    provider_auth: Annotated[
+        Literal["header", "body"],
+        Field(description="Where the API key goes. Login and password always go in the body."),
+    ] = "header"
+    provider_connect_timeout: Annotated[
+        float, Field(gt=0, le=30, description="Seconds to connect to the provider.")
+    ] = 2.0
+    provider_read_timeout: Annotated[
+        float, Field(gt=0, le=60, description="Seconds for the provider's whole answer.")
+    ] = 10.0
+    provider_pool_size: Annotated[int, Field(ge=1, le=10000, description="Calls that a worker places at once.")] = 100
+    provider_pool_timeout: Annotated[
+        float,
+        Field(
+            gt=0, le=30, description="Seconds to wait for one of these to be free, before a start is answered with 503."
+        ),
+    ] = 2.0
+
+    redis_url: Annotated[
+        str,
+        _checked(url_fault),
+        Field(description="redis://, rediss://, unix:// or embedded://PATH, a private Valkey server."),
+    ] = "embedded://./data"
+    redis_timeout: Annotated[float, Field(gt=0, le=30, description="Seconds for Redis to connect, and to answer.")] = (
+        1.0
+    )
+    pepper: Annotated[
+        Annotated[SecretStr, AfterValidator(_pepper)] | None,
+        Field(
+            description="The digest key: at least 32 random bytes. Made and kept beside the embedded store; else required."
+        ),
+    ] = None
+    pepper_previous: Annotated[
+        Annotated[SecretStr, AfterValidator(_pepper)] | None,
+        Field(description="The digest key before this one, while rotating: keep it set for a day."),
+    ] = None
+    clients_file: Annotated[
+        Path | None, Field(description="TOML file of the clients that may call. Required outside the sandbox.")
+    ] = None
+
+    code_length: Annotated[int, Field(ge=4, le=6, description="Digits of a code, 4 to 6.")] = 4
+    verification_ttl: Annotated[int, Field(description="Seconds that a code is taken, 30 to 600.")] = 300
+    max_attempts: Annotated[int, Field(description="Wrong codes that one verification bears, 1 to 10.")] = 3
+    approval_grace: Annotated[
+        int, Field(ge=0, le=600, description="Seconds in which the right code is told its approval again.")
+    ] = 60
+    resend_ladder: Annotated[
+        str,
+        _parses(parse_ladder),
+        Field(description="Seconds until a phone may be called again: after the first call, the second, …"),
+    ] = "30,60,300"
+    starts_per_phone: Annotated[Rates, Field(description="Limits on calls to one phone.")] = "5/hour, 10/day"
+    allowed_countries: Annotated[
+        str, _parses(parse_regions), Field(description="Countries that are called, as ISO 3166-1 codes.")
+    ] = "RU"
+    default_region: Annotated[
+        str, _parses(parse_regions), Field(description="The country whose national spelling is understood.")
+    ] = "RU"
+
+    simulator_host: Annotated[str, Field(description="Sandbox: address of the simulator and its page.")] = "127.0.0.1"
+    simulator_port: Annotated[
+        int, Field(ge=0, le=65535, description="Sandbox: port of the simulator; 0 takes a free one.")
+    ] = 8001
+
+    signing_keys_file: Annotated[Path | None, Field(description="Keys that sign proofs.")] = None
+    guess_bound: Annotated[
+        float, Field(gt=0, lt=1, description="Chance per phone and day that all guesses may add up to.")
+    ] = 0.001
+    spend_per_hour: Annotated[
+        Cap, Field(description="Most money for calls in an hour, in the provider's currency.")
+    ] = Decimal(100)
+    spend_per_day: Annotated[Cap, Field(description="Most money for calls in a day.")] = Decimal(1000)
+    expected_price: Annotated[Cap, Field(description="What a call is expected to cost.")] = Decimal("0.35")
+    starts_per_ip: Annotated[Rates, Field(description="Limits on starts from one address.")] = "20/hour"
+    wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
+    trusted_proxies: Annotated[
+        Annotated[str, _checked(_networks_fault)] | None,
+        Field(description="Addresses and networks whose forwarding headers count."),
+    ] = None
+    test_numbers: Annotated[
+        Annotated[str, _checked(_test_numbers_fault)] | None,
+        Field(description="Numbers with fixed codes that are never called."),
+    ] = None
+
+
+def described() -> list[tuple[str, str, str]]:
+    """Each setting's name, default as text, and sentence: what `.env.example` and the documents are held against."""
+    return [
+        (PREFIX + name.upper(), "" if info.default is None else str(info.default), info.description or "")
+        for name, info in Values.model_fields.items()
+    ]

@@ -1,0 +1,1 @@
+"""All of the provider: the client that asks for calls, and its stand-ins."""

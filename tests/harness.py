@@ -1,0 +1,201 @@
+"""The service, the simulator and the processes they run in, as tests use them."""
+
+import itertools
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.api.clients import Kind, clients_entry, new_key
+
+PROVIDER_KEY = "provider-key-7d1f9c"
+ROOT = Path(__file__).parent.parent
+
+_numbers = itertools.count(secrets.randbelow(5_000_000))
+
+
+def fresh_phone() -> str:
+    """A valid Russian mobile number that no other test uses."""
+    return f"+7916{next(_numbers) % 10_000_000:07d}"
+
+
+# ---- processes
+
+
+@contextmanager
+def running(
+    arguments: list[str], environ: dict[str, str], log: Path, ready: Callable[[str], str | None]
+) -> Iterator[tuple[Any, str]]:
+    """Run a command of ours until the block ends; yields the process and what `ready` found in its output."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments],
+            env=plain | {"PYTHONPATH": str(ROOT)} | environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+        )
+    try:
+        yield process, _await(process, log, ready)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+def _await(process: Any, log: Path, ready: Callable[[str], str | None]) -> str:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if found := ready(log.read_text("utf-8", "replace")):
+            return found
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise AssertionError(f"did not get ready:\n{log.read_text('utf-8', 'replace')}")
+
+
+def logged_address(output: str) -> str | None:
+    """Where the service says that it listens."""
+    for line in output.splitlines():
+        if '"serving"' in line:
+            return str(json.loads(line)["address"])
+    return None
+
+
+# ---- the provider
+
+
+@dataclass(frozen=True)
+class Simulator:
+    url: str
+    http: httpx.Client
+
+    @property
+    def send_url(self) -> str:
+        return f"{self.url}/api/call-password/send/"
+
+    def calls(self, phone: str) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = self.http.get(f"/calls/{phone.lstrip('+')}").json()["calls"]
+        return answer
+
+    def count(self, phone: str) -> int:
+        return int(self.http.get(f"/calls/{phone.lstrip('+')}").json()["count"])
+
+    def code(self, phone: str) -> str:
+        """The code of the last call to a phone."""
+        return str(self.calls(phone)[0]["code"])
+
+    def behave(self, phone: str, **behaviour: Any) -> None:
+        answer = self.http.put(f"/behaviour/{phone.lstrip('+')}", json=behaviour)
+        assert answer.status_code < 300, answer.text
+
+
+# ---- the service
+
+
+@dataclass
+class Service:
+    url: str
+    process: Any
+    log: Path
+    keys: dict[str, str]
+    settings: dict[str, str]
+    directory: Path
+    http: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+
+    def headers(self, client: str = "backend") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[client]}"}
+
+    def post(self, path: str, body: Any = None, client: str = "backend", **options: Any) -> httpx.Response:
+        return self.http.post(path, json=body, headers=self.headers(client) | options.pop("headers", {}), **options)
+
+    def get(self, path: str, client: str = "backend") -> httpx.Response:
+        return self.http.get(path, headers=self.headers(client))
+
+    def start(self, phone: str, client: str = "backend", **members: Any) -> httpx.Response:
+        return self.post("/verify/start", {"phone": phone, **members}, client)
+
+    def check(self, verification_id: str, code: str, client: str = "backend") -> httpx.Response:
+        return self.post("/verify/check", {"id": verification_id, "code": code}, client)
+
+    def asynchronous(self, client: str = "backend") -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=60)
+        return httpx.AsyncClient(base_url=self.url, headers=self.headers(client), timeout=30, limits=limits)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
+
+
+CLIENTS = {
+    "backend": (Kind.SECRET, (), False),
+    "other": (Kind.SECRET, (), False),
+    "web": (Kind.PUBLIC, ("https://shop.example",), False),
+    "app": (Kind.PUBLIC, (), True),
+}
+
+
+@contextmanager
+def serving(directory: Path, provider_url: str, **settings: str) -> Iterator[Service]:
+    """Run the service as an operator does: a provider's key, a clients file, a store. Settings without their prefix."""
+    directory.mkdir(parents=True, exist_ok=True)
+    keys = {name: new_key(kind) for name, (kind, _, _) in CLIENTS.items()}
+    entries = [
+        clients_entry(name, kind, keys[name], origins, native=native)
+        for name, (kind, origins, native) in CLIENTS.items()
+    ]
+    (directory / "clients.toml").write_text("\n".join(entries), "utf-8")
+    given = {
+        "PORT": "0",
+        "LOG_FORMAT": "json",
+        "PROVIDER_URL": provider_url,
+        "PROVIDER_API_KEY": PROVIDER_KEY,
+        "PROVIDER_CONNECT_TIMEOUT": "1",
+        "PROVIDER_READ_TIMEOUT": "2",
+        "CLIENTS_FILE": str(directory / "clients.toml"),
+        "REDIS_URL": f"embedded://{directory}/data",
+        "PEPPER": "pepper-of-the-tests-0123456789abcdef",
+        "WORKERS": "2",
+    } | settings
+    environ = {f"LASTDIGITS_{name}": value for name, value in given.items()}
+    with running(["serve"], environ, directory / "log", logged_address) as (process, url):
+        service = Service(url, process, directory / "log", keys, given, directory)
+        _until_ready(service)
+        try:
+            yield service
+        finally:
+            service.http.close()
+
+
+def _until_ready(service: Service) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if service.http.get("/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"never ready:\n{service.log.read_text('utf-8')}")
+
+
+def wrong(code: str, nth: int = 1) -> str:
+    """A code that is not this one."""
+    return f"{(int(code) + nth) % 10 ** len(code):0{len(code)}d}"
