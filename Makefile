@@ -76,8 +76,8 @@ test-redis: $(VENV)/.installed-dev ## Run the tests against REDIS_URL, or the sy
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
 		echo "make test-containers: no Docker Engine answers (docker info). Install Docker Engine and Compose, or set DOCKER_HOST." >&2; exit 1; }
-	@$(MAKE) --no-print-directory $(VENV)/.made
-	$(PY) tests/containers/run $(ARGS)
+	@$(MAKE) -s $(VENV)/.made
+	@PYTHON=$(PY) tests/containers/run
 
 # ---- the environment
 

@@ -1,0 +1,291 @@
+"""The simulator's HTTP: the provider's one route, and the control of it.
+
+The provider's route is plain ASGI, for two reasons: it is the other side of benchmarks, and it must be able to close a connection without an answer.
+"""
+
+import asyncio
+import json
+import re
+import socket
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import islice
+
+import uvicorn
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.telephony.simulator.behaviour import Behaviour, Behaviours
+from app.telephony.simulator.calls import Call, Calls, new_call
+
+SEND_PATH = "/api/call-password/send/"
+_MOST_BODY_BYTES = 65536
+_NUMBER = re.compile(r"[0-9]{7,15}")
+_KNOWN = {"security", "number", "capacity"}
+_JSON = "application/json"
+_DIGITS = 10
+_HANG = 120.0
+"""Seconds: past any read timeout; then the connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorCredentials:
+    """What the simulator takes for ours at the provider."""
+
+    api_key: str = field(default="sandbox", repr=False)
+    login: str = "sandbox"
+    password: str = field(default="sandbox", repr=False)
+
+
+def create_simulator(credentials: SimulatorCredentials, pool: int = 10_000, seed: int | None = None) -> ASGIApp:
+    """Build the simulator.
+
+    Args:
+        credentials: of the one account that it knows.
+        pool: how many calling numbers there are.
+        seed: draw the same calling numbers at each run.
+    """
+    calls, behaviours = Calls(pool, seed), Behaviours()
+    provider = _Provider(credentials, calls, behaviours)
+    control = Starlette(routes=_routes(_Control(calls, behaviours)))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == SEND_PATH:
+            await provider(scope, receive, send)
+        else:
+            await control(scope, receive, send)
+
+    return app
+
+
+def run_simulator(
+    credentials: SimulatorCredentials, listener: socket.socket, pool: int = 10_000, seed: int | None = None
+) -> None:
+    """Serve the simulator on a listening socket until the process is told to end. See `create_simulator`."""
+    config = uvicorn.Config(
+        create_simulator(credentials, pool, seed),
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+_Asked = tuple[Scope, Receive, Send]
+"""A request, as ASGI hands it over."""
+
+
+class _Provider:
+    """The provider's route, as strict as its document reads."""
+
+    def __init__(self, credentials: SimulatorCredentials, calls: Calls, behaviours: Behaviours) -> None:
+        self._credentials = credentials
+        self._calls = calls
+        self._behaviours = behaviours
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await _answer((scope, receive, send), 405, b"Method Not Allowed", "text/plain")
+            return
+        # Whom it would call stands in the body: only what is asked for all numbers can be done before that is read.
+        if self._behaviours.closes_unread():
+            _close(send)
+            return
+        headers = dict(scope["headers"])
+        request = _parse(headers, await _read(receive))
+        refused = self._judge(headers, request)
+        number, capacity = str(request.get("number", "")), str(request.get("capacity", ""))
+        if refused:
+            await _answer((scope, receive, send), 200, _error(refused))
+            return
+        await self._carry_out(self._behaviours.take(number), number, capacity, (scope, receive, send))
+
+    def _judge(self, headers: dict[bytes, bytes], request: dict[str, object]) -> str | None:
+        """The error code of a request that the provider would not take; None for a good one."""
+        if not request or request.keys() - _KNOWN:
+            return "unknown_request"
+        if not self._authorised(headers, request):
+            return "authorisation_failed"
+        number, capacity = request.get("number"), request.get("capacity")
+        if number is None or number == "":
+            return "number_is_empty"
+        if not isinstance(number, str) or not _NUMBER.fullmatch(number):
+            return "number_not_valid"
+        return None if isinstance(capacity, str) and capacity in {"4", "5", "6"} else "unknown_request"
+
+    def _authorised(self, headers: dict[bytes, bytes], request: dict[str, object]) -> bool:
+        """One of the three ways, and not two at once: a key in the header makes `security` superfluous."""
+        ours = self._credentials
+        in_header = headers.get(b"authorization")
+        if in_header is not None:
+            return "security" not in request and in_header.decode("latin-1") == ours.api_key
+        security = request.get("security")
+        return security in ({"apiKey": ours.api_key}, {"login": ours.login, "password": ours.password})
+
+    async def _carry_out(self, behaviour: Behaviour, number: str, capacity: str, to: "_Asked") -> None:
+        call = new_call(self._calls, number, capacity, behaviour.digits)
+        if behaviour.close == "before_read":
+            _close(to[2])
+            return
+        # The call is placed before the answer is: whoever loses the answer was called all the same.
+        if behaviour.counts:
+            self._calls.place(call)
+        if behaviour.delay:
+            await asyncio.sleep(behaviour.delay)
+        if behaviour.hang:
+            await asyncio.sleep(_HANG)
+        if behaviour.close or behaviour.hang:
+            _close(to[2])
+            return
+        await _answer(to, behaviour.status, *_body(behaviour, call))
+
+
+def _body(behaviour: Behaviour, call: Call) -> tuple[bytes, str]:
+    """An answer's body and its media type."""
+    match behaviour.answer:
+        case "error":
+            return _error(behaviour.error_code), _JSON
+        case "html":
+            return b"<html><body><h1>502 Bad Gateway</h1></body></html>", "text/html"
+        case "empty":
+            return b"", _JSON
+        case "not_json":
+            return b"OK", "text/plain"
+        case "truncated":
+            whole = json.dumps(_success(behaviour, call)).encode()
+            return whole[: len(whole) // 2], _JSON
+        case "ok":
+            return json.dumps(_success(behaviour, call), ensure_ascii=False).encode(), _JSON
+
+
+def _success(behaviour: Behaviour, call: Call) -> dict[str, object]:
+    """The documented answer, with what the behaviour changes in it."""
+    codes: dict[str, object] = {
+        "string": call.code,
+        "number": int(call.code),
+        "short": call.code[1:],
+        "long": call.code + "0",
+        "letters": "abcdef"[: len(call.code)],
+    }
+    answer: dict[str, object] = {"result": "ok", "id": call.id if behaviour.id == "string" else int(call.id)}
+    if behaviour.number != "absent":
+        answer["number"] = call.number if behaviour.number == "same" else "70000000000"
+    if behaviour.price != "absent":
+        answer["price"] = 0.35 if behaviour.price == "number" else behaviour.price
+    if behaviour.code != "missing":
+        answer["code"] = codes[behaviour.code]
+    return answer
+
+
+def _error(error_code: str) -> bytes:
+    return json.dumps({"result": "error", "error_code": error_code}, ensure_ascii=False).encode()
+
+
+def _parse(headers: dict[bytes, bytes], body: bytes) -> dict[str, object]:
+    """The request's object; an empty one for whatever is not JSON, or not declared so."""
+    if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON.encode():
+        return {}
+    try:
+        request = json.loads(body)
+    except ValueError:
+        return {}
+    return request if isinstance(request, dict) else {}
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        chunk: bytes = message.get("body", b"")
+        body += chunk
+        if not message.get("more_body") or len(body) > _MOST_BODY_BYTES:
+            return body
+
+
+async def _answer(to: "_Asked", status: int, body: bytes, media_type: str = _JSON) -> None:
+    await Response(body, status, media_type=media_type)(*to)
+
+
+def _close(send: Send) -> None:
+    """Close the connection without an answer, which ASGI has no word for: uvicorn's `send` is a method of what holds the transport."""
+    cycle = getattr(send, "__self__", None)
+    if cycle is None:
+        raise TypeError("the simulator can close connections under uvicorn only")
+    cycle.transport.abort()
+    cycle.disconnected = True
+    cycle.response_complete = True
+
+
+class _Control:
+    """What tests and people ask of the simulator. No key is needed: it is a stand-in, on loopback by default."""
+
+    def __init__(self, calls: Calls, behaviours: Behaviours) -> None:
+        self._calls = calls
+        self._behaviours = behaviours
+
+    async def calls(self, request: Request) -> Response:
+        number = request.path_params.get("number") or request.query_params.get("number")
+        if request.method == "DELETE":
+            self._calls.forget()
+            return Response(status_code=204)
+        asked = request.query_params.get("limit", "")
+        limit = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < _DIGITS else None
+        told = [call.told() for call in islice(self._calls.newest(number), limit)]
+        named = {"number": number} if number else {}
+        return JSONResponse({**named, "count": self._calls.count(number), "calls": told})
+
+    async def behaviour(self, request: Request) -> Response:
+        number = request.path_params.get("number")
+        if request.method == "GET":
+            return JSONResponse(self._behaviours.told())
+        if request.method == "DELETE":
+            self._behaviours.clear(number)
+            return Response(status_code=204)
+        try:
+            behaviour = Behaviour.model_validate_json(await request.body())
+        except ValidationError as fault:
+            errors = fault.errors(include_url=False, include_context=False, include_input=False)
+            return JSONResponse(
+                {"errors": [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in errors]}, 422
+            )
+        self._behaviours.set(number, behaviour)
+        return JSONResponse(behaviour.model_dump())
+
+    async def page(self, _: Request) -> Response:
+        return HTMLResponse(
+            files(__package__).joinpath("page.html").read_text("utf-8"),
+            headers={
+                "Content-Security-Policy": _POLICY,
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+            },
+        )
+
+    async def script(self, _: Request) -> Response:
+        return Response(files(__package__).joinpath("page.js").read_text("utf-8"), media_type="text/javascript")
+
+    async def style(self, _: Request) -> Response:
+        return Response(files(__package__).joinpath("page.css").read_text("utf-8"), media_type="text/css")
+
+
+_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
+
+
+def _routes(control: _Control) -> list[Route]:
+    return [
+        Route("/", control.page),
+        Route("/page.js", control.script),
+        Route("/page.css", control.style),
+        Route("/calls", control.calls, methods=["GET", "DELETE"]),
+        Route("/calls/{number:str}", control.calls, methods=["GET"]),
+        Route("/behaviour", control.behaviour, methods=["GET", "PUT", "DELETE"]),
+        Route("/behaviour/{number:str}", control.behaviour, methods=["PUT", "DELETE"]),
+    ]

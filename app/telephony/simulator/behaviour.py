@@ -1,0 +1,145 @@
+"""How the simulator answers: as documented, or in any of the ways that clients of the provider have met (docs/provider.md)."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+SPECIAL_PREFIX = "7999000"
+"""Numbers that begin so misbehave by their last four digits, without any control request: see `SPECIAL`."""
+
+
+class Behaviour(BaseModel):
+    """One way to answer. The defaults are the provider's document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answer: Annotated[
+        Literal["ok", "error", "html", "empty", "truncated", "not_json"], Field(description="What the body is.")
+    ] = "ok"
+    error_code: Annotated[str, StringConstraints(max_length=500), Field(description="For `error`.")] = "unknown_request"
+    status: Annotated[int, Field(ge=200, le=599, description="HTTP status.")] = 200
+    code: Annotated[
+        Literal["string", "number", "short", "long", "letters", "missing"],
+        Field(description="`number` loses leading zeros, as the provider does."),
+    ] = "string"
+    digits: Annotated[
+        str | None,
+        StringConstraints(pattern=r"^[0-9]{4,6}$"),
+        Field(description="The code, rather than a drawn number's end."),
+    ] = None
+    price: Annotated[
+        str, StringConstraints(max_length=20), Field(description="`0.35`, `number`, `absent`, or any text.")
+    ] = "0.35"
+    id: Literal["string", "number"] = "string"
+    number: Literal["same", "other", "absent"] = "same"
+    delay: Annotated[float, Field(ge=0, le=120, description="Seconds before the answer.")] = 0
+    hang: Annotated[bool, Field(description="Never answer: the client has to give up.")] = False
+    close: Annotated[
+        Literal["before_read", "after_read"] | None,
+        Field(description="Close the connection without an answer, before or after the body was read."),
+    ] = None
+    places_call: Annotated[
+        bool | None, Field(description="Whether it counts as placed; by default all but errors and `before_read` do.")
+    ] = None
+    times: Annotated[int | None, Field(ge=1, description="For so many requests only.")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Behaviour":
+        if self.hang and self.close:
+            raise ValueError("hang and close exclude each other: choose one")
+        return self
+
+    @property
+    def counts(self) -> bool:
+        """Whether the call is taken for placed."""
+        return self.answer != "error" and self.close != "before_read" if self.places_call is None else self.places_call
+
+
+DOCUMENTED = Behaviour()
+
+SPECIAL: dict[str, Behaviour] = {
+    "0001": Behaviour(answer="error", error_code="authorisation_failed"),
+    "0002": Behaviour(answer="error", error_code="not_enough_money"),
+    "0003": Behaviour(answer="error", error_code="number_not_valid"),
+    "0004": Behaviour(answer="error", error_code="number_not_permitted"),
+    "0005": Behaviour(answer="error", error_code="number_in_spam_list"),
+    "0006": Behaviour(answer="error", error_code="Услуга временно недоступна"),
+    "0011": Behaviour(answer="html", status=502),
+    "0012": Behaviour(answer="empty"),
+    "0013": Behaviour(answer="truncated"),
+    "0014": Behaviour(hang=True),
+    "0015": Behaviour(close="after_read"),
+    "0016": Behaviour(close="before_read"),
+    "0021": Behaviour(code="number", digits="0007"),
+    "0022": Behaviour(code="short"),
+    "0023": Behaviour(code="long"),
+    "0024": Behaviour(code="letters"),
+    "0025": Behaviour(code="missing"),
+    "0031": Behaviour(delay=3),
+}
+
+
+class Behaviours:
+    """What was asked for over HTTP: for all numbers, or for one."""
+
+    def __init__(self) -> None:
+        self._general: Behaviour | None = None
+        self._of: dict[str, Behaviour] = {}
+        self._left: dict[str | None, int] = {}
+
+    def set(self, number: str | None, behaviour: Behaviour) -> None:
+        """Answer so from now on; `number` is None for all."""
+        if number is None:
+            self._general = behaviour
+        else:
+            self._of[number] = behaviour
+        self._left.pop(number, None)
+        if behaviour.times is not None:
+            self._left[number] = behaviour.times
+
+    def clear(self, number: str | None) -> None:
+        """Answer as documented again; None for all numbers at once."""
+        if number is None:
+            self._general = None
+            self._of.clear()
+            self._left.clear()
+        else:
+            self._of.pop(number, None)
+            self._left.pop(number, None)
+
+    def take(self, number: str) -> Behaviour:
+        """How to answer this request; counts down `times`."""
+        if not self._of and self._general is None and not number.startswith(SPECIAL_PREFIX):
+            return DOCUMENTED
+        key = number if number in self._of else None
+        behaviour = self._of.get(number) or self._general
+        if behaviour is None:
+            return SPECIAL.get(number[-4:], DOCUMENTED) if number.startswith(SPECIAL_PREFIX) else DOCUMENTED
+        if key in self._left:
+            self._left[key] -= 1
+            if self._left[key] == 0:
+                self._forget(key)
+        return behaviour
+
+    def closes_unread(self) -> bool:
+        """Whether the connection is to be closed before the request's body is read; counts down `times`."""
+        unread = self._general is not None and self._general.close == "before_read"
+        if unread and None in self._left:
+            self._left[None] -= 1
+            if self._left[None] == 0:
+                self._forget(None)
+        return unread
+
+    def _forget(self, key: str | None) -> None:
+        self._left.pop(key, None)
+        if key is None:
+            self._general = None
+        else:
+            self._of.pop(key, None)
+
+    def told(self) -> dict[str, object]:
+        """What is in force, for `GET /behaviour`."""
+        return {
+            "default": (self._general or DOCUMENTED).model_dump(),
+            "numbers": {number: behaviour.model_dump() for number, behaviour in self._of.items()},
+        }

@@ -1,0 +1,90 @@
+"""The calls that the simulator "placed": to whom, from which number, and how many, exactly."""
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+KEPT_CALLS = 10_000
+"""Calls whose details are kept; the oldest go first. Counts per number stay exact beyond that, up to `KEPT_NUMBERS`."""
+
+KEPT_NUMBERS = 1_000_000
+"""Numbers that are counted. A run that calls more of them needs another tool: then counting starts anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call."""
+
+    id: str
+    number: str
+    calling: str
+    code: str
+    capacity: str
+    at: datetime
+
+    def told(self) -> dict[str, str]:
+        """The call as JSON shows it; `from` is the number that called."""
+        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {
+            "id": self.id,
+            "number": self.number,
+            "from": self.calling,
+            "code": self.code,
+            "capacity": self.capacity,
+            "at": at,
+        }
+
+
+class Calls:
+    """All calls, and the pool of numbers that they come from."""
+
+    def __init__(self, pool: int = 10_000, seed: int | None = None) -> None:
+        """Draw the pool.
+
+        Args:
+            pool: how many calling numbers there are.
+            seed: draws the same ones at each run; None draws them from the system's randomness.
+        """
+        self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311  a seed is asked for to repeat a run
+        self._pool = [f"7495{number:07d}" for number in self._random.sample(range(10_000_000), pool)]
+        self._kept: deque[Call] = deque(maxlen=KEPT_CALLS)
+        self._counts: Counter[str] = Counter()
+        self._next = 1000
+
+    def calling_number(self, digits: str | None) -> str:
+        """A number of the pool; one that ends in `digits` if these are asked for."""
+        drawn = self._random.choice(self._pool)
+        return drawn if digits is None else drawn[: -len(digits)] + digits
+
+    def next_id(self) -> str:
+        """The provider's name for the next call."""
+        self._next += 1
+        return str(self._next)
+
+    def place(self, call: Call) -> None:
+        """Take a call for placed."""
+        if len(self._counts) >= KEPT_NUMBERS and call.number not in self._counts:
+            self._counts.clear()
+        self._counts[call.number] += 1
+        self._kept.append(call)
+
+    def count(self, number: str | None = None) -> int:
+        """How many calls were placed, to one number or in all."""
+        return self._counts.total() if number is None else self._counts[number]
+
+    def newest(self, number: str | None = None) -> Iterator[Call]:
+        """The kept calls, newest first."""
+        return (call for call in reversed(self._kept) if number is None or call.number == number)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._kept.clear()
+        self._counts.clear()
+
+
+def new_call(calls: Calls, number: str, capacity: str, digits: str | None) -> Call:
+    """A call that is not placed yet: from a drawn number, whose last `capacity` digits are the code."""
+    calling = calls.calling_number(digits)
+    return Call(calls.next_id(), number, calling, calling[-int(capacity) :], capacity, datetime.now(UTC))

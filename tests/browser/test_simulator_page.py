@@ -1,0 +1,105 @@
+"""The simulator's page in Chromium: it shows the calls by itself, as text, and asks nobody else for anything."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.harness import PROVIDER_KEY, Simulator, running
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def own_simulator(tmp_path: Path) -> Iterator[str]:
+    command = ["simulator", "--port", "0", "--api-key", PROVIDER_KEY]
+    found = running(
+        command, {}, tmp_path / "log", lambda text: text.partition("simulator on ")[2].split("\n")[0] or None
+    )
+    with found as (_, url):
+        yield url
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser.new_page()
+        browser.close()
+
+
+def _call(page: Page, url: str, number: str, capacity: str = "4") -> str:
+    answer = page.request.post(
+        f"{url}/api/call-password/send/",
+        data={"number": number, "capacity": capacity},
+        headers={"Authorization": PROVIDER_KEY},
+    )
+    return str(answer.json()["code"])
+
+
+def test_it_shows_each_call_and_the_digits_by_itself(page: Page, own_simulator: str) -> None:
+    faults: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(own_simulator)
+    assert page.locator("#screen-title").inner_text() == "No call yet"
+    assert page.locator("#empty").is_visible()
+
+    code = _call(page, own_simulator, "79991234567", "6")
+    page.locator("#from b", has_text=code).wait_for(timeout=5000)
+    assert page.locator("#screen-title").inner_text() == "Incoming call"
+    assert page.locator("#to").inner_text() == "to +7 999 123-45-67"
+    assert page.locator("tbody tr").count() == 1
+    assert not page.locator("#empty").is_visible()
+
+    second = _call(page, own_simulator, "79991234568")
+    page.locator("#from b", has_text=second).wait_for(timeout=5000)
+    assert [row.split("\t")[1] for row in page.locator("tbody tr").all_inner_texts()] == [
+        "+7 999 123-45-68",
+        "+7 999 123-45-67",
+    ]
+    # The browser asks for an icon by itself; everything else is the simulator's own.
+    assert {url.split("?")[0] for url in asked} <= {
+        f"{own_simulator}{path}" for path in ("/", "/page.css", "/page.js", "/calls", "/favicon.ico")
+    }
+    assert [fault for fault in faults if "favicon" not in fault and "404" not in fault] == []
+
+
+def test_what_it_is_told_is_shown_as_text(page: Page, own_simulator: str) -> None:
+    page.route("**/calls*", lambda route: route.fulfill(json={
+        "count": 1,
+        "calls": [{"id": "1", "number": "<img src=x onerror=document.title=1>", "from": "<b id=evil>1234", "code": "1234", "at": "2026-11-23T07:00:00Z"}],
+    }))  # fmt: skip
+    page.goto(own_simulator)
+    page.locator("#from b", has_text="1234").wait_for(timeout=5000)
+    assert page.locator("#evil, main img").count() == 0
+    assert "Simulator" in page.title()
+
+
+def test_it_says_when_the_simulator_has_gone(page: Page, own_simulator: str) -> None:
+    page.goto(own_simulator)
+    page.route("**/calls*", lambda route: route.abort())
+    page.locator("#offline").wait_for(state="visible", timeout=5000)
+
+
+def test_it_fits_a_narrow_screen(page: Page, own_simulator: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(own_simulator)
+    _call(page, own_simulator, "79991234567")
+    page.locator("tbody tr").first.wait_for(timeout=5000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
