@@ -58,7 +58,7 @@ class StartRequest(_Request):
     ] = None
     challenge: Annotated[
         str | None,
-        StringConstraints(max_length=4096),
+        StringConstraints(max_length=2048),
         Field(description="An answer to a challenge. The service asks for none yet: it is accepted and not looked at."),
     ] = None
     client_ip: Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.harness import PROVIDER_KEY, Simulator, running
+from tests.harness import PROVIDER_KEY, running
 
 pytestmark = pytest.mark.browser
 
@@ -81,10 +81,14 @@ def test_it_shows_each_call_and_the_digits_by_itself(page: Page, own_simulator: 
 
 
 def test_what_it_is_told_is_shown_as_text(page: Page, own_simulator: str) -> None:
-    page.route("**/calls*", lambda route: route.fulfill(json={
-        "count": 1,
-        "calls": [{"id": "1", "number": "<img src=x onerror=document.title=1>", "from": "<b id=evil>1234", "code": "1234", "at": "2026-11-23T07:00:00Z"}],
-    }))  # fmt: skip
+    hostile = {
+        "id": "1",
+        "number": "<img src=x onerror=document.title=1>",
+        "from": "<b id=evil>1234",
+        "code": "1234",
+        "at": "2026-11-23T07:00:00Z",
+    }
+    page.route("**/calls*", lambda route: route.fulfill(json={"count": 1, "calls": [hostile]}))
     page.goto(own_simulator)
     page.locator("#from b", has_text="1234").wait_for(timeout=5000)
     assert page.locator("#evil, main img").count() == 0

@@ -79,6 +79,10 @@ def test_every_field_that_is_sent_has_an_example(document: dict[str, Any]) -> No
 
 
 def test_a_fuzzer_finds_no_undocumented_answer(service: Service, tmp_path: Path) -> None:
+    # A body over 8 KiB is refused as such before anybody looks into it: 413 refuses bad data as well as 422 does.
+    (tmp_path / "schemathesis.toml").write_text(
+        '[checks]\nnegative_data_rejection.expected-statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429"]\n'
+    )
     command = [
         *(str(Path(sys.executable).parent / "st"), "run", f"{service.url}/openapi.json"),
         *(

