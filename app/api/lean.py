@@ -1,7 +1,7 @@
 """A route that FastAPI documents and that runs without its dependency machinery.
 
 The endpoint is plain FastAPI: a body model, path parameters, `Depends` on functions of the request, an answer. `LeanRoute` reads that signature
-once and then does the same in a straight line, which is what makes a check cheaper than a bare FastAPI route (docs/performance.md).
+once and then does the same in a straight line, which leaves a check with little more than its round trip (docs/performance.md).
 It also reads bodies the careful way: bounded in size and in time, JSON only, and never echoing what was sent.
 """
 

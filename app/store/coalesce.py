@@ -1,7 +1,6 @@
 """Many commands, few round trips: what is asked in one turn of the event loop goes out as one pipeline.
 
-The pipeline is no transaction: each command succeeds or fails by itself. Measured (bench/throughput.py, docs/performance.md): it is what lets
-one Python worker outrun one round trip a request.
+The pipeline is no transaction: each command succeeds or fails by itself. docs/performance.md has what it gains.
 """
 
 import asyncio
