@@ -21,9 +21,12 @@ def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Any:
         answers, codes, phones = [], [], []
         for n in range(100):
             phone = fresh_phone()
+            length = 6 if n % 2 else 4
+            # Codes that no masked phone, price or call's number contains by chance: what is searched for is then really it.
+            simulator.behave(phone, digits="730519"[:length])
             if n % 10 == 9:
                 simulator.behave(phone, answer="error", error_code=f"provider-words {phone}")
-            started = service.start(phone, code_length=6 if n % 2 else 4, purpose="login")
+            started = service.start(phone, code_length=length, purpose="login")
             answers.append(started)
             phones.append(phone)
             if started.status_code != 201:
@@ -84,7 +87,7 @@ def test_no_log_line_carries_a_code_a_phone_or_a_key(used: Any, simulator: Simul
         value
         for line in service.lines()
         for name, value in line.items()
-        if name not in {"timestamp", "request_id", "id"}
+        if name not in {"timestamp", "request_id", "id", "call_id"}
     ]
     for code in codes:
         assert not any(code in str(value) for value in members if not isinstance(value, int | float))
