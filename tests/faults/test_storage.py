@@ -41,6 +41,7 @@ def test_without_a_store_nothing_is_called_or_approved_and_it_recovers(
         assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
         assert on_own_server.http.get("/healthz").status_code == 200
         assert simulator.count(other) == 0
+        assert verification not in on_own_server.log.read_text("utf-8"), "whoever has a whole id may guess its code"
     finally:
         (own_server.start if fault == "down" else own_server.thaw)()
     _ready_again(on_own_server)

@@ -1,35 +1,26 @@
-"""The simulator's HTTP: the provider's one route, and the control of it.
+"""The simulator's HTTP, and the provider's one route; what tests and people ask of it stands in `control.py`.
 
 The provider's route is plain ASGI, for two reasons: it is the other side of benchmarks, and it must be able to close a connection without an answer.
 """
 
 import asyncio
 import json
-import re
 import socket
 from dataclasses import dataclass, field
-from importlib.resources import files
-from itertools import islice
 
 import uvicorn
-from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.telephony.simulator.behaviour import Behaviour, Behaviours
-from app.telephony.simulator.calls import Call, Calls, new_call
+from app.telephony.simulator.behaviour import PRICE, Behaviour, Behaviours
+from app.telephony.simulator.calls import NUMBER, Call, Calls, new_call
+from app.telephony.simulator.control import Control
 
 SEND_PATH = "/api/call-password/send/"
 _MOST_BODY_BYTES = 65536
-_NUMBER = re.compile(r"[0-9]{7,15}")
 _KNOWN = {"security", "number", "capacity"}
 _JSON = "application/json"
-_DIGITS = 10
-_HANG = 120.0
-"""Seconds: past any read timeout; then the connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +39,13 @@ def create_simulator(credentials: SimulatorCredentials, pool: int = 10_000, seed
         credentials: of the one account that it knows.
         pool: how many calling numbers there are.
         seed: draw the same calling numbers at each run.
+
+    Raises:
+        ValueError: the pool is empty, or larger than there are numbers.
     """
     calls, behaviours = Calls(pool, seed), Behaviours()
     provider = _Provider(credentials, calls, behaviours)
-    control = Starlette(routes=_routes(_Control(calls, behaviours)))
+    control = Starlette(routes=Control(calls, behaviours).routes())
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == SEND_PATH:
@@ -117,7 +111,7 @@ class _Provider:
         number, capacity = request.get("number"), request.get("capacity")
         if number is None or number == "":
             return "number_is_empty"
-        if not isinstance(number, str) or not _NUMBER.fullmatch(number):
+        if not isinstance(number, str) or not NUMBER.fullmatch(number):
             return "number_not_valid"
         return None if isinstance(capacity, str) and capacity in {"4", "5", "6"} else "unknown_request"
 
@@ -141,8 +135,9 @@ class _Provider:
         if behaviour.delay:
             await asyncio.sleep(behaviour.delay)
         if behaviour.hang:
-            await asyncio.sleep(_HANG)
-        if behaviour.close or behaviour.hang:
+            await _departure(to[1])
+            return
+        if behaviour.close:
             _close(to[2])
             return
         await _answer(to, behaviour.status, *_body(behaviour, call))
@@ -179,7 +174,7 @@ def _success(behaviour: Behaviour, call: Call) -> dict[str, object]:
     if behaviour.number != "absent":
         answer["number"] = call.number if behaviour.number == "same" else "70000000000"
     if behaviour.price != "absent":
-        answer["price"] = 0.35 if behaviour.price == "number" else behaviour.price
+        answer["price"] = {"string": PRICE, "number": float(PRICE)}.get(str(behaviour.price), behaviour.price)
     if behaviour.code != "missing":
         answer["code"] = codes[behaviour.code]
     return answer
@@ -194,8 +189,8 @@ def _parse(headers: dict[bytes, bytes], body: bytes) -> dict[str, object]:
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON.encode():
         return {}
     try:
-        request = json.loads(body)
-    except ValueError:
+        request = json.loads(body.decode())
+    except (ValueError, RecursionError):
         return {}
     return request if isinstance(request, dict) else {}
 
@@ -210,6 +205,12 @@ async def _read(receive: Receive) -> bytes:
             return body
 
 
+async def _departure(receive: Receive) -> None:
+    """Wait until the client has given up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _answer(to: "_Asked", status: int, body: bytes, media_type: str = _JSON) -> None:
     await Response(body, status, media_type=media_type)(*to)
 
@@ -222,70 +223,3 @@ def _close(send: Send) -> None:
     cycle.transport.abort()
     cycle.disconnected = True
     cycle.response_complete = True
-
-
-class _Control:
-    """What tests and people ask of the simulator. No key is needed: it is a stand-in, on loopback by default."""
-
-    def __init__(self, calls: Calls, behaviours: Behaviours) -> None:
-        self._calls = calls
-        self._behaviours = behaviours
-
-    async def calls(self, request: Request) -> Response:
-        number = request.path_params.get("number") or request.query_params.get("number")
-        if request.method == "DELETE":
-            self._calls.forget()
-            return Response(status_code=204)
-        asked = request.query_params.get("limit", "")
-        limit = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < _DIGITS else None
-        told = [call.told() for call in islice(self._calls.newest(number), limit)]
-        named = {"number": number} if number else {}
-        return JSONResponse({**named, "count": self._calls.count(number), "calls": told})
-
-    async def behaviour(self, request: Request) -> Response:
-        number = request.path_params.get("number")
-        if request.method == "GET":
-            return JSONResponse(self._behaviours.told())
-        if request.method == "DELETE":
-            self._behaviours.clear(number)
-            return Response(status_code=204)
-        try:
-            behaviour = Behaviour.model_validate_json(await request.body())
-        except ValidationError as fault:
-            errors = fault.errors(include_url=False, include_context=False, include_input=False)
-            return JSONResponse(
-                {"errors": [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in errors]}, 422
-            )
-        self._behaviours.set(number, behaviour)
-        return JSONResponse(behaviour.model_dump())
-
-    async def page(self, _: Request) -> Response:
-        return HTMLResponse(
-            files(__package__).joinpath("page.html").read_text("utf-8"),
-            headers={
-                "Content-Security-Policy": _POLICY,
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
-            },
-        )
-
-    async def script(self, _: Request) -> Response:
-        return Response(files(__package__).joinpath("page.js").read_text("utf-8"), media_type="text/javascript")
-
-    async def style(self, _: Request) -> Response:
-        return Response(files(__package__).joinpath("page.css").read_text("utf-8"), media_type="text/css")
-
-
-_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'"
-
-
-def _routes(control: _Control) -> list[Route]:
-    return [
-        Route("/", control.page),
-        Route("/page.js", control.script),
-        Route("/page.css", control.style),
-        Route("/calls", control.calls, methods=["GET", "DELETE"]),
-        Route("/calls/{number:str}", control.calls, methods=["GET"]),
-        Route("/behaviour", control.behaviour, methods=["GET", "PUT", "DELETE"]),
-        Route("/behaviour/{number:str}", control.behaviour, methods=["PUT", "DELETE"]),
-    ]

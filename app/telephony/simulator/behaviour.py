@@ -2,10 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 SPECIAL_PREFIX = "7999000"
-"""Numbers that begin so misbehave by their last four digits, without any control request: see `SPECIAL`."""
+"""Numbers that begin so, with four digits more, may misbehave without any control request: see `SPECIAL`."""
+
+PRICE = "0.35"
+"""The price of a call in the provider's document."""
+
+_BODILESS = {204, 304}
+"""Statuses whose answers have no body (RFC 9110, sections 15.3.5 and 15.4.5)."""
 
 
 class Behaviour(BaseModel):
@@ -28,8 +43,13 @@ class Behaviour(BaseModel):
         Field(description="The code, rather than a drawn number's end."),
     ] = None
     price: Annotated[
-        str, StringConstraints(max_length=20), Field(description="`0.35`, `number`, `absent`, or any text.")
-    ] = "0.35"
+        Annotated[str, StringConstraints(max_length=20)]
+        | StrictInt
+        | Annotated[StrictFloat, Field(allow_inf_nan=False)],
+        Field(
+            description="`string` or `number`: the usual price as such; `absent`; any other text or number as it is."
+        ),
+    ] = PRICE
     id: Literal["string", "number"] = "string"
     number: Literal["same", "other", "absent"] = "same"
     delay: Annotated[float, Field(ge=0, le=120, description="Seconds before the answer.")] = 0
@@ -42,6 +62,13 @@ class Behaviour(BaseModel):
         bool | None, Field(description="Whether it counts as placed; by default all but errors and `before_read` do.")
     ] = None
     times: Annotated[int | None, Field(ge=1, description="For so many requests only.")] = None
+
+    @field_validator("status")
+    @classmethod
+    def _has_a_body(cls, status: int) -> int:
+        if status in _BODILESS:
+            raise ValueError(f"HTTP gives {status} no body: choose another status")
+        return status
 
     @model_validator(mode="after")
     def _fits(self) -> "Behaviour":
@@ -64,19 +91,33 @@ SPECIAL: dict[str, Behaviour] = {
     "0004": Behaviour(answer="error", error_code="number_not_permitted"),
     "0005": Behaviour(answer="error", error_code="number_in_spam_list"),
     "0006": Behaviour(answer="error", error_code="Услуга временно недоступна"),
+    "0007": Behaviour(answer="error", error_code="user_disabled"),
+    "0008": Behaviour(answer="error", error_code="number_is_empty"),
+    "0009": Behaviour(answer="error", error_code="unknown_request"),
+    "0010": Behaviour(answer="error", error_code="code_not_valid"),
     "0011": Behaviour(answer="html", status=502),
     "0012": Behaviour(answer="empty"),
     "0013": Behaviour(answer="truncated"),
     "0014": Behaviour(hang=True),
     "0015": Behaviour(close="after_read"),
     "0016": Behaviour(close="before_read"),
+    "0017": Behaviour(answer="html", status=500),
+    "0018": Behaviour(answer="not_json"),
+    "0019": Behaviour(answer="error", error_code="ani_phone_not_valid"),
     "0021": Behaviour(code="number", digits="0007"),
     "0022": Behaviour(code="short"),
     "0023": Behaviour(code="long"),
     "0024": Behaviour(code="letters"),
     "0025": Behaviour(code="missing"),
+    "0026": Behaviour(id="number"),
+    "0027": Behaviour(price="number"),
+    "0028": Behaviour(price="absent"),
+    "0029": Behaviour(number="other"),
+    "0030": Behaviour(number="absent"),
     "0031": Behaviour(delay=3),
 }
+
+_BY_NUMBER = {SPECIAL_PREFIX + end: behaviour for end, behaviour in SPECIAL.items()}
 
 
 class Behaviours:
@@ -109,12 +150,10 @@ class Behaviours:
 
     def take(self, number: str) -> Behaviour:
         """How to answer this request; counts down `times`."""
-        if not self._of and self._general is None and not number.startswith(SPECIAL_PREFIX):
-            return DOCUMENTED
         key = number if number in self._of else None
         behaviour = self._of.get(number) or self._general
         if behaviour is None:
-            return SPECIAL.get(number[-4:], DOCUMENTED) if number.startswith(SPECIAL_PREFIX) else DOCUMENTED
+            return _BY_NUMBER.get(number, DOCUMENTED)
         if key in self._left:
             self._left[key] -= 1
             if self._left[key] == 0:
@@ -122,8 +161,12 @@ class Behaviours:
         return behaviour
 
     def closes_unread(self) -> bool:
-        """Whether the connection is to be closed before the request's body is read; counts down `times`."""
-        unread = self._general is not None and self._general.close == "before_read"
+        """Whether the connection is to be closed before the request's body is read; counts down `times`.
+
+        Not while a number has a behaviour of its own, nor where the call is to count: for both, the number has to be read.
+        """
+        general = self._general
+        unread = general is not None and general.close == "before_read" and not general.counts and not self._of
         if unread and None in self._left:
             self._left[None] -= 1
             if self._left[None] == 0:
@@ -138,8 +181,11 @@ class Behaviours:
             self._of.pop(key, None)
 
     def told(self) -> dict[str, object]:
-        """What is in force, for `GET /behaviour`."""
+        """What is in force, for `GET /behaviour`; `times` is what is left of it."""
         return {
-            "default": (self._general or DOCUMENTED).model_dump(),
-            "numbers": {number: behaviour.model_dump() for number, behaviour in self._of.items()},
+            "default": self._left_of(None, self._general or DOCUMENTED),
+            "numbers": {number: self._left_of(number, behaviour) for number, behaviour in self._of.items()},
         }
+
+    def _left_of(self, key: str | None, behaviour: Behaviour) -> dict[str, object]:
+        return behaviour.model_dump() | {"times": self._left.get(key)}

@@ -1,6 +1,7 @@
 """The calls that the simulator "placed": to whom, from which number, and how many, exactly."""
 
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ KEPT_CALLS = 10_000
 """Calls whose details are kept; the oldest go first. Counts per number stay exact beyond that, up to `KEPT_NUMBERS`."""
 
 KEPT_NUMBERS = 1_000_000
-"""Numbers that are counted. A run that calls more of them needs another tool: then counting starts anew."""
+"""Numbers that are counted. Those that are first called after so many others have no count, rather than a wrong one."""
+
+MOST_CALLING_NUMBERS = 10_000_000
+"""All that the seven digits after the pool's prefix can tell apart."""
+
+NUMBER = re.compile(r"[0-9]{7,15}")
+"""A subscriber's number as the provider takes it: digits only (E.164 allows 15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +47,34 @@ class Call:
 class Calls:
     """All calls, and the pool of numbers that they come from."""
 
-    def __init__(self, pool: int = 10_000, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        pool: int = 10_000,
+        seed: int | None = None,
+        *,
+        kept_calls: int = KEPT_CALLS,
+        kept_numbers: int = KEPT_NUMBERS,
+    ) -> None:
         """Draw the pool.
 
         Args:
             pool: how many calling numbers there are.
             seed: draws the same ones at each run; None draws them from the system's randomness.
+            kept_calls: how many calls are kept in detail.
+            kept_numbers: how many subscribers are counted.
+
+        Raises:
+            ValueError: the pool is empty, or larger than there are numbers.
         """
+        if not 1 <= pool <= MOST_CALLING_NUMBERS:
+            raise ValueError(f"pool is {pool}: choose 1 to {MOST_CALLING_NUMBERS} calling numbers")
         self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311  a seed is asked for to repeat a run
-        self._pool = [f"7495{number:07d}" for number in self._random.sample(range(10_000_000), pool)]
-        self._kept: deque[Call] = deque(maxlen=KEPT_CALLS)
+        self._pool = [f"7495{number:07d}" for number in self._random.sample(range(MOST_CALLING_NUMBERS), pool)]
+        self._kept: deque[Call] = deque(maxlen=kept_calls)
         self._counts: Counter[str] = Counter()
+        self._total = 0
+        self._kept_numbers = kept_numbers
+        self._uncounted = False
         self._next = 1000
 
     def calling_number(self, digits: str | None) -> str:
@@ -65,14 +89,18 @@ class Calls:
 
     def place(self, call: Call) -> None:
         """Take a call for placed."""
-        if len(self._counts) >= KEPT_NUMBERS and call.number not in self._counts:
-            self._counts.clear()
-        self._counts[call.number] += 1
+        self._total += 1
         self._kept.append(call)
+        if call.number in self._counts or len(self._counts) < self._kept_numbers:
+            self._counts[call.number] += 1
+        else:
+            self._uncounted = True
 
-    def count(self, number: str | None = None) -> int:
-        """How many calls were placed, to one number or in all."""
-        return self._counts.total() if number is None else self._counts[number]
+    def count(self, number: str | None = None) -> int | None:
+        """How many calls were placed, to one number or in all; None for a number that may have been called uncounted."""
+        if number is None:
+            return self._total
+        return None if self._uncounted and number not in self._counts else self._counts[number]
 
     def newest(self, number: str | None = None) -> Iterator[Call]:
         """The kept calls, newest first."""
@@ -82,6 +110,7 @@ class Calls:
         """Begin anew."""
         self._kept.clear()
         self._counts.clear()
+        self._total, self._uncounted = 0, False
 
 
 def new_call(calls: Calls, number: str, capacity: str, digits: str | None) -> Call:

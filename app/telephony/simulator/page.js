@@ -5,7 +5,19 @@ const RINGS = 15000;
 const of = (id) => document.getElementById(id);
 let newest = null;
 
-const grouped = (number) => "+" + number.replace(/^(\d)(\d{3})(\d{3})(\d{2})(\d+)$/, "$1 $2 $3-$4-$5");
+// Numbers of other countries are grouped by threes: where their codes end is not known here.
+function grouped(number) {
+  if (/^7\d{10}$/.test(number)) return "+" + number.replace(/^(\d)(\d{3})(\d{3})(\d{2})(\d{2})$/, "$1 $2 $3-$4-$5");
+  return "+" + number.replace(/\d{3}(?=\d)/g, "$& ");
+}
+
+// Ids begin anew with the simulator: a page that outlives it must not take a new call for an old one.
+const nameOf = (call) => `${call.id} ${call.at}`;
+
+// Only what differs is written: the screen is a live region, and would be read out again each second.
+function write(id, text) {
+  if (of(id).textContent !== text) of(id).textContent = text;
+}
 
 // The calling number in two parts: what comes before the code, and the code.
 function calling(call) {
@@ -20,13 +32,22 @@ function calling(call) {
 
 function ring(call) {
   const age = Date.now() - Date.parse(call.at);
-  of("screen-title").textContent = age < RINGS ? "Incoming call" : "Last call";
+  write("screen-title", age < RINGS ? "Incoming call" : "Last call");
   document.querySelector(".phone").classList.toggle("ringing", age < RINGS);
-  if (newest === call.id) return;
-  newest = call.id;
-  of("to").textContent = "to " + grouped(call.number);
+  if (newest === nameOf(call)) return;
+  newest = nameOf(call);
+  write("to", "to " + grouped(call.number));
   of("from").replaceChildren(...calling(call));
-  of("hint").textContent = `The code is the last ${call.code.length} digits.`;
+  write("hint", `The code is the last ${call.code.length} digits.`);
+}
+
+function rest() {
+  newest = null;
+  document.querySelector(".phone").classList.remove("ringing");
+  write("screen-title", "No call yet");
+  write("to", "");
+  write("from", "");
+  write("hint", "Start a verification, and the number that calls shows here.");
 }
 
 function row(call) {
@@ -43,17 +64,22 @@ function row(call) {
 }
 
 function show(answer) {
-  of("count").textContent = answer.count;
+  write("count", String(answer.count));
   of("empty").hidden = answer.count > 0;
   of("table").hidden = answer.count === 0;
-  const changed = answer.calls.length && answer.calls[0].id !== newest;
-  if (answer.calls.length) ring(answer.calls[0]);
+  if (answer.calls.length === 0) {
+    rest();
+    return;
+  }
+  const changed = nameOf(answer.calls[0]) !== newest;
+  ring(answer.calls[0]);
   if (changed) of("rows").replaceChildren(...answer.calls.map(row));
 }
 
 async function poll() {
   try {
     const answer = await fetch(`/calls?limit=${SHOWN}`);
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     show(await answer.json());
     of("offline").hidden = true;
   } catch {
@@ -62,4 +88,5 @@ async function poll() {
   setTimeout(poll, 1000);
 }
 
+of("address").textContent = `${location.origin}/api/call-password/send/`;
 poll();
