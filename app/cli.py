@@ -134,7 +134,11 @@ def _simulator(options: argparse.Namespace) -> int:
     with listen(options.host, options.port, "--port") as listener:
         print(f"simulator on http://{options.host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201  its address
         credentials = SimulatorCredentials(options.api_key, options.login, options.password)
-        run_simulator(credentials, listener, pool=options.pool, seed=options.seed)
+        try:
+            run_simulator(credentials, listener, pool=options.pool, seed=options.seed)
+        except ValueError as fault:
+            _complain(f"--pool: {fault}")
+            return 2
     return 0
 
 

@@ -126,12 +126,12 @@ class _Provider:
 
     async def _carry_out(self, behaviour: Behaviour, number: str, capacity: str, to: "_Asked") -> None:
         call = new_call(self._calls, number, capacity, behaviour.digits)
-        if behaviour.close == "before_read":
-            _close(to[2])
-            return
         # The call is placed before the answer is: whoever loses the answer was called all the same.
         if behaviour.counts:
             self._calls.place(call)
+        if behaviour.close == "before_read":
+            _close(to[2])
+            return
         if behaviour.delay:
             await asyncio.sleep(behaviour.delay)
         if behaviour.hang:
