@@ -50,13 +50,3 @@ def service(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> I
     settings = {"REDIS_URL": url} if (url := os.environ.get("TEST_REDIS_URL")) else {}
     with serving(directory, simulator.send_url, **settings) as running_service:
         yield running_service
-
-
-@pytest.fixture(scope="session")
-def quick_ladder(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
-    """A service whose ladder is as short as a setting may make it, and whose phones may be called often."""
-    directory = tmp_path_factory.mktemp("quick")
-    with serving(
-        directory, simulator.send_url, RESEND_LADDER="5", STARTS_PER_PHONE="50/hour, 100/day"
-    ) as running_service:
-        yield running_service

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness import Service, Simulator, wrong
+from tests.harness import Service, Simulator, wait_out_the_ladder, wrong
 
 INTERNAL = [("GET", "/verify/{id}"), ("POST", "/verify/{id}/cancel")]
 ALL = [("POST", "/verify/start"), ("POST", "/verify/check"), ("POST", "/verify/resend"), *INTERNAL]
@@ -83,12 +83,17 @@ def test_a_stranger_without_the_id_cannot_burn_attempts(service: Service, simula
     assert service.get(f"/verify/{verification}").json()["attempts_left"] == 3
 
 
-def test_a_new_verification_does_not_revive_an_old_one(quick_ladder: Service, simulator: Simulator, phone: str) -> None:
-    first = quick_ladder.start(phone).json()["id"]
+async def test_a_new_verification_does_not_revive_an_old_one(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
+    first = service.start(phone).json()["id"]
     code = simulator.code(phone)
     for nth in (1, 2, 3):
-        quick_ladder.check(first, wrong(code, nth))
-    assert quick_ladder.check(first, code).json()["code"] == "attempts_exhausted"
+        service.check(first, wrong(code, nth))
+    await wait_out_the_ladder(service, first)
+    assert service.start(phone).status_code == 201
+    assert service.check(first, code).json()["code"] == "attempts_exhausted"
+    assert service.check(first, simulator.code(phone)).json()["code"] == "attempts_exhausted"
 
 
 def test_after_approval_a_wrong_code_is_refused_and_the_right_one_is_the_same_approval(

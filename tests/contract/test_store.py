@@ -31,7 +31,7 @@ from app.verification.model import (
 from app.verification.policy import Rate
 from app.verification.ports import Reserved
 from tests.contract.conftest import POLICY
-from tests.harness import fresh_phone
+from tests.harness import fresh_phone, make_older
 
 
 @pytest.fixture
@@ -52,15 +52,7 @@ async def _pending(store: RedisStore, handle: Handle, code: str = "0123") -> Res
 
 
 async def _ago(server: Any, handle: Handle, seconds: float) -> None:
-    """Make the phone's calls and the verification's times so much older: nothing sleeps, and the server's clock is left alone."""
-    verification, phone = keys_of(handle)
-    history = await server.hget(phone, "h")
-    if history:
-        moved = [int.from_bytes(history[at : at + 6], "big") - int(seconds * 1000) for at in range(0, len(history), 6)]
-        await server.hset(phone, "h", b"".join(time.to_bytes(6, "big") for time in moved))
-    for field in ("t", "x", "z"):
-        if (value := await server.hget(verification, field)) is not None:
-            await server.hset(verification, field, int(value) - int(seconds * 1000))
+    await make_older(server, handle, seconds)
 
 
 async def test_a_started_call_is_settled_and_its_code_approved_once(store: RedisStore, handle: Handle) -> None:
