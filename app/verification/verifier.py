@@ -137,12 +137,8 @@ class Verifier:
         if handle is None:
             return self._ended("cancel", client, None, NotFound())
         refused = await self._store.cancel(handle, client)
-        if refused is None:
-            found = await self._store.read(handle, client)
-            refused = found if isinstance(found, NotFound) else None
-            if isinstance(found, Verification):
-                return self._ended("cancel", client, handle, Canceled(found))
-        return self._ended("cancel", client, handle, refused or NotFound())
+        found = refused or await self._store.read(handle, client)
+        return self._ended("cancel", client, handle, Canceled(found) if isinstance(found, Verification) else found)
 
     async def close(self, grace: float) -> None:
         """Wait for the calls under way, so that none of their codes is lost.
