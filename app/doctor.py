@@ -58,7 +58,8 @@ async def _answers_of(client: "Redis") -> list[Finding]:
     health = await examine(client)
     took = (time.monotonic() - asked_at) * 1000
     if not health.ready:
-        return [Finding(good=False, subject="redis", sentence=fault) for fault in health.faults]
+        reason = f" ({health.detail})" if health.detail else ""
+        return [Finding(good=False, subject="redis", sentence=f"{fault}{reason}") for fault in health.faults]
     good = Finding(
         good=True, subject="redis", sentence=f"{health.server} answers in {took:.1f} ms, and drops no counters"
     )

@@ -19,7 +19,7 @@ from app.api.edge import Edge, routing_fault
 from app.api.lean import LeanRoute
 from app.settings import ProviderSettings, Settings
 from app.store.coalesce import Coalescer
-from app.store.connect import connect, examine
+from app.store.connect import Examiner, connect
 from app.store.redis import RedisStore
 from app.telemetry.logs import LogObserver
 from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
@@ -96,10 +96,11 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     keyring = Keyring(
         settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
     )
-    store = RedisStore(Coalescer(client), settings.policy)
-    async with client, _provider(settings.provider) as provider:
+    store = RedisStore(Coalescer(client, settings.redis_timeout), settings.policy)
+    asked = connect(settings.redis_url, settings.redis_timeout)
+    async with client, asked, _provider(settings.provider) as provider:
         verifier = Verifier(store, provider, keyring, settings.policy, LogObserver())
-        yield Service(verifier, settings.clients, lambda: examine(client), settings.sandbox)
+        yield Service(verifier, settings.clients, Examiner(asked), settings.sandbox)
         await verifier.close(settings.policy.call_deadline)
 
 

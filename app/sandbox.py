@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,15 @@ from app.api.clients import Kind, clients_entry, new_key, parse_clients
 from app.processes import die_with_parent
 from app.settings import ProviderSettings, Settings
 from app.telephony.simulator import SimulatorCredentials, run_simulator
+from app.verification.errors import LastdigitsError
+from app.verification.keyring import LEAST_PEPPER_BYTES
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
+
+
+class SandboxError(LastdigitsError):
+    """What the service made for itself can't be used; the message names the mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +37,17 @@ class Keys:
 
 
 def keep_pepper(directory: Path) -> SecretStr:
-    """The pepper beside an embedded store: made at the first start, kept from then on."""
-    return SecretStr(_keep(directory / "pepper", secrets.token_hex(32)))
+    """The pepper beside an embedded store: made at the first start, kept from then on.
+
+    Raises:
+        SandboxError: the file was cut short: what it should seal would lie open.
+    """
+    pepper = _keep(directory / "pepper", secrets.token_hex(32))
+    if len(pepper.encode()) < LEAST_PEPPER_BYTES:
+        raise SandboxError(
+            f"{directory / 'pepper'} is cut short: restore it, or remove it and lose what the store holds"
+        )
+    return SecretStr(pepper)
 
 
 def sandbox_keys(directory: Path | None) -> Keys:
@@ -60,7 +76,10 @@ def simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
     process = multiprocessing.get_context("spawn").Process(
         target=_simulate, args=(listener, api_key, os.getpid()), name="lastdigits-simulator", daemon=True
     )
+    # A Ctrl-C while the child still imports would end it with a traceback: it inherits that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.start()
+    signal.signal(signal.SIGINT, before)
     try:
         yield
     finally:
@@ -70,6 +89,8 @@ def simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
 
 def _simulate(listener: socket.socket, api_key: str, parent: int) -> None:
     die_with_parent(parent)
+    # A terminal's Ctrl-C goes to the service alone, which may still have calls to finish: it ends this process after them.
+    os.setpgid(0, 0)
     run_simulator(SimulatorCredentials(api_key=api_key), listener)
 
 
@@ -82,8 +103,8 @@ def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -
         simulator: the address of the simulator: `http://127.0.0.1:8001`.
         api_key: what the simulator takes for the provider's key.
     """
-    own = f"http://{settings.host}:{settings.port}"
-    entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, (own,), native=True)
+    own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
+    entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True)
     entries += clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
     provider = ProviderSettings(
         url=f"{simulator}/api/call-password/send/",
@@ -103,7 +124,7 @@ def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -
 
 def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
     """What the sandbox tells at its start: that nothing leaves the machine, the addresses, the keys, and a script to paste."""
-    address = f"http://{_reachable(settings.host)}:{settings.port}"
+    address = f"http://{reachable(settings.host)}:{settings.port}"
     lines = [
         "",
         "  lastdigits is running as a SANDBOX: no phone rings, and nothing leaves this machine.",
@@ -142,5 +163,8 @@ def _script(address: str, simulator: str, key: str) -> str:
     return "\n".join(lines)
 
 
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104  compared, not bound
+def reachable(host: str) -> str:
+    """Where a listening address is reached from this machine, as a URL writes it."""
+    if host in {"0.0.0.0", ""}:  # noqa: S104  compared, not bound
+        return "127.0.0.1"
+    return f"[{'::1' if host == '::' else host}]" if ":" in host else host.lower()

@@ -11,8 +11,11 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -24,13 +27,15 @@ from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
 from app.processes import die_with_parent
-from app.sandbox import banner, keep_pepper, sandbox_keys, simulator_beside, with_sandbox
+from app.sandbox import banner, keep_pepper, reachable, sandbox_keys, simulator_beside, with_sandbox
 from app.settings import Settings
 from app.store.embedded import embedded_server
 from app.telemetry.logs import configure_logs
 from app.verification.errors import LastdigitsError
 
 _BACKLOG = 2048
+EX_UNAVAILABLE = 69
+"""Exit status when a part that the service needs has ended (sysexits.h)."""
 
 
 class ServingError(LastdigitsError):
@@ -54,9 +59,35 @@ def serve(settings: Settings) -> None:
         listener = children.enter_context(listen(settings.host, settings.port, "LASTDIGITS_PORT"))
         settings = replace(settings, port=listener.getsockname()[1])
         if settings.embedded:
-            children.enter_context(embedded_server(settings.embedded))
+            store = children.enter_context(embedded_server(settings.embedded))
+            children.enter_context(_watching(store))
         settings = _completed(settings, children)
         _run(settings, listener)
+
+
+@contextmanager
+def _watching(store: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """End the service if its store ends before it: whoever watches over the service then starts both anew.
+
+    Raises:
+        SystemExit: 69, the store has ended.
+    """
+    ending = threading.Event()
+
+    def watch() -> None:
+        store.wait()
+        if not ending.is_set():
+            structlog.get_logger().error("embedded_store_ended", status=store.returncode)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        lost = store.poll() is not None
+        ending.set()
+        if lost:
+            sys.exit(EX_UNAVAILABLE)
 
 
 def _completed(settings: Settings, children: ExitStack) -> Settings:
@@ -71,7 +102,7 @@ def _completed(settings: Settings, children: ExitStack) -> Settings:
         listen(settings.simulator_host, settings.simulator_port, "LASTDIGITS_SIMULATOR_PORT")
     )
     children.enter_context(simulator_beside(listener, api_key))
-    simulator = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    simulator = f"http://{reachable(settings.simulator_host)}:{listener.getsockname()[1]}"
     keys = sandbox_keys(settings.embedded)
     print(banner(settings, None if settings.clients else keys, simulator), flush=True)  # noqa: T201  the banner is for a person
     return with_sandbox(settings, keys, simulator, api_key)
@@ -107,7 +138,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     )
     structlog.get_logger().info(
         "serving",
-        address=f"http://{settings.host}:{settings.port}",
+        address=f"http://{reachable(settings.host)}:{settings.port}",
         workers=settings.workers,
         sandbox=settings.sandbox,
         pid=os.getpid(),

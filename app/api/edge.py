@@ -6,6 +6,7 @@ Pure ASGI. It is the one place where an exception meets HTTP; `problems.py` says
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -56,9 +57,13 @@ class Edge:
         try:
             await self._direct.get((scope["method"], scope["path"]), self._app)(scope, receive, named_send)
         except Exception as fault:  # noqa: BLE001  the last place that can answer
-            answer = _answer(scope, fault)
-            if not begun:
-                await answer(scope, receive, named_send)
+            if begun:
+                # Nothing can be said any more; nearly always the caller has gone.
+                log.debug("answer_cut_off", path=_without_id(scope["path"]), reason=type(fault).__name__)
+                return
+            with suppress(Exception):
+                _log(scope, fault)
+            await _answer(fault)(scope, receive, named_send)
 
 
 def _without_id(path: str) -> str:
@@ -81,14 +86,23 @@ async def routing_fault(_: Request, fault: Exception) -> Response:
     raise fault
 
 
-def _answer(scope: Scope, fault: Exception) -> Response:
+def _log(scope: Scope, fault: Exception) -> None:
+    """Tell the operator what only an operator, or we, can mend."""
+    match fault:
+        case RequestFault():
+            pass
+        case StoreUnavailable():
+            log.error("store_unavailable", path=_without_id(scope["path"]), reason=str(fault))
+        case _:
+            log.error("internal_error", path=_without_id(scope["path"]), exc_info=fault)
+
+
+def _answer(fault: Exception) -> Response:
     match fault:
         case RequestFault():
             return faulty(fault.fault, fault.detail, **fault.members)  # type: ignore[arg-type]  # members carry headers too
         case StoreUnavailable():
-            log.error("store_unavailable", path=_without_id(scope["path"]), reason=str(fault))
             row = FAULTS[Fault.STORE_UNAVAILABLE]
             return faulty(Fault.STORE_UNAVAILABLE, retry_after=row.extras["retry_after"])
         case _:
-            log.error("internal_error", path=_without_id(scope["path"]), exc_info=fault)
             return faulty(Fault.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")

@@ -96,6 +96,9 @@ async def _collect(scope: Scope, receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            # Whoever broke off in mid-sentence asked for nothing, even if what came so far could be read.
+            raise RequestFault(Fault.MALFORMED_JSON, "The body ended early.", headers=_CLOSE)
         chunk: bytes = message.get("body", b"")
         body += chunk
         if len(body) > MOST_BODY_BYTES:

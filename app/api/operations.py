@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
@@ -27,6 +28,7 @@ async def readyz(service: Annotated[Service, Depends(service_of)]) -> Response:
     """Tell whether the service can do its work: Redis is reachable, new enough, writable, and drops no counters."""
     health = await service.examine()
     if not health.ready:
+        structlog.get_logger().warning("not_ready", faults=health.faults, detail=health.detail)
         return faulty(
             Fault.NOT_READY,
             "Mend what faults names.",

@@ -27,9 +27,16 @@ Command = tuple[Any, ...]
 class Coalescer:
     """Sends commands as pipelines. One for each event loop."""
 
-    def __init__(self, client: "Redis") -> None:
+    def __init__(self, client: "Redis", patience: float = 1.0) -> None:
+        """Send through a client.
+
+        Args:
+            client: of a server; its own timeout bounds each pipeline.
+            patience: seconds that a command waits for its pipeline at most: behind a server that hangs, waiting is of no use.
+        """
         self._client = client
-        self._waiting: deque[tuple[Command, asyncio.Future[Any]]] = deque()
+        self._patience = patience
+        self._waiting: deque[tuple[Command, asyncio.Future[Any], float]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
@@ -46,7 +53,7 @@ class Coalescer:
             raise StoreUnavailable("too many commands wait for the store")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((command, answer))
+        self._waiting.append((command, answer, loop.time() + self._patience))
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._flush)
@@ -55,20 +62,32 @@ class Coalescer:
     def _flush(self) -> None:
         self._scheduled = False
         while self._waiting and len(self._under_way) < MOST_PIPELINES:
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_IN_A_PIPELINE))]
+            batch = self._next_batch()
+            if not batch:
+                continue
             task = asyncio.ensure_future(self._send(batch))
             self._under_way.add(task)
             task.add_done_callback(self._sent)
+
+    def _next_batch(self) -> list[tuple[Command, "asyncio.Future[Any]"]]:
+        """What goes out next: neither what nobody waits for any more nor what has waited too long."""
+        now = asyncio.get_running_loop().time()
+        batch: list[tuple[Command, asyncio.Future[Any]]] = []
+        while self._waiting and len(batch) < MOST_IN_A_PIPELINE:
+            command, answer, until = self._waiting.popleft()
+            if answer.done():
+                continue
+            if now > until:
+                answer.set_exception(StoreUnavailable("the store is too slow: the command was never sent"))
+            else:
+                batch.append((command, answer))
+        return batch
 
     def _sent(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
         self._flush()
 
     async def _send(self, batch: list[tuple[Command, "asyncio.Future[Any]"]]) -> None:
-        # Whoever gave up before the sending asks for nothing any more.
-        batch = [(command, answer) for command, answer in batch if not answer.done()]
-        if not batch:
-            return
         try:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for command, _ in batch:

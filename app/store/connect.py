@@ -1,8 +1,10 @@
 """From `REDIS_URL` to a client, and from a server's answers to whether it is safe to rely on."""
 
+import asyncio
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -13,6 +15,15 @@ from app.store.embedded import socket_of
 
 LEAST_VERSION = (7, 0)
 SCHEMES = ("redis", "rediss")
+_OPTIONS: dict[str, set[str]] = {
+    "redis": set(),
+    "rediss": {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"},
+    "unix": {"db"},
+}
+"""What may stand after the question mark. Anything else of the client's could undo a guard: time-outs, retries, decoding."""
+
+KEPT_FOR = 1.0
+"""Seconds that an examination is kept: /readyz needs no key, and must not become a load on the store."""
 
 
 def embedded_path(url: str) -> Path | None:
@@ -26,17 +37,26 @@ def url_fault(url: str) -> str | None:
     if path is not None:
         return "name a directory: embedded://./data" if not url.removeprefix("embedded://") else None
     parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return None if parts.path.startswith("/") else "name a socket: unix:///run/redis/redis.sock"
     if parts.scheme in {"redis+sentinel", "redis+cluster"}:
         return f"{parts.scheme}:// is not supported yet: use redis://, rediss:// or embedded://PATH"
-    if parts.scheme not in SCHEMES:
+    if parts.scheme not in {*SCHEMES, "unix"}:
         return "write it like redis://host:6379/0, rediss://host:6379/0, unix:///run/redis.sock or embedded://./data"
+    foreign = sorted(parse_qs(parts.query, keep_blank_values=True).keys() - _OPTIONS[parts.scheme])
+    if foreign:
+        return f"it has options that are not for it ({', '.join(foreign)}): leave them out; time-outs are settings of their own"
+    if parts.scheme == "unix":
+        return None if parts.path.startswith("/") else "name a socket: unix:///run/redis/redis.sock"
+    return _address_fault(parts)
+
+
+def _address_fault(parts: SplitResult) -> str | None:
     try:
         valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         valid = False
-    return None if valid else "the host or the port is missing or malformed: redis://host:6379/0"
+    if not valid:
+        return "the host or the port is missing or malformed: redis://host:6379/0"
+    return None if re.fullmatch(r"/?|/[0-9]{1,4}", parts.path) else "the database is a number: redis://host:6379/0"
 
 
 def connect(url: str, timeout: float) -> "Redis":
@@ -68,11 +88,13 @@ class Health:
         reachable: it answered.
         faults: what makes it unsafe, a sentence with its mend each.
         server: what it says it is: `valkey 9.1.2`.
+        detail: why it is not reachable, for the operator and no stranger: it may name hosts and paths.
     """
 
     reachable: bool
     faults: tuple[str, ...]
     server: str = ""
+    detail: str = ""
 
     @property
     def ready(self) -> bool:
@@ -85,7 +107,7 @@ async def examine(client: "Redis") -> Health:
     try:
         info = await client.info("server", "memory", "persistence", "replication")
     except (RedisError, OSError, TimeoutError) as fault:
-        return Health(reachable=False, faults=(f"Redis does not answer: {type(fault).__name__}: {fault}",))
+        return Health(reachable=False, faults=("Redis does not answer",), detail=f"{type(fault).__name__}: {fault}")
     name = "valkey" if "valkey_version" in info else "redis"
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))
     compatible = str(info.get("redis_version", "0"))
@@ -105,3 +127,20 @@ def _faults(info: dict[str, object], version: str) -> list[str]:
         (not info.get("loading"), "the server is still loading its data"),
     ]
     return [sentence for holds, sentence in checks if not holds]
+
+
+class Examiner:
+    """Examines a server for many who ask at once: one question at a time, on a client of its own, its answer kept for a moment."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+        self._asking: asyncio.Task[Health] | None = None
+        self._asked_at = -KEPT_FOR
+
+    async def __call__(self) -> Health:
+        """Tell whether the server may be relied on, as of at most `KEPT_FOR` ago."""
+        now = asyncio.get_running_loop().time()
+        if self._asking is None or (self._asking.done() and now - self._asked_at >= KEPT_FOR):
+            self._asked_at = now
+            self._asking = asyncio.ensure_future(examine(self._client))
+        return await asyncio.shield(self._asking)

@@ -5,7 +5,7 @@ the pepper. The braces are Redis Cluster's hash tag: all keys of one phone lie i
 
 | key | type | fields | lives |
 |---|---|---|---|
-| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `n` calls, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
+| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
 | `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed | the longest per-phone limit (a day by default), counted from the last call |
 
 Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack).

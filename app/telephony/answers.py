@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from decimal import Decimal
+from http import HTTPStatus
 
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 
@@ -139,6 +140,9 @@ def _without_result(status: int, size: int) -> Refused | Unknown:
     unreadable = f"HTTP {status} and no answer that can be read ({size} bytes)"
     if 300 <= status < 400:  # noqa: PLR2004  a redirect by RFC 9110, 15.4
         return Refused(Refusal.MALFORMED, f"HTTP {status}: PROVIDER_URL redirects: set it to where the redirect leads")
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        # A balancer may say so of a request that it has handed on.
+        return Unknown(unreadable)
     if 400 <= status < 500:  # noqa: PLR2004  a client error by RFC 9110, 15.5
         return Refused(_REFUSAL_OF_STATUS.get(status, Refusal.MALFORMED), unreadable)
     return Unknown(unreadable)

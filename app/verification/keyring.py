@@ -43,6 +43,7 @@ class Handle:
         ref: names this verification under the tag, 96 bits in base64url.
         phone: E.164.
         code_length: digits of its code.
+        outdated: it was born under the pepper before this one.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Handle:
     ref: str
     phone: str = field(repr=False)
     code_length: int
+    outdated: bool
     _code_key: bytes = field(repr=False)
 
     def digest(self, code: str) -> bytes:
@@ -124,10 +126,9 @@ class Keyring:
         """Where the phone's limits lie under the pepper before this one; None when not rotating."""
         return self._previous.tag(phone) if self._previous else None
 
-    @staticmethod
-    def _handle(pepper: _Pepper, public: str, sealed: bytes, phone: str, code_length: int) -> Handle:
+    def _handle(self, pepper: _Pepper, public: str, sealed: bytes, phone: str, code_length: int) -> Handle:
         ref = _text(sealed[1 : 1 + _REF])
-        return Handle(public, pepper.tag(phone), ref, phone, code_length, pepper.code_key)
+        return Handle(public, pepper.tag(phone), ref, phone, code_length, pepper is not self._current, pepper.code_key)
 
 
 def _derive(pepper: bytes, purpose: bytes) -> bytes:

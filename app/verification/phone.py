@@ -100,7 +100,9 @@ def _plain(spelling: str) -> str:
             kept.append(" ")
         elif category not in {"Cf", "Mn"}:
             kept.append(character)
-    plain = "".join(kept).strip().removeprefix("tel:").strip()
+    plain = "".join(kept).strip()
+    if plain[:4].lower() == "tel:":  # RFC 3966: the scheme's case does not matter
+        plain = plain[4:].strip()
     # ITU-T E.164 recommends 00 as the prefix of international calls; no region's own plan here starts with it.
     return "+" + plain[2:] if plain.startswith("00") else plain
 

@@ -8,6 +8,7 @@ Resend: as start, for a verification that is pending.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar, assert_never
 
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
@@ -22,6 +23,7 @@ from app.verification.model import (
     CheckOutcome,
     CodeIncomplete,
     CodeLengthTooShort,
+    Expired,
     Found,
     NotFound,
     Outcome,
@@ -34,7 +36,7 @@ from app.verification.model import (
 )
 from app.verification.phone import Rejected, parse_phone
 from app.verification.policy import Policy, whole_seconds
-from app.verification.ports import CallEnded, Observer, OperationEnded, Provider, Reserved, Store
+from app.verification.ports import CallEnded, Event, Observer, OperationEnded, Provider, Reserved, Store
 
 RETRY_AFTER: dict[Refusal, int | None] = {
     Refusal.NOT_A_NUMBER: None,
@@ -106,6 +108,9 @@ class Verifier:
         handle = self._keyring.open(verification_id)
         if handle is None:
             return self._ended("resend", client, None, NotFound())
+        if handle.outdated:
+            # Its phone's limits have moved on with the new pepper: a call reserved beside them could be a second one at once.
+            return self._ended("resend", client, handle, Expired())
         call = await self._store.resend(handle, client)
         if not isinstance(call, Reserved):
             return self._ended("resend", client, handle, call)
@@ -153,7 +158,7 @@ class Verifier:
         """Place a reserved call and record how it went: settled, given back, or kept."""
         asked_at = time.monotonic()
         placed = await self._provider.place(handle.phone, handle.code_length)
-        self._observe(CallEnded(handle.id, handle.phone, placed, time.monotonic() - asked_at))
+        self._tell(CallEnded(handle.id, handle.phone, placed, time.monotonic() - asked_at))
         return await self._record(handle, client, call, placed)
 
     async def _record(self, handle: Handle, client: str, call: Reserved, placed: CallOutcome) -> ResendOutcome:
@@ -183,10 +188,15 @@ class Verifier:
         return await asyncio.shield(task)
 
     def _ended(self, operation: str, client: str, handle: Handle | None, outcome: Ending) -> Ending:
-        self._observe(
+        self._tell(
             OperationEnded(operation, client, handle.id if handle else None, handle.phone if handle else None, outcome)
         )
         return outcome
+
+    def _tell(self, event: Event) -> None:
+        """Tell the observer, whose own trouble (a log on a full disk) must never cost a call its code."""
+        with suppress(Exception):
+            self._observe(event)
 
 
 async def _insist(step: Callable[[], Awaitable[A]]) -> A:

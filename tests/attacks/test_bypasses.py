@@ -1,5 +1,8 @@
 """Bypasses: ATTACKS.md, "Bypasses", as far as the routes exist."""
 
+import socket
+from urllib.parse import urlsplit
+
 import pytest
 
 from tests.harness import Service, Simulator, wait_out_the_ladder, wrong
@@ -110,3 +113,14 @@ def test_a_page_cannot_name_its_own_address(service: Service, phone: str) -> Non
     answer = service.start(phone, "app", client_ip="203.0.113.7")
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "client_ip")
     assert service.start(phone, client_ip="203.0.113.7").status_code == 201
+
+
+def test_a_body_that_breaks_off_calls_nobody(service: Service, simulator: Simulator, phone: str) -> None:
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), 5) as connection:
+        head = f"POST /verify/start HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {service.keys['backend']}\r\n"
+        connection.sendall(f'{head}Content-Length: 200\r\n\r\n{{"phone": "{phone}"}}'.encode())
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(4096)
+    assert service.start(phone).status_code == 201, "the broken request reserved nothing"
+    assert simulator.count(phone) == 1

@@ -139,3 +139,14 @@ def test_the_right_code_on_the_last_attempt_is_approved(service: Service, simula
     assert [service.check(verification, wrong(code, nth)).status_code for nth in (1, 2)] == [422, 422]
     answer = service.check(verification, code)
     assert (answer.status_code, answer.json()["status"]) == (200, "approved")
+
+
+async def test_a_flood_of_readiness_questions_takes_nothing_from_verifications(
+    service: Service, simulator: Simulator, phones: Callable[[], str]
+) -> None:
+    async with service.asynchronous() as http, httpx.AsyncClient(base_url=service.url, timeout=30) as stranger:
+        flood = [asyncio.ensure_future(stranger.get("/readyz")) for _ in range(400)]
+        started = await _at_once(*(http.post("/verify/start", json={"phone": phones()}) for _ in range(25)))
+        asked = await _at_once(*flood)
+    assert {answer.status_code for answer in started} == {201}
+    assert {answer.status_code for answer in asked} == {200}

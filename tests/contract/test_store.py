@@ -170,6 +170,22 @@ async def test_reporting_a_call_twice_changes_nothing(store: RedisStore, handle:
     assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
 
 
+async def test_a_refusal_told_twice_does_not_touch_the_call_after_it(
+    server: Any, store: RedisStore, handle: Handle
+) -> None:
+    await _pending(store, handle)
+    await _ago(server, handle, 30)
+    refused = await store.resend(handle, "web")
+    assert isinstance(refused, Reserved)
+    await store.release(handle, refused)
+    placed = await store.resend(handle, "web")
+    assert isinstance(placed, Reserved)
+    await store.release(handle, refused)
+    assert isinstance(await store.resend(handle, "web"), CallInProgress), "the second call still blocks the third"
+    assert isinstance(await store.settle(handle, "web", placed, handle.digest("0002")), Verification)
+    assert isinstance(await store.check(handle, "web", handle.digest("0002")), Approved)
+
+
 async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(
     server: Any, store: RedisStore, handle: Handle
 ) -> None:

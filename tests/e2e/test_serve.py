@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -164,6 +165,79 @@ def test_however_it_ends_no_process_stays_and_the_store_opens_again(
         _await_ready(address[1])
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_in_a_terminal_ends_all_without_a_traceback(tmp_path: Path, workers: str) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve"],
+            env=_plain() | SANDBOX | {"LASTDIGITS_WORKERS": workers},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        # A worker that is still importing is no process of ours yet: Python itself answers its Ctrl-C.
+        while (tmp_path / "log").read_text().count("Application startup complete") < int(workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(5)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_store_that_ends_takes_the_service_with_it_to_be_started_anew(tmp_path: Path, workers: str) -> None:
+    with running(["serve"], SANDBOX | {"LASTDIGITS_WORKERS": workers}, tmp_path / "log", _banner) as (process, text):
+        address = re.search(r"Service +(\S+)", text)
+        assert address
+        _await_ready(address[1])
+        os.kill(
+            int(
+                subprocess.run(
+                    ["pgrep", "-P", str(process.pid), "valkey"], capture_output=True, text=True, check=True
+                ).stdout
+            ),
+            9,
+        )
+        assert process.wait(30) == 69
+    assert '"embedded_store_ended"' in (tmp_path / "log").read_text()
+
+
+def test_a_pepper_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pepper").write_text("")
+    done = _cli("serve", cwd=tmp_path, PORT="0", SIMULATOR_PORT="0")
+    assert done.returncode == 78
+    assert "cut short" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST", "::1", "0.0.0.0"])
+def test_the_sandbox_starts_on_any_address(tmp_path: Path, host: str) -> None:
+    settings = SANDBOX | {"LASTDIGITS_HOST": host, "LASTDIGITS_SIMULATOR_HOST": host}
+    with running(["serve"], settings, tmp_path / "log", _banner) as (_, text):
+        address = re.search(r"Service +(\S+)", text)
+        assert address
+        _await_ready(address[1])
+        script = text.partition("start to end:")[2].partition("\n{")[0]
+        pasted = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+        assert json.loads(pasted.stdout.strip().splitlines()[-1])["status"] == "approved", pasted
+
+
+def test_a_log_that_cant_be_written_costs_no_call_its_code(tmp_path: Path, simulator: Simulator, phone: str) -> None:
+    with serving(tmp_path, simulator.send_url, WORKERS="1") as service:
+        # The log's file may not grow: each write to it fails from now on.
+        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (1, 1))
+        started = service.start(phone)
+        assert started.status_code == 201, started.text
+        assert service.check(started.json()["id"], simulator.code(phone)).status_code == 200
+
+
 def test_a_call_under_way_is_finished_before_the_service_ends(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     simulator.behave(phone, delay=0.8)
     with serving(tmp_path, simulator.send_url, WORKERS="1") as service:
@@ -227,3 +301,16 @@ def test_the_doctor_finds_all_well_and_what_is_not(tmp_path: Path, simulator: Si
 def test_a_setting_that_is_not_in_force_yet_is_warned_of(tmp_path: Path) -> None:
     with running(["serve"], SANDBOX | {"LASTDIGITS_SPEND_PER_DAY": "5"}, tmp_path / "log", _banner) as (_, text):
         assert "LASTDIGITS_SPEND_PER_DAY is set, but this version does not act on it yet" in text
+
+
+def test_a_rotation_of_the_pepper_cuts_off_no_verification_and_refills_no_limit(
+    tmp_path: Path, simulator: Simulator, phone: str
+) -> None:
+    old, new = "pepper-of-the-tests-0123456789abcdef", "the-next-pepper-of-the-tests-9876543210"
+    with serving(tmp_path, simulator.send_url, WORKERS="1", PEPPER=old) as service:
+        verification = service.start(phone).json()["id"]
+    with serving(tmp_path, simulator.send_url, WORKERS="1", PEPPER=new, PEPPER_PREVIOUS=old) as service:
+        assert service.start(phone).json()["code"] == "limit_reached"
+        assert service.post("/verify/resend", {"id": verification}).json()["code"] == "expired"
+        assert service.check(verification, simulator.code(phone)).status_code == 200
+    assert simulator.count(phone) == 1

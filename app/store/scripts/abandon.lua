@@ -10,11 +10,11 @@ local ref = string.match(KEYS[1], '[^:]*$')
 local ours = report_back(KEYS[2], ref .. ':' .. number)
 if ours and ARGV[3] == '1' then give_back(KEYS[2], tonumber(ARGV[2])) end
 
-local held = redis.call('HMGET', KEYS[1], 's', 'n')
-if held[1] == 'r' then
+local status = redis.call('HGET', KEYS[1], 's')
+if status == 'r' then
   bury(KEYS[1], 'f', tonumber(ARGV[4]))
-elseif held[1] and ours and ARGV[3] == '1' then
-  redis.call('HSET', KEYS[1], 'n', tonumber(held[2]) - 1)
+elseif status and ours and ARGV[3] == '1' then
+  redis.call('HINCRBY', KEYS[1], 'r', 1)
 end
 local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
 return math.max(0, next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[5]), pairs_of(ARGV[6])) - now)

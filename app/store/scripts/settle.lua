@@ -8,7 +8,7 @@ local now, number = clock(), tonumber(ARGV[2])
 local ref = string.match(KEYS[1], '[^:]*$')
 report_back(KEYS[2], ref .. ':' .. number)
 
-local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u')
+local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u', 'r')
 if held[1] ~= ARGV[1] then return {'not_found'} end
 local created, expires = tonumber(held[3]), tonumber(held[6] or 0)
 local status = held[2] == 'r' and 'p' or status_of(KEYS[1], ARGV[1], now)
@@ -22,4 +22,4 @@ if tonumber(held[4] or 0) < number then
 end
 local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
 local next_at = next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[7]), pairs_of(ARGV[8]))
-return {'settled', now, created, expires, math.max(next_at, now), tonumber(held[7] or 0), tonumber(held[8]), held[9] or ''}
+return {'settled', now, created, expires, math.max(next_at, now), tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}

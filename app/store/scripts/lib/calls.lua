@@ -1,7 +1,7 @@
 -- The calls to one phone: who may place the next one, and when. Works on the phone's hash (keys.py):
 --   h  when each counted call was reserved: 6 bytes a call, unix ms, oldest first
 --   l  calls in the present series: the rung of the ladder; a series ends with an approval or an hour of silence
---   f  until when a call is being placed (unix ms); i  which one: REF:NUMBER
+--   f  until when a call is being placed (unix ms); i  which one: REF:NUMBER, which no later call repeats
 -- A limit is a pair {count, milliseconds}. Limits are exact: every counted call keeps its own time.
 local QUIET = 3600000
 
@@ -58,7 +58,7 @@ local function reserve_call(phone, call, now, ladder, limits, deadline, inherite
   local made = #history / 6
   if made > 0 and now - time_at(history, made) >= QUIET then rung = 0 end
   redis.call('HSET', phone, 'h', with_call(history, now, limits), 'l', rung + 1, 'f', now + deadline, 'i', call)
-  local longest = deadline + ladder[#ladder]
+  local longest = math.max(QUIET, deadline + ladder[#ladder])
   for _, limit in ipairs(limits) do longest = math.max(longest, limit[2]) end
   redis.call('PEXPIRE', phone, longest)
   return nil
