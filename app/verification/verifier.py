@@ -110,7 +110,7 @@ class Verifier:
             return self._ended("resend", client, None, NotFound())
         if handle.outdated:
             # Its phone's limits have moved on with the new pepper: a call reserved beside them could be a second one at once.
-            return self._ended("resend", client, handle, Expired())
+            return self._ended("resend", client, handle, await self._if_found(handle, client, Expired()))
         call = await self._store.resend(handle, client)
         if not isinstance(call, Reserved):
             return self._ended("resend", client, handle, call)
@@ -127,7 +127,8 @@ class Verifier:
             return self._ended("check", client, None, NotFound())
         digits = typed_digits(typed, handle.code_length)
         if digits is None:
-            return self._ended("check", client, handle, CodeIncomplete(handle.code_length))
+            incomplete = await self._if_found(handle, client, CodeIncomplete(handle.code_length))
+            return self._ended("check", client, handle, incomplete)
         return self._ended("check", client, handle, await self._store.check(handle, client, handle.digest(digits)))
 
     async def read(self, client: str, verification_id: str) -> ReadOutcome:
@@ -174,6 +175,11 @@ class Verifier:
                 return await self._lost(handle, call)
             case _:
                 assert_never(placed)
+
+    async def _if_found(self, handle: Handle, client: str, outcome: Ending) -> Ending | NotFound:
+        """An outcome that the id alone decides: told to its own client only, lest it tell a stranger that the id exists."""
+        found = await self._store.read(handle, client)
+        return found if isinstance(found, NotFound) else outcome
 
     async def _lost(self, handle: Handle, call: Reserved) -> CallUnknown:
         """A call that may ring and whose code we do not have."""

@@ -312,5 +312,6 @@ def test_a_rotation_of_the_pepper_cuts_off_no_verification_and_refills_no_limit(
     with serving(tmp_path, simulator.send_url, WORKERS="1", PEPPER=new, PEPPER_PREVIOUS=old) as service:
         assert service.start(phone).json()["code"] == "limit_reached"
         assert service.post("/verify/resend", {"id": verification}).json()["code"] == "expired"
+        assert service.post("/verify/resend", {"id": verification}, "other").json()["code"] == "verification_not_found"
         assert service.check(verification, simulator.code(phone)).status_code == 200
     assert simulator.count(phone) == 1
