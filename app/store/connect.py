@@ -22,7 +22,7 @@ _OPTIONS: dict[str, set[str]] = {
 }
 """What may stand after the question mark. Anything else of the client's could undo a guard: time-outs, retries, decoding."""
 
-KEPT_FOR = 1.0
+KEPT_FOR = 0.1
 """Seconds that an examination is kept: /readyz needs no key, and must not become a load on the store."""
 
 
