@@ -14,13 +14,15 @@ from redis.exceptions import RedisError
 from app.store.embedded import socket_of
 
 LEAST_VERSION = (7, 0)
-SCHEMES = ("redis", "rediss")
 _OPTIONS: dict[str, set[str]] = {
     "redis": set(),
     "rediss": {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"},
     "unix": {"db"},
 }
-"""What may stand after the question mark. Anything else of the client's could undo a guard: time-outs, retries, decoding."""
+"""The schemes of a server of the operator's, and what may stand after the question mark of each.
+
+Anything else of the client's could undo a guard: time-outs, retries, decoding.
+"""
 
 KEPT_FOR = 0.1
 """Seconds that an examination is kept: /readyz needs no key, and must not become a load on the store."""
@@ -39,7 +41,7 @@ def url_fault(url: str) -> str | None:
     parts = urlsplit(url)
     if parts.scheme in {"redis+sentinel", "redis+cluster"}:
         return f"{parts.scheme}:// is not supported yet: use redis://, rediss:// or embedded://PATH"
-    if parts.scheme not in {*SCHEMES, "unix"}:
+    if parts.scheme not in _OPTIONS:
         return "write it like redis://host:6379/0, rediss://host:6379/0, unix:///run/redis.sock or embedded://./data"
     foreign = sorted(parse_qs(parts.query, keep_blank_values=True).keys() - _OPTIONS[parts.scheme])
     if foreign:

@@ -74,11 +74,6 @@ def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
     return _judge(number, rules)
 
 
-def country_of(phone: str) -> str:
-    """The ISO 3166-1 alpha-2 code of a canonical number's country; `ZZ` where it has none."""
-    return phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or "ZZ"
-
-
 def mask_phone(phone: str) -> str:
     """A number that a log may show: country and operator, and the last two digits."""
     return f"{phone[:5]}{'*' * max(len(phone) - 7, 0)}{phone[-2:]}"

@@ -6,7 +6,7 @@ The other rooms implement these; the core imports none of them.
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.verification.call import FAULT_OF, CallOutcome, Fault, Placed, Refusal, Refused, Unknown
+from app.verification.call import CallOutcome
 from app.verification.keyring import Handle
 from app.verification.model import (
     Approved,
@@ -17,24 +17,6 @@ from app.verification.model import (
     Outcome,
     Verification,
 )
-
-__all__ = [
-    "FAULT_OF",
-    "CallDenied",
-    "CallEnded",
-    "CallOutcome",
-    "Event",
-    "Fault",
-    "Observer",
-    "OperationEnded",
-    "Placed",
-    "Provider",
-    "Refusal",
-    "Refused",
-    "Reserved",
-    "Store",
-    "Unknown",
-]
 
 
 class Provider(Protocol):
