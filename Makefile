@@ -14,6 +14,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 ARGS ?=
+# The tests that need nothing but Python.
+PLAIN := not browser and not nginx and not node
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -28,7 +30,7 @@ run: $(VENV)/.installed ## Run the service: a sandbox unless a provider is confi
 	@exec $(VENV)/bin/lastdigits serve
 
 test: $(VENV)/.installed-dev ## Run all tests that need nothing but Python
-	$(PY) -m pytest -m "not browser" $(ARGS)
+	$(PY) -m pytest -m "$(PLAIN)" $(ARGS)
 
 check: lint types ## Lint and check types
 
@@ -70,7 +72,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests against REDIS_URL, or the sy
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "not browser" $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \

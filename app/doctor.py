@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from app.settings import Settings
 from app.store.connect import connect, examine
 from app.store.embedded import EmbeddedStoreError, embedded_server, is_served
+from app.verification.signing import parse_signing_keys
 
 CLOCK_TOLERANCE = 2.0
 """Seconds that this machine's clock and Redis's may differ: nothing is decided by this machine's, but logs would mislead."""
@@ -35,6 +36,7 @@ async def examine_all(settings: Settings) -> list[Finding]:
         *await _store(settings),
         await _provider(settings),
         _clients(settings),
+        _signing(settings),
     ]
 
 
@@ -104,3 +106,11 @@ def _clients(settings: Settings) -> Finding:
     if settings.clients is None:
         return Finding(good=True, subject="clients", sentence="none configured: the sandbox makes keys at its start")
     return Finding(good=True, subject="clients", sentence=f"{len(settings.clients)} in the clients file")
+
+
+def _signing(settings: Settings) -> Finding:
+    if settings.signing_keys is None:
+        return Finding(good=True, subject="proofs", sentence="no keys configured: the service makes and keeps its own")
+    keys = parse_signing_keys(settings.signing_keys.get_secret_value())
+    others = f", {len(keys) - 1} more published" if len(keys) > 1 else ""
+    return Finding(good=True, subject="proofs", sentence=f"signed with {keys[0].algorithm}, key {keys[0].kid}{others}")

@@ -17,6 +17,7 @@ from app.api.caller import Service
 from app.api.documented import complete
 from app.api.edge import Edge, routing_fault
 from app.api.lean import LeanRoute
+from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
 from app.store.coalesce import Coalescer
 from app.store.connect import Examiner, connect
@@ -25,6 +26,8 @@ from app.telemetry.logs import LogObserver
 from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.telephony.mobilgroup import Limits, Mobilgroup
 from app.verification.keyring import Keyring
+from app.verification.proof import Proofs
+from app.verification.signing import parse_signing_keys
 from app.verification.verifier import Verifier
 
 DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
@@ -43,8 +46,8 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Put the edge outermost, and let the busy routes pass by the router: some 30 µs of each check (docs/performance.md)."""
         routed = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers={HTTPException: routing_fault})
-        busy = {("POST", route.path): route.app for route in verify.router.routes if isinstance(route, LeanRoute)}
-        return Edge(routed, busy)
+        open_to_pages = {route.path: route.app for route in verify.router.routes if isinstance(route, LeanRoute)}
+        return Edge(routed, open_to_pages)
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, made once."""
@@ -60,12 +63,13 @@ def create_app(settings: Settings) -> FastAPI:
     """Build the application.
 
     Args:
-        settings: complete ones: with a provider, a pepper and clients (serving.py fills in what the sandbox makes for itself).
+        settings: complete ones: with a provider, a pepper, signing keys and clients (serving.py fills in what the sandbox makes for itself).
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with running(settings) as service:
+            Reloading(settings, service).listen()
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
             gc.collect()
             gc.freeze()
@@ -89,7 +93,12 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Service]:
     """Everything that one worker runs, opened and closed in order."""
-    if settings.provider is None or settings.pepper is None or settings.clients is None:
+    if (
+        settings.provider is None
+        or settings.pepper is None
+        or settings.clients is None
+        or settings.signing_keys is None
+    ):
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
     client = connect(settings.redis_url, settings.redis_timeout)
     previous = settings.pepper_previous
@@ -99,8 +108,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     store = RedisStore(Coalescer(client, settings.redis_timeout), settings.policy)
     asked = connect(settings.redis_url, settings.redis_timeout)
     async with client, asked, _provider(settings.provider) as provider:
-        verifier = Verifier(store, provider, keyring, settings.policy, LogObserver())
-        yield Service(verifier, settings.clients, Examiner(asked), settings.sandbox)
+        proofs = Proofs(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
+        verifier = Verifier(store, provider, keyring, settings.policy, proofs, LogObserver())
+        yield Service(verifier, settings.clients, proofs, settings.proxies, Examiner(asked), settings.sandbox)
         await verifier.close(settings.policy.call_deadline)
 
 

@@ -19,6 +19,7 @@ from app.settings import ProviderSettings, Settings
 from app.telephony.simulator import SimulatorCredentials, run_simulator
 from app.verification.errors import LastdigitsError
 from app.verification.keyring import LEAST_PEPPER_BYTES
+from app.verification.signing import new_signing_key, write_signing_keys
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
@@ -48,6 +49,13 @@ def keep_pepper(directory: Path) -> SecretStr:
             f"{directory / 'pepper'} is cut short: restore it, or remove it and lose what the store holds"
         )
     return SecretStr(pepper)
+
+
+def keep_signing_keys(directory: Path) -> Path:
+    """The file of signing keys beside an embedded store: made at the first start, kept from then on."""
+    path = directory / "signing-keys.json"
+    _keep(path, write_signing_keys((new_signing_key(),)))
+    return path
 
 
 def sandbox_keys(directory: Path | None) -> Keys:
@@ -104,7 +112,7 @@ def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -
         api_key: what the simulator takes for the provider's key.
     """
     own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
-    entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True)
+    entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True, audience="sandbox-backend")
     entries += clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
     provider = ProviderSettings(
         url=f"{simulator}/api/call-password/send/",

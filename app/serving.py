@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -27,11 +27,13 @@ from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
 from app.processes import die_with_parent
-from app.sandbox import banner, keep_pepper, reachable, sandbox_keys, simulator_beside, with_sandbox
-from app.settings import Settings
+from app.reloading import has_terminal, hung_up, read_again
+from app.sandbox import banner, keep_pepper, keep_signing_keys, reachable, sandbox_keys, simulator_beside, with_sandbox
+from app.settings import Settings, SettingsError, read_signing_keys
 from app.store.embedded import embedded_server
 from app.telemetry.logs import configure_logs
 from app.verification.errors import LastdigitsError
+from app.verification.signing import SigningKeyError, new_signing_key, write_signing_keys
 
 _BACKLOG = 2048
 EX_UNAVAILABLE = 69
@@ -50,6 +52,7 @@ def serve(settings: Settings) -> None:
         EmbeddedStoreError: the embedded store can't be run.
     """
     configure_logs(settings.log_format, settings.log_level)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until whoever reads the files again is there to hear it
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has ended its work: the process then ends as asked, not by accident.
         signal.signal(number, lambda *_: sys.exit(0))
@@ -95,6 +98,8 @@ def _completed(settings: Settings, children: ExitStack) -> Settings:
     if settings.pepper is None:
         pepper = keep_pepper(settings.embedded) if settings.embedded else SecretStr(secrets.token_hex(32))
         settings = replace(settings, pepper=pepper)
+    if settings.signing_keys is None:
+        settings = _with_signing_keys(settings)
     if not settings.sandbox:
         return settings
     api_key = secrets.token_urlsafe(16)
@@ -106,6 +111,21 @@ def _completed(settings: Settings, children: ExitStack) -> Settings:
     keys = sandbox_keys(settings.embedded)
     print(banner(settings, None if settings.clients else keys, simulator), flush=True)  # noqa: T201  the banner is for a person
     return with_sandbox(settings, keys, simulator, api_key)
+
+
+def _with_signing_keys(settings: Settings) -> Settings:
+    """The settings with the keys that are kept beside an embedded store; in a sandbox without one, with keys for as long as it runs.
+
+    Raises:
+        SettingsError: the kept ones can't stand.
+    """
+    if settings.embedded is None:
+        return replace(settings, signing_keys=SecretStr(write_signing_keys((new_signing_key(),))))
+    path = keep_signing_keys(settings.embedded)
+    try:
+        return replace(settings, signing_keys=read_signing_keys(path), signing_keys_file=path)
+    except SigningKeyError as fault:
+        raise SettingsError([str(fault)]) from None
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
@@ -121,7 +141,7 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
 
 def _run(settings: Settings, listener: socket.socket) -> None:
     """Answer requests in this process, or in workers that it watches over."""
-    app = partial(_worker, settings, os.getpid()) if settings.workers > 1 else partial(create_app, settings)
+    app = worker_app(settings) if settings.workers > 1 else partial(create_app, settings)
     config = uvicorn.Config(
         app,
         factory=True,
@@ -144,9 +164,35 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         pid=os.getpid(),
     )
     if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        Workers(settings, config, listener).run()
     else:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor of workers, but SIGHUP has the workers read their files again instead of replacing them."""
+
+    def __init__(self, settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config, sockets=[listener])
+        self._settings = settings
+        self._had_terminal = has_terminal()
+
+    def handle_hup(self) -> None:
+        """Hand SIGHUP on. A worker that replaces a dead one later starts from what stands in the files now."""
+        if hung_up(had_terminal=self._had_terminal):
+            self.handle_term()
+            return
+        self._settings = read_again(self._settings)
+        self.config.app = worker_app(self._settings)
+        for process in self.processes:
+            if process.pid and process.exitcode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGHUP)
+
+
+def worker_app(settings: Settings) -> Callable[[], FastAPI]:
+    """What makes the application in a process of its own."""
+    return partial(_worker, settings, os.getpid())
 
 
 def _worker(settings: Settings, parent: int) -> FastAPI:

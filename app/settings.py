@@ -14,11 +14,13 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_table import NOT_IN_FORCE, PREFIX, Values, parse_ladder, parse_regions
 from app.store.connect import embedded_path
-from app.verification.phone import PhoneRules
+from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import Policy, parse_rates
+from app.verification.signing import SigningKeyError, parse_signing_keys
 
 SECRETS_DIR = Path("/run/secrets")
 
@@ -53,6 +55,9 @@ class Settings:
     Attributes:
         provider: None in the sandbox until its simulator has an address.
         clients: None in the sandbox without a clients file: keys are made.
+        clients_file: where they were read, and are read again on SIGHUP.
+        signing_keys: the text of the keys that sign proofs; None where they are still to be made, like the pepper.
+        signing_keys_file: where they were read, and are read again on SIGHUP.
         pepper: None where it is still to be made: beside the embedded store, or in the sandbox.
         sandbox: whether calls go to the simulator: no phone rings.
         warnings: what an operator should know though the service starts.
@@ -69,6 +74,11 @@ class Settings:
     pepper: SecretStr | None
     pepper_previous: SecretStr | None
     clients: Clients | None
+    clients_file: Path | None
+    proxies: TrustedProxies
+    issuer: str
+    signing_keys: SecretStr | None
+    signing_keys_file: Path | None
     policy: Policy
     simulator_host: str
     simulator_port: int
@@ -141,6 +151,8 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
     embedded = embedded_path(values.redis_url) is not None
     policy = _policy(values)
     faults += more + [f"{PREFIX}{sentence}" for sentence in policy.faults()]
+    signing_keys, more = _signing_keys(values, made=embedded or provider is None)
+    faults += more
     if values.pepper is None and "pepper" not in bad and not embedded and provider is not None:
         faults.append(
             f"{PREFIX}PEPPER: it is needed with a Redis of your own: python3 -c 'import secrets; print(secrets.token_hex(32))' makes one"
@@ -151,7 +163,8 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
         faults.append(f"{PREFIX}DEFAULT_REGION: name one country")
     settings = Settings(
         values.host, values.port, values.workers, values.log_format, values.log_level, provider, values.redis_url,
-        values.redis_timeout, values.pepper, values.pepper_previous, clients, policy, values.simulator_host, values.simulator_port, provider is None,
+        values.redis_timeout, values.pepper, values.pepper_previous, clients, values.clients_file, TrustedProxies.parse(values.trusted_proxies),
+        values.issuer, signing_keys, values.signing_keys_file, policy, values.simulator_host, values.simulator_port, provider is None,
         tuple(
             f"{PREFIX}{name} is set, but this version does not act on it yet" for name in NOT_IN_FORCE if name.lower() in raw
         ),
@@ -193,15 +206,48 @@ def _clients(values: Values, *, sandbox: bool) -> tuple[Clients | None, list[str
         return None, [f"{PREFIX}CLIENTS_FILE: {fault}"]
 
 
+def _signing_keys(values: Values, *, made: bool) -> tuple[SecretStr | None, list[str]]:
+    if values.signing_keys_file is None:
+        mend = f"`lastdigits keys signing signing-keys.json` makes them, then set {PREFIX}SIGNING_KEYS_FILE=signing-keys.json"
+        return None, [] if made else [f"{PREFIX}SIGNING_KEYS_FILE: proofs need keys that every instance has: {mend}"]
+    try:
+        return read_signing_keys(values.signing_keys_file), []
+    except SigningKeyError as fault:
+        return None, [f"{PREFIX}SIGNING_KEYS_FILE: {fault}"]
+
+
+def read_signing_keys(path: Path) -> SecretStr:
+    """The text of a file of signing keys, which `parse_signing_keys` finds no fault with.
+
+    Raises:
+        SigningKeyError: it can't be read, or its keys can't stand; the message names the file and the mend.
+    """
+    try:
+        text = path.read_text("utf-8")
+        parse_signing_keys(text)
+    except (OSError, UnicodeDecodeError) as fault:
+        reason = getattr(fault, "strerror", None) or "it is not UTF-8"
+        raise SigningKeyError(f"{path} can't be read: {reason}") from fault
+    except SigningKeyError as fault:
+        raise SigningKeyError(f"{path}: {fault}") from None
+    return SecretStr(text)
+
+
 def _policy(values: Values) -> Policy:
     longest_call = values.provider_pool_timeout + 2 * values.provider_connect_timeout + values.provider_read_timeout
+    test_numbers = parse_test_numbers(values.test_numbers) if values.test_numbers else {}
     return Policy(
-        phones=PhoneRules(min(parse_regions(values.default_region)), parse_regions(values.allowed_countries)),
+        phones=PhoneRules(
+            min(parse_regions(values.default_region)), parse_regions(values.allowed_countries), frozenset(test_numbers)
+        ),
         code_length=values.code_length,
         ttl=values.verification_ttl,
         max_attempts=values.max_attempts,
         ladder=parse_ladder(values.resend_ladder),
         starts_per_phone=parse_rates(values.starts_per_phone),
+        starts_per_ip=parse_rates(values.starts_per_ip),
+        wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
+        test_numbers=test_numbers,
         approval_grace=values.approval_grace,
         call_deadline=int(longest_call + 4 * values.redis_timeout) + 5,
     )

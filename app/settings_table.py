@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,18 +12,16 @@ from urllib.parse import urlsplit
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from app.api.address import TrustedProxies
 from app.store.connect import url_fault
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.keyring import LEAST_PEPPER_BYTES
+from app.verification.phone import parse_test_numbers
 from app.verification.policy import parse_rates
 
 PREFIX = "LASTDIGITS_"
 PROVIDER_URL = "https://voice.mobilgroup.ru/api/call-password/send/"
 
-NOT_IN_FORCE = (
-    *("SIGNING_KEYS_FILE", "GUESS_BOUND", "SPEND_PER_HOUR", "SPEND_PER_DAY", "EXPECTED_PRICE"),
-    *("STARTS_PER_IP", "WRONG_GUESSES_PER_IP", "TRUSTED_PROXIES", "TEST_NUMBERS"),
-)
+NOT_IN_FORCE = ("GUESS_BOUND", "SPEND_PER_HOUR", "SPEND_PER_DAY", "EXPECTED_PRICE")
 """Settings of the contract that this version reads and checks but does not act on yet. Setting one is answered with a warning at start-up."""
 
 
@@ -98,27 +95,6 @@ def parse_regions(text: str) -> frozenset[str]:
     return regions
 
 
-def _networks_fault(text: str) -> str | None:
-    for part in text.split(","):
-        try:
-            ip_network(part.strip(), strict=False)
-        except ValueError:
-            return f"{part.strip()!r} is no address or network: write them like 10.0.0.0/8, 2001:db8::/32"
-    return None
-
-
-def _test_numbers_fault(text: str) -> str | None:
-    pairs = [part.strip().partition("=") for part in text.split(",")]
-    whole = all(
-        phone.startswith("+")
-        and phone[1:].isdecimal()
-        and code.isdecimal()
-        and LEAST_DIGITS <= len(code) <= MOST_DIGITS
-        for phone, _, code in pairs
-    )
-    return None if whole else "write numbers with their codes: +79990000001=0000,+79990000002=1234"
-
-
 Rates = Annotated[str, _parses(parse_rates)]
 Cap = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -188,11 +164,29 @@ class Values(BaseModel):
         Path | None, Field(description="TOML file of the clients that may call. Required outside the sandbox.")
     ] = None
 
+    trusted_proxies: Annotated[
+        Annotated[str, _parses(TrustedProxies.parse)] | None,
+        Field(description="Addresses and networks whose forwarding headers count: your proxies, and nobody else."),
+    ] = None
+    issuer: Annotated[
+        str,
+        Field(
+            pattern=r"^[!-~]{1,200}$",
+            description="The iss of proofs. The service's public URL is a good one; every verifier must know it.",
+        ),
+    ] = "lastdigits"
+    signing_keys_file: Annotated[
+        Path | None,
+        Field(
+            description="JWK set or PEM file of the keys that sign proofs. Made and kept beside the embedded store; else required."
+        ),
+    ] = None
+
     code_length: Annotated[int, Field(ge=4, le=6, description="Digits of a code, 4 to 6.")] = 4
     verification_ttl: Annotated[int, Field(description="Seconds that a code is taken, 30 to 600.")] = 300
     max_attempts: Annotated[int, Field(description="Wrong codes that one verification bears, 1 to 10.")] = 3
     approval_grace: Annotated[
-        int, Field(ge=0, le=600, description="Seconds in which the right code is told its approval again.")
+        int, Field(ge=0, le=300, description="Seconds in which the right code is told its approval again.")
     ] = 60
     resend_ladder: Annotated[
         str,
@@ -200,6 +194,14 @@ class Values(BaseModel):
         Field(description="Seconds until a phone may be called again: after the first call, the second, …"),
     ] = "30,60,300"
     starts_per_phone: Annotated[Rates, Field(description="Limits on calls to one phone.")] = "5/hour, 10/day"
+    starts_per_ip: Annotated[Rates, Field(description="Limits on calls for one address, an IPv6 /64 being one.")] = (
+        "20/hour"
+    )
+    wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
+    test_numbers: Annotated[
+        Annotated[str, _parses(parse_test_numbers)] | None,
+        Field(description="Numbers with fixed codes that are never called: +79990000001=0000,+79990000002=1234"),
+    ] = None
     allowed_countries: Annotated[
         str, _parses(parse_regions), Field(description="Countries that are called, as ISO 3166-1 codes.")
     ] = "RU"
@@ -212,7 +214,6 @@ class Values(BaseModel):
         int, Field(ge=0, le=65535, description="Sandbox: port of the simulator; 0 takes a free one.")
     ] = 8001
 
-    signing_keys_file: Annotated[Path | None, Field(description="Keys that sign proofs.")] = None
     guess_bound: Annotated[
         float, Field(gt=0, lt=1, description="Chance per phone and day that all guesses may add up to.")
     ] = 0.001
@@ -221,16 +222,6 @@ class Values(BaseModel):
     ] = Decimal(100)
     spend_per_day: Annotated[Cap, Field(description="Most money for calls in a day.")] = Decimal(1000)
     expected_price: Annotated[Cap, Field(description="What a call is expected to cost.")] = Decimal("0.35")
-    starts_per_ip: Annotated[Rates, Field(description="Limits on starts from one address.")] = "20/hour"
-    wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
-    trusted_proxies: Annotated[
-        Annotated[str, _checked(_networks_fault)] | None,
-        Field(description="Addresses and networks whose forwarding headers count."),
-    ] = None
-    test_numbers: Annotated[
-        Annotated[str, _checked(_test_numbers_fault)] | None,
-        Field(description="Numbers with fixed codes that are never called."),
-    ] = None
 
 
 def described() -> list[tuple[str, str, str]]:

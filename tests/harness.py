@@ -20,6 +20,7 @@ from app.api.clients import Kind, clients_entry, new_key
 from app.store.connect import connect
 from app.store.keys import keys_of
 from app.verification.keyring import Handle, Keyring
+from app.verification.signing import new_signing_key, write_signing_keys
 
 PROVIDER_KEY = "provider-key-7d1f9c"
 ROOT = Path(__file__).parent.parent
@@ -143,28 +144,46 @@ class Service:
         limits = httpx.Limits(max_connections=60)
         return httpx.AsyncClient(base_url=self.url, headers=self.headers(client), timeout=30, limits=limits)
 
+    def workers(self) -> list[int]:
+        """The processes that answer requests: the children that uvicorn spawned."""
+        command = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(self.process.pid)]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True)
+        return [int(line.split()[0]) for line in listing.stdout.splitlines() if "spawn_main" in line]
+
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
 
 
-CLIENTS = {
-    "backend": (Kind.SECRET, (), False),
-    "other": (Kind.SECRET, (), False),
-    "web": (Kind.PUBLIC, ("https://shop.example",), False),
-    "app": (Kind.PUBLIC, (), True),
+CLIENTS: dict[str, dict[str, Any]] = {
+    "backend": {"kind": Kind.SECRET},
+    "other": {"kind": Kind.SECRET},
+    "limited": {"kind": Kind.SECRET, "starts": "3/hour, 100/day"},
+    "web": {"kind": Kind.PUBLIC, "origins": ("https://shop.example",), "audience": "backend"},
+    "app": {"kind": Kind.PUBLIC, "native": True, "audience": "backend"},
 }
 
 
+def clients_toml(keys: dict[str, str]) -> str:
+    """A clients file for these keys, by the names of CLIENTS."""
+    return "\n".join(clients_entry(name, key=key, **CLIENTS[name]) for name, key in keys.items())
+
+
 @contextmanager
-def serving(directory: Path, provider_url: str, **settings: str) -> Iterator[Service]:
-    """Run the service as an operator does: a provider's key, a clients file, a store. Settings without their prefix."""
+def serving(
+    directory: Path, provider_url: str, keys: dict[str, str] | None = None, /, **settings: str
+) -> Iterator[Service]:
+    """Run the service as an operator does: a provider's key, a clients file, a store.
+
+    Args:
+        directory: where its files are.
+        provider_url: where it asks for calls.
+        keys: its clients' keys, by the names of CLIENTS; None makes them.
+        settings: without their prefix.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    keys = {name: new_key(kind) for name, (kind, _, _) in CLIENTS.items()}
-    entries = [
-        clients_entry(name, kind, keys[name], origins, native=native)
-        for name, (kind, origins, native) in CLIENTS.items()
-    ]
-    (directory / "clients.toml").write_text("\n".join(entries), "utf-8")
+    keys = keys or {name: new_key(member["kind"]) for name, member in CLIENTS.items()}
+    (directory / "clients.toml").write_text(clients_toml(keys), "utf-8")
+    (directory / "signing-keys.json").write_text(write_signing_keys((new_signing_key(),)), "utf-8")
     given = {
         "PORT": "0",
         "LOG_FORMAT": "json",
@@ -173,6 +192,7 @@ def serving(directory: Path, provider_url: str, **settings: str) -> Iterator[Ser
         "PROVIDER_CONNECT_TIMEOUT": "1",
         "PROVIDER_READ_TIMEOUT": "2",
         "CLIENTS_FILE": str(directory / "clients.toml"),
+        "SIGNING_KEYS_FILE": str(directory / "signing-keys.json"),
         "REDIS_URL": f"embedded://{directory}/data",
         "PEPPER": "pepper-of-the-tests-0123456789abcdef",
         "WORKERS": "2",

@@ -8,9 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.code import LONGEST_SPELLING as LONGEST_CODE
-from app.verification.model import Approved, Status, Verification
+from app.verification.model import Approved, Redeemed, Status, Verification
 from app.verification.phone import LONGEST_SPELLING as LONGEST_PHONE
 from app.verification.policy import whole_seconds
+from app.verification.proof import LIFETIME, LONGEST_TOKEN
 
 _ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
 _CREATED, _EXPIRES, _RESEND = "2026-11-23T07:00:00.000Z", "2026-11-23T07:05:00.000Z", "2026-11-23T07:00:30.000Z"
@@ -25,6 +26,15 @@ def _address(text: str) -> str:
         return str(ip_address(text))
     except ValueError:
         raise ValueError("it is no IP address: write it like 203.0.113.7 or 2001:db8::1") from None
+
+
+ClientIp = Annotated[
+    Annotated[str, StringConstraints(max_length=45), AfterValidator(_address)] | None,
+    Field(
+        description="The end user's address, from a backend with a secret key: limits by address count it. Without it none applies.",
+        examples=["203.0.113.7"],
+    ),
+]
 
 
 class _Request(BaseModel):
@@ -61,13 +71,7 @@ class StartRequest(_Request):
         StringConstraints(max_length=2048),
         Field(description="An answer to a challenge. The service asks for none yet: it is accepted and not looked at."),
     ] = None
-    client_ip: Annotated[
-        Annotated[str, StringConstraints(max_length=45), AfterValidator(_address)] | None,
-        Field(
-            description="The end user's address, from a backend with a secret key. It is checked; no limit counts by it yet.",
-            examples=["203.0.113.7"],
-        ),
-    ] = None
+    client_ip: ClientIp = None
 
 
 class CheckRequest(_Request):
@@ -82,12 +86,24 @@ class CheckRequest(_Request):
             examples=["0123"],
         ),
     ]
+    client_ip: ClientIp = None
 
 
 class ResendRequest(_Request):
     """Which verification's phone to call again."""
 
     id: VerificationId
+    client_ip: ClientIp = None
+
+
+class RedeemRequest(_Request):
+    """A proof to be used once."""
+
+    token: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=LONGEST_TOKEN),
+        Field(description="The proof, as `/verify/check` gave it.", examples=["eyJhbGciOiJFUzI1NiIs…"]),
+    ]
 
 
 class PendingAnswer(BaseModel):
@@ -118,6 +134,7 @@ class StateAnswer(PendingAnswer):
     calls: Annotated[int, Field(description="Calls that were placed or may have been.", examples=[1])]
     purpose: Annotated[str | None, Field(examples=["login"])]
     approved_at: Annotated[str | None, Field(json_schema_extra={"format": "date-time"}, examples=[None])]
+    test: Annotated[bool, Field(description="Whether it is a test number: nobody is called.", examples=[False])]
 
 
 class ApprovedAnswer(BaseModel):
@@ -127,6 +144,40 @@ class ApprovedAnswer(BaseModel):
     status: Annotated[Status, Field(examples=["approved"])]
     phone: Annotated[str, Field(description="E.164.", examples=["+79999999999"])]
     approved_at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T07:00:21.000Z"])]
+    token: Annotated[
+        str,
+        Field(
+            description="The proof: a signed token (JWT) for the client's audience, which any backend verifies by `/.well-known/jwks.json`.",
+            examples=[
+                "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6InZlcmlmaWNhdGlvbitqd3QifQ.eyJpc3MiOiJsYXN0ZGlnaXRzIn0.c2ln"
+            ],
+        ),
+    ]
+    token_expires_in: Annotated[
+        int, Field(description="Seconds that the proof lives, from `approved_at`.", examples=[600])
+    ]
+
+
+class RedeemedAnswer(BaseModel):
+    """The proof is good, and used up."""
+
+    id: VerificationId
+    phone: Annotated[str, Field(description="E.164: the phone that was verified.", examples=["+79999999999"])]
+    purpose: Annotated[str | None, Field(description="What the verification was for.", examples=["login"])]
+    approved_at: Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-23T07:00:21.000Z"])]
+    test: Annotated[bool, Field(description="Whether it was a test number: nobody was called.", examples=[False])]
+
+
+class KeySetAnswer(BaseModel):
+    """A JWK set (RFC 7517)."""
+
+    keys: Annotated[
+        list[dict[str, str]],
+        Field(
+            description="The public keys that proofs verify with: the one that signs, and while rotating the next or the last one.",
+            examples=[[{"kty": "EC", "crv": "P-256", "kid": "…", "use": "sig", "alg": "ES256", "x": "…", "y": "…"}]],
+        ),
+    ]
 
 
 class HealthAnswer(BaseModel):
@@ -156,13 +207,32 @@ def state_answer(verification: Verification) -> StateAnswer:
         calls=verification.calls,
         purpose=verification.purpose,
         approved_at=rfc3339(verification.approved_at) if verification.approved_at else None,
+        test=verification.test,
     )
 
 
 def approved_answer(approved: Approved) -> ApprovedAnswer:
     """What `check` answers to the right code; the same each time."""
+    approval = approved.approval
     return ApprovedAnswer.model_construct(
-        id=approved.id, status=Status.APPROVED, phone=approved.phone, approved_at=rfc3339(approved.approved_at)
+        id=approval.id,
+        status=Status.APPROVED,
+        phone=approval.phone,
+        approved_at=rfc3339(approval.approved_at),
+        token=approved.token,
+        token_expires_in=LIFETIME,
+    )
+
+
+def redeemed_answer(redeemed: Redeemed) -> RedeemedAnswer:
+    """What `redeem` answers to a proof, once."""
+    approval = redeemed.approval
+    return RedeemedAnswer.model_construct(
+        id=approval.id,
+        phone=approval.phone,
+        purpose=approval.purpose,
+        approved_at=rfc3339(approval.approved_at),
+        test=approval.test,
     )
 
 

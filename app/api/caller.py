@@ -1,33 +1,58 @@
-"""Which client a request comes from, and what its key reaches. With the verifier, all that a route asks of the request."""
+"""Which client a request comes from, from where, and what its key reaches.
+
+With the verifier and the idempotency key, all that a route asks of the request.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from fastapi import Depends
 from starlette.requests import Request
 
-from app.api.clients import Client, Clients, Kind
+from app.api.address import TrustedProxies, counted
+from app.api.clients import Clients, Kind, Registered
+from app.api.cors import allow
+from app.api.idempotency import idempotency_key
 from app.api.problems import Fault, RequestFault
 from app.store.connect import Health
+from app.verification.client import Caller
+from app.verification.proof import Proofs
 from app.verification.verifier import Verifier
 
+_FORWARDING = frozenset({b"forwarded", b"x-forwarded-for"})
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Service:
     """All that routes reach: made once in the application's lifespan, handed on in its state.
 
     Attributes:
         verifier: the operations.
         clients: who may call.
+        proofs: what signs and verifies proofs.
+        proxies: whose forwarding headers count.
         examine: asks the store whether it can be relied on.
         sandbox: whether calls go to the simulator.
+        proxy_suspected: a forwarding header came from an address that may not forward, and the log has said so.
     """
 
     verifier: Verifier
     clients: Clients
+    proofs: Proofs
+    proxies: TrustedProxies
     examine: Callable[[], Awaitable[Health]]
     sandbox: bool
+    proxy_suspected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A client, and the address its request came from: not yet whose user's address counts."""
+
+    client: Registered
+    address: str | None
 
 
 def service_of(request: Request) -> Service:
@@ -41,45 +66,86 @@ def verifier_of(request: Request) -> Verifier:
     return service_of(request).verifier
 
 
-def any_client(request: Request) -> Client:
+def any_client(request: Request) -> Asking:
     """The client whose key the request bears, of either kind; a public key only from its origins.
 
     Raises:
         RequestFault: no key, an unknown one, or a public one used from elsewhere.
     """
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key:
-        raise RequestFault(Fault.KEY_MISSING, "Send the header Authorization: Bearer and a key.")
-    client = service_of(request).clients.find(key.strip())
-    if client is None:
-        raise RequestFault(Fault.KEY_UNKNOWN, "No client has this key.")
-    if client.kind is Kind.PUBLIC:
-        _judge_origin(client, request.headers.get("origin"))
-    return client
+    service = service_of(request)
+    client = _client_of(request, service.clients)
+    if client.kind is Kind.SECRET:
+        return Asking(client, None)
+    _judge_origin(client, request)
+    return Asking(client, _address_of(request, service))
 
 
-def secret_client(request: Request) -> Client:
+def secret_client(request: Request) -> Caller:
     """The client whose secret key the request bears.
 
     Raises:
         RequestFault: no key, an unknown one, or a public one.
     """
-    client = any_client(request)
+    client = _client_of(request, service_of(request).clients)
     if client.kind is not Kind.SECRET:
         raise RequestFault(Fault.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
+    return Caller(client)
+
+
+def on_behalf(asking: Asking, client_ip: str | None) -> Caller:
+    """Who asks, and the address that limits count: a backend names its user's, a page or an app has its own.
+
+    Raises:
+        RequestFault: a page or an app names one.
+    """
+    if asking.client.kind is Kind.SECRET:
+        return Caller(asking.client, counted(client_ip) if client_ip else None)
+    if client_ip is not None:
+        errors = [{"field": "client_ip", "message": "Only a backend with a secret key names its user's address"}]
+        raise RequestFault(Fault.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
+    return Caller(asking.client, asking.address)
+
+
+def _client_of(request: Request, clients: Clients) -> Registered:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise RequestFault(Fault.KEY_MISSING, "Send the header Authorization: Bearer and a key.")
+    client = clients.find(key.strip())
+    if client is None:
+        raise RequestFault(Fault.KEY_UNKNOWN, "No client has this key.")
     return client
 
 
-def _judge_origin(client: Client, origin: str | None) -> None:
+def _judge_origin(client: Registered, request: Request) -> None:
+    origin = request.headers.get("origin")
     if origin is None:
         if not client.native:
             raise RequestFault(
                 Fault.ORIGIN_NOT_ALLOWED, "This public key is for web pages: requests must carry an Origin."
             )
-    elif origin not in client.origins:
+    elif origin in client.origins:
+        allow(request.scope, origin)
+    else:
         raise RequestFault(Fault.ORIGIN_NOT_ALLOWED, "This public key is not for pages of this origin.")
 
 
-AnyClient = Annotated[Client, Depends(any_client)]
-SecretClient = Annotated[Client, Depends(secret_client)]
+def _address_of(request: Request, service: Service) -> str | None:
+    """The address of a page's or an app's user, as limits count it."""
+    scope = request.scope
+    peer = scope["client"][0] if scope.get("client") else None
+    address = service.proxies.address_of(peer, scope["headers"])
+    if address == peer and not service.proxy_suspected and any(name in _FORWARDING for name, _ in scope["headers"]):
+        service.proxy_suspected = True
+        structlog.get_logger().warning(
+            "forwarding_ignored",
+            peer=peer,
+            detail="a forwarding header came from an address that TRUSTED_PROXIES does not name, so all its users count as one: "
+            "if it is your proxy, set LASTDIGITS_TRUSTED_PROXIES to it",
+        )
+    return counted(address) if address else None
+
+
+AnyClient = Annotated[Asking, Depends(any_client)]
+SecretClient = Annotated[Caller, Depends(secret_client)]
 TheVerifier = Annotated[Verifier, Depends(verifier_of)]
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from app.verification.client import Client
+from app.verification.policy import parse_rates
 
 
 class Kind(StrEnum):
@@ -28,18 +31,16 @@ PREFIXES = {Kind.PUBLIC: "pk_", Kind.SECRET: "sk_"}
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Somebody who may call.
+class Registered(Client):
+    """A client as the clients file has it.
 
     Attributes:
-        id: its name, which owns the verifications that it starts.
         kind: what its keys reach.
         origins: the web origins a public key may be used from.
         native: whether a public key may be used without an `Origin` header, as an app does.
     """
 
-    id: str
-    kind: Kind
+    kind: Kind = Kind.SECRET
     origins: frozenset[str] = frozenset()
     native: bool = False
 
@@ -51,15 +52,23 @@ class ClientsError(ValueError):
 class Clients:
     """The clients in force, by the digests of their keys."""
 
-    def __init__(self, by_digest: dict[bytes, Client]) -> None:
+    def __init__(self, by_digest: dict[bytes, Registered]) -> None:
         self._by_digest = by_digest
+        self.origins = frozenset(origin for client in by_digest.values() for origin in client.origins)
 
     def __len__(self) -> int:
         return len({client.id for client in self._by_digest.values()})
 
-    def find(self, key: str) -> Client | None:
+    def find(self, key: str) -> Registered | None:
         """Whose key this is; None if nobody's."""
         return self._by_digest.get(digest_of(key))
+
+    def listed(self) -> list[tuple[Registered, list[str]]]:
+        """Each client with the beginnings of its keys' digests, in the order of their names."""
+        found: dict[Registered, list[str]] = {}
+        for digest, client in self._by_digest.items():
+            found.setdefault(client, []).append(digest.hex()[:8])
+        return sorted(found.items(), key=lambda entry: entry[0].id)
 
 
 def digest_of(key: str) -> bytes:
@@ -72,13 +81,23 @@ def new_key(kind: Kind) -> str:
     return PREFIXES[kind] + secrets.token_urlsafe(32)
 
 
-def clients_entry(client_id: str, kind: Kind, key: str, origins: tuple[str, ...] = (), native: bool = False) -> str:
+def clients_entry(  # noqa: PLR0913  an entry's members
+    client_id: str,
+    kind: Kind,
+    key: str,
+    origins: tuple[str, ...] = (),
+    *,
+    native: bool = False,
+    audience: str | None = None,
+    starts: str | None = None,
+) -> str:
     """The TOML that puts a key into a clients file. It holds the key's digest, never the key."""
     lines = ["[[client]]", f'id = "{client_id}"', f'kind = "{kind}"', f'key_sha256 = "{digest_of(key).hex()}"']
     if origins:
         lines.append("origins = [" + ", ".join(f'"{origin}"' for origin in origins) + "]")
     if native:
         lines.append("native = true")
+    lines += [f'{name} = "{value}"' for name, value in (("audience", audience), ("starts", starts)) if value]
     return "\n".join(lines) + "\n"
 
 
@@ -86,6 +105,13 @@ def clients_entry(client_id: str, kind: Kind, key: str, origins: tuple[str, ...]
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 CLIENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
+AUDIENCE = re.compile(r"^[!-~]{1,128}$")
+
+
+def _rates(text: str) -> str:
+    """Check limits, and leave them a text: its author sees what was written."""
+    parse_rates(text)
+    return text
 
 
 class _Entry(BaseModel):
@@ -96,6 +122,8 @@ class _Entry(BaseModel):
     key_sha256: _Digest | Annotated[list[_Digest], Field(min_length=1)]
     origins: list[str] = []
     native: bool = False
+    audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
+    starts: Annotated[str, AfterValidator(_rates)] = ""
 
 
 class _File(BaseModel):
@@ -125,12 +153,12 @@ def parse_clients(text: str, source: str) -> Clients:
     except ValidationError as fault:
         raise ClientsError("; ".join(_sentence(source, error) for error in fault.errors(include_input=False))) from None
     faults = [f"{source}: {fault}" for entry in entries for fault in _faults(entry)]
-    by_digest: dict[bytes, Client] = {}
-    kinds: dict[str, Client] = {}
+    by_digest: dict[bytes, Registered] = {}
+    kinds: dict[str, Registered] = {}
     for entry in entries:
-        client = Client(entry.id, entry.kind, frozenset(entry.origins), entry.native)
+        client = _registered(entry)
         if kinds.setdefault(entry.id, client) != client:
-            faults.append(f"{source}: the entries of client {entry.id} differ: give it one kind, and the same origins")
+            faults.append(f"{source}: the entries of client {entry.id} differ: give them all but the key in common")
         for digest in [entry.key_sha256] if isinstance(entry.key_sha256, str) else entry.key_sha256:
             if bytes.fromhex(digest) in by_digest:
                 faults.append(
@@ -140,6 +168,12 @@ def parse_clients(text: str, source: str) -> Clients:
     if faults:
         raise ClientsError("; ".join(faults))
     return Clients(by_digest)
+
+
+def _registered(entry: _Entry) -> Registered:
+    starts = parse_rates(entry.starts) if entry.starts else ()
+    origins = frozenset(entry.origins)
+    return Registered(entry.id, entry.audience or entry.id, starts, entry.kind, origins, entry.native)
 
 
 def _sentence(source: str, error: object) -> str:
@@ -165,8 +199,13 @@ def _faults(entry: _Entry) -> list[str]:
 
 
 def is_origin(text: str) -> bool:
-    """Whether a text is a web origin as browsers send it (RFC 6454, section 6.2): scheme and host in lower case, a port, and no more."""
-    if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-f:]+\](:\d{1,5})?", text):
+    """Whether a text is an origin as browsers send it (RFC 6454, section 6.2): scheme and host in lower case, a port, and no more.
+
+    Apps in a web view have schemes of their own: `capacitor://localhost`.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", text) or text.startswith(
+        "file:"
+    ):
         return False
     try:
         port = urlsplit(text).port

@@ -7,11 +7,15 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.api.problems import FAULTS, MEDIA_TYPE, ROWS, Row, example
+from app.verification.model import Limit
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
 KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", "internal_error")
 """What any route behind a key may answer."""
+
+KEY_OF_A_BACKEND = ("key_missing", "key_unknown", "key_not_allowed", "store_unavailable", "internal_error")
+"""What any route behind a secret key may answer."""
 
 BODY = ("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type")
 """What any route with a body may answer."""
@@ -25,11 +29,8 @@ CALL = (
 )
 """What a call that is not placed answers."""
 
-OPEN_TO_ALL: dict[str, Any] = {
-    "response_model": None,
-    "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]},
-}
-SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
+ONCE = ("idempotency_key_invalid", "idempotency_key_in_use", "idempotency_key_reused")
+"""What a request with an `Idempotency-Key` may answer."""
 
 _REQUEST_ID = {
     "description": "The request's id: the caller's own `X-Request-Id`, or a new one. It stands on each log line.",
@@ -41,7 +42,40 @@ _RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 1},
     "example": 30,
 }
-_CACHE_CONTROL = {"description": "Nothing here is to be kept.", "schema": {"type": "string"}, "example": "no-store"}
+_CORS = {
+    "Vary": {"description": "The answer depends on it.", "schema": {"type": "string"}, "example": "Origin"},
+    "Access-Control-Allow-Origin": {
+        "description": "The page's origin, if the key's client names it.",
+        "schema": {"type": "string"},
+        "example": "https://shop.example",
+    },
+}
+_REPLAYED = {
+    "description": "`true` if this answer was given before to the same `Idempotency-Key`; else absent.",
+    "schema": {"type": "string", "enum": ["true"]},
+    "example": "true",
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names this request, so that sending it again gives the first answer and no second call "
+    "(draft-ietf-httpapi-idempotency-key-header-07). Kept for 24 hours for this client. At least 16 characters with a public key.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},
+    "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+}
+_CACHE_CONTROL = {"description": "Whether the answer may be kept.", "schema": {"type": "string"}, "example": "no-store"}
+
+
+OPEN_TO_ALL: dict[str, Any] = {
+    "response_model": None,
+    "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]},
+}
+CARRIED_OUT_ONCE: dict[str, Any] = {
+    "response_model": None,
+    "openapi_extra": OPEN_TO_ALL["openapi_extra"] | {"parameters": [_IDEMPOTENCY_KEY]},
+}
+SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
 
 
 def encoded(status: int, answer: BaseModel) -> Response:
@@ -49,7 +83,9 @@ def encoded(status: int, answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), status, _NO_STORE, "application/json")
 
 
-def answers(status: int, model: type[BaseModel], description: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+def answers(
+    status: int, model: type[BaseModel], description: str, *codes: str, keep: str = "no-store"
+) -> dict[int | str, dict[str, Any]]:
     """A route's answers for the OpenAPI document: the good one, and each problem under its status with an example.
 
     Args:
@@ -57,11 +93,12 @@ def answers(status: int, model: type[BaseModel], description: str, *codes: str) 
         model: its body.
         description: what it means.
         codes: the problems that may come instead (`problems.ROWS`).
+        keep: the `Cache-Control` of the good answer.
     """
     good = {
         "description": description,
         "model": model,
-        "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL},
+        "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL | {"example": keep}},
     }
     found: dict[int | str, dict[str, Any]] = {status: good}
     for code in codes:
@@ -104,6 +141,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas["Problem"] = _problem_schema()
     for path in document["paths"].values():
         for operation in path.values():
+            _tell_headers(operation)
             # FastAPI documents its own 422 wherever there is a parameter; ours stand there already where they can occur.
             answer = operation["responses"].get("422", {})
             if "application/json" in answer.get("content", {}):
@@ -111,6 +149,15 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
                 if not answer["content"]:
                     operation["responses"].pop("422")
     return document
+
+
+def _tell_headers(operation: dict[str, Any]) -> None:
+    """Name the headers that come with whatever a route answers: for pages, and for requests that are carried out once."""
+    for answer in operation["responses"].values():
+        if {"publicKey": []} in operation.get("security", []):
+            answer["headers"] |= _CORS
+        if operation.get("parameters") == [_IDEMPOTENCY_KEY]:
+            answer["headers"]["Idempotency-Replayed"] = _REPLAYED
 
 
 def _problem_schema() -> dict[str, Any]:
@@ -130,7 +177,11 @@ def _problem_schema() -> dict[str, Any]:
             "attempts_left": {"type": "integer", "minimum": 0},
             "code_length": {"type": "integer"},
             "least": {"type": "integer", "description": "The fewest digits that may be asked for."},
-            "limit": {"type": "string", "enum": ["ladder", "starts_per_phone"], "description": "Which limit said no."},
+            "limit": {
+                "type": "string",
+                "enum": [limit.value for limit in Limit],
+                "description": "Which limit said no.",
+            },
             "errors": {
                 "type": "array",
                 "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.cors import VARY, is_preflight, preflight
 from app.api.problems import FAULTS, Fault, RequestFault, faulty
 from app.telemetry.logs import request_id
 from app.verification.errors import StoreUnavailable
@@ -28,15 +29,16 @@ log = structlog.get_logger()
 class Edge:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, direct: Mapping[tuple[str, str], ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, open_to_pages: Mapping[str, ASGIApp]) -> None:
         """Put the edge around an application.
 
         Args:
             app: all routes, behind the framework's router.
-            direct: the busy routes, by method and path: asked straight, past the router and what it drags along.
+            open_to_pages: what a POST to these paths is answered by: the busy routes, which pages may reach. They are asked straight, past the
+                router and what it drags along.
         """
         self._app = app
-        self._direct = direct
+        self._open_to_pages = open_to_pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Carry out one request."""
@@ -45,17 +47,24 @@ class Edge:
             return
         name = _name_of(scope)
         request_id.set(name)
+        page_route = self._open_to_pages.get(scope["path"])
+        scope["cors"] = (VARY,) if page_route else ()
         begun = False
 
         async def named_send(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode()), *scope["cors"]]
             await send(message)
 
         try:
-            await self._direct.get((scope["method"], scope["path"]), self._app)(scope, receive, named_send)
+            if page_route and scope["method"] == "POST":
+                await page_route(scope, receive, named_send)
+            elif page_route and is_preflight(scope):
+                await preflight(scope, scope["state"]["service"].clients)(scope, receive, named_send)
+            else:
+                await self._app(scope, receive, named_send)
         except Exception as fault:  # noqa: BLE001  the last place that can answer
             if begun:
                 # Nothing can be said any more; nearly always the caller has gone.

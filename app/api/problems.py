@@ -25,9 +25,14 @@ from app.verification.model import (
     CodeIncorrect,
     CodeLengthTooShort,
     Expired,
+    KeyInUse,
+    KeyReused,
     LimitReached,
     NotFound,
     PhoneRejected,
+    TokenExpired,
+    TokenInvalid,
+    TokenRedeemed,
 )
 from app.verification.phone import PhoneFault
 
@@ -48,6 +53,11 @@ Failed = (
     | Expired
     | CanceledBefore
     | CallFailed
+    | KeyInUse
+    | KeyReused
+    | TokenInvalid
+    | TokenExpired
+    | TokenRedeemed
 )
 """Every outcome that is not what the caller hoped for."""
 
@@ -64,6 +74,7 @@ class Fault(StrEnum):
     KEY_UNKNOWN = "key_unknown"
     KEY_NOT_ALLOWED = "key_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"
     NO_SUCH_ROUTE = "no_such_route"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     STORE_UNAVAILABLE = "store_unavailable"
@@ -130,7 +141,7 @@ REFUSED: dict[Refusal, Row] = {
 OUTCOMES: dict[type, Row] = {
     CodeLengthTooShort: Row(422, "code_length_too_short", "The policy demands a longer code", least=4),
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
-    LimitReached: Row(429, "limit_reached", "Too many calls to this phone", limit="ladder", retry_after=30),
+    LimitReached: Row(429, "limit_reached", "A limit is reached", limit="ladder", retry_after=30),
     CallUnknown: Row(
         504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30
     ),
@@ -144,6 +155,13 @@ OUTCOMES: dict[type, Row] = {
     Expired: Row(410, "expired", "The verification has expired"),
     CanceledBefore: Row(410, "canceled", "The verification was canceled"),
     CallFailed: Row(410, "failed", "The call of this verification could not be placed"),
+    KeyInUse: Row(
+        409, "idempotency_key_in_use", "A request with this Idempotency-Key is being carried out", retry_after=1
+    ),
+    KeyReused: Row(422, "idempotency_key_reused", "This Idempotency-Key was used for another request"),
+    TokenInvalid: Row(422, "token_invalid", "The token is no proof for this client"),
+    TokenExpired: Row(410, "token_expired", "The proof has expired"),
+    TokenRedeemed: Row(409, "token_redeemed", "The proof was redeemed before"),
 }
 
 FAULTS: dict[Fault, Row] = {
@@ -163,6 +181,7 @@ FAULTS: dict[Fault, Row] = {
         Row(401, "key_unknown", "The key is not known"),
         Row(403, "key_not_allowed", "This key does not reach this route"),
         Row(403, "origin_not_allowed", "The key may not be used from here"),
+        Row(400, "idempotency_key_invalid", "The Idempotency-Key can't be used"),
         Row(404, "no_such_route", "There is no such route"),
         Row(405, "method_not_allowed", "The route does not know this method"),
         Row(503, "store_unavailable", "The service can't decide anything at this moment", retry_after=1),

@@ -12,12 +12,13 @@ from app.api.bodies import (
     approved_answer,
     pending_answer,
 )
-from app.api.caller import AnyClient, TheVerifier
-from app.api.clients import Client, Kind
-from app.api.documented import BODY, CALL, ENDED, KEY, OPEN_TO_ALL, answers, encoded
+from app.api.caller import AnyClient, Asking, IdempotencyKey, TheVerifier, on_behalf
+from app.api.documented import BODY, CALL, CARRIED_OUT_ONCE, ENDED, KEY, ONCE, OPEN_TO_ALL, answers, encoded
+from app.api.idempotency import once, replayed
 from app.api.lean import LeanRoute
-from app.api.problems import Fault, RequestFault, failed
-from app.verification.model import Approved, Pending
+from app.api.problems import Failed, failed
+from app.verification.client import Caller
+from app.verification.model import Approved, Pending, Replayed
 
 router = APIRouter(tags=["verify"], route_class=LeanRoute)
 
@@ -33,16 +34,17 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
         "verification_not_found",
         "code_incomplete",
         "code_incorrect",
+        "limit_reached",
         *ENDED,
     ),
     **OPEN_TO_ALL,
 )
-async def check(body: CheckRequest, client: AnyClient, verifier: TheVerifier) -> Response:
+async def check(body: CheckRequest, asking: AnyClient, verifier: TheVerifier) -> Response:
     """Compare what a person typed with the code.
 
     A wrong code is 422, never a 2xx. Asked again with the right code within the grace time, the answer is the same.
     """
-    outcome = await verifier.check(client.id, body.id, body.code)
+    outcome = await verifier.check(on_behalf(asking, body.client_ip), body.id, body.code)
     return encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else failed(outcome)
 
 
@@ -55,39 +57,46 @@ async def check(body: CheckRequest, client: AnyClient, verifier: TheVerifier) ->
         "The phone was called.",
         *KEY,
         *BODY,
+        *ONCE,
         *("phone_invalid", "phone_extension", "phone_not_mobile", "country_not_allowed", "code_length_too_short"),
         *CALL,
     ),
-    **OPEN_TO_ALL,
+    **CARRIED_OUT_ONCE,
 )
-async def start(body: StartRequest, client: AnyClient, verifier: TheVerifier) -> Response:
+async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, verifier: TheVerifier) -> Response:
     """Have a phone called, and begin its verification.
 
     The phone rings once and the call is dropped; its last digits are the code. Two starts for one phone never call it twice at once.
     """
-    _judge_address(client, body)
-    outcome = await verifier.start(client.id, body.phone, body.code_length, body.purpose)
-    return encoded(201, pending_answer(outcome.verification)) if isinstance(outcome, Pending) else failed(outcome)
+    outcome = await verifier.start(_caller(asking, body, key), body.phone, body.code_length, body.purpose)
+    return _called(201, outcome)
 
 
 @router.post(
     "/verify/resend",
     responses=answers(
-        200, PendingAnswer, "The phone was called again.", *KEY, *BODY, "verification_not_found", *ENDED, *CALL
+        200, PendingAnswer, "The phone was called again.", *KEY, *BODY, *ONCE, "verification_not_found", *ENDED, *CALL
     ),
-    **OPEN_TO_ALL,
+    **CARRIED_OUT_ONCE,
 )
-async def resend(body: ResendRequest, client: AnyClient, verifier: TheVerifier) -> Response:
+async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, verifier: TheVerifier) -> Response:
     """Have the phone of a pending verification called again.
 
     The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
-    outcome = await verifier.resend(client.id, body.id)
-    return encoded(200, pending_answer(outcome.verification)) if isinstance(outcome, Pending) else failed(outcome)
+    return _called(200, await verifier.resend(_caller(asking, body, key), body.id))
 
 
-def _judge_address(client: Client, body: StartRequest) -> None:
-    """A page or an app does not say what address it has: the connection does."""
-    if body.client_ip is not None and client.kind is Kind.PUBLIC:
-        errors = [{"field": "client_ip", "message": "Only a backend with a secret key names its user's address"}]
-        raise RequestFault(Fault.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
+def _caller(asking: Asking, body: StartRequest | ResendRequest, key: str | None) -> Caller:
+    return once(on_behalf(asking, body.client_ip), asking.client.kind, key, body)
+
+
+def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:
+    """The answer to a call that was asked for: now, or under the same idempotency key before."""
+    match outcome:
+        case Replayed():
+            return replayed(_called(status, outcome.first))
+        case Pending():
+            return encoded(status, pending_answer(outcome.verification))
+        case _:
+            return failed(outcome)

@@ -1,24 +1,59 @@
 """Every key that the service keeps in Redis, on one page.
 
-`TAG` is the keyed digest of a phone, `REF` a part of a verification's id (app/verification/keyring.py): neither tells anything without
-the pepper. The braces are Redis Cluster's hash tag: all keys of one phone lie in one slot, so one script may touch them together.
+`TAG` is the keyed digest of a phone, `REF` a part of a verification's id, `ADDRESS` and `REQUEST` keyed digests too (app/verification/keyring.py):
+none tells anything without the pepper. The braces are Redis Cluster's hash tag: all keys of one phone lie in one slot, so one script may touch
+them together.
 
 | key | type | fields | lives |
 |---|---|---|---|
-| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
+| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `y` redeemed, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
 | `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed | the longest per-phone limit (a day by default), counted from the last call |
+| `ld:k:REQUEST` | hash | `b` digest of the body, `s` seed of the id, `u` in flight until, `o` what came of it | 24 h from the first sending of a request with an idempotency key |
+| `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | the longest window and a slice, from the last call |
+| `ld:g:ADDRESS` | string | wrong guesses from an address, the same way | the same |
+| `ld:c:CLIENT` | string | calls for a client that has limits of its own, the same way | the same |
 
-Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack).
+Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack). The last four
+belong to no phone: on one server a script touches them together with a phone's; a cluster would need a script for each slot.
 """  # noqa: E501  a table's row is one line
 
-from app.verification.keyring import Handle
+from app.verification.keyring import Handle, Receipt
+from app.verification.ports import Ask
 
 
 def keys_of(handle: Handle) -> tuple[str, str]:
-    """The keys of a verification and of its phone: KEYS 1 and 2 of every script."""
+    """The keys of a verification and of its phone: KEYS 1 and 2 of most scripts."""
     return f"ld:v:{{{handle.tag}}}:{handle.ref}", phone_key(handle.tag)
 
 
 def phone_key(tag: str) -> str:
     """The key of a phone's limits."""
     return f"ld:p:{{{tag}}}"
+
+
+def request_key(receipt: Receipt) -> str:
+    """The key of what became of a request with an idempotency key."""
+    return f"ld:k:{receipt.name}"
+
+
+def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
+    """The keys of a call that is asked for: KEYS 1 to 5 of start.lua and resend.lua. What there is none of is the phone's key again."""
+    verification, phone = keys_of(handle)
+    return (
+        verification,
+        phone,
+        request_key(ask.receipt) if ask.receipt else phone,
+        f"ld:a:{ask.address}" if ask.address else phone,
+        f"ld:c:{ask.client.id}" if ask.client.starts else phone,
+    )
+
+
+def reporting_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
+    """The keys of a call that was asked for: KEYS 1 to 3 of settle.lua and abandon.lua."""
+    return calling_keys(handle, ask)[:3]
+
+
+def guessing_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
+    """The keys of a guess: KEYS 1 to 3 of check.lua."""
+    verification, phone = keys_of(handle)
+    return verification, phone, f"ld:g:{ask.address}" if ask.address else phone

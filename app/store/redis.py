@@ -1,52 +1,51 @@
 """The `Store` over Redis or Valkey: one method per operation, one script per method."""
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
 
+from app.store import replies
 from app.store.coalesce import Coalescer
-from app.store.keys import keys_of, phone_key
+from app.store.keys import calling_keys, guessing_keys, keys_of, phone_key, reporting_keys, request_key
 from app.store.scripts import Script, load_script
+from app.verification.call import Refusal
 from app.verification.errors import StoreUnavailable
-from app.verification.keyring import Handle
+from app.verification.keyring import Handle, Receipt
 from app.verification.model import (
-    AlreadyUsed,
-    Approved,
-    AttemptsExhausted,
+    Approval,
     CallDenied,
-    CallFailed,
-    CallInProgress,
-    CanceledBefore,
     CodeIncorrect,
     Ended,
-    Expired,
-    Limit,
+    KeySeen,
     LimitReached,
     NotFound,
-    Status,
-    Times,
+    Redeemed,
+    TokenExpired,
+    TokenRedeemed,
     Verification,
 )
-from app.verification.policy import LONGEST_LIFE, TOMBSTONE, Policy, whole_seconds
-from app.verification.ports import Reserved
+from app.verification.policy import LONGEST_LIFE, TEST_STARTS, TOMBSTONE, Policy, Rate
+from app.verification.ports import Ask, Reserved
 
-_ENDED: dict[bytes, Ended] = {
-    b"a": AlreadyUsed(),
-    b"l": AttemptsExhausted(),
-    b"x": Expired(),
-    b"c": CanceledBefore(),
-    b"f": CallFailed(),
-}
-_STATUS: dict[bytes, Status] = {
-    b"p": Status.PENDING,
-    b"a": Status.APPROVED,
-    b"l": Status.LOCKED,
-    b"x": Status.EXPIRED,
-    b"c": Status.CANCELED,
-    b"f": Status.FAILED,
-}
 _TOMBSTONE = TOMBSTONE * 1000
 _LONGEST_LIFE = LONGEST_LIFE * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The limits of a phone as the scripts read them (scripts/lib/limits.lua).
+
+    Attributes:
+        ladder: milliseconds from one call to the next.
+        counts: calls in a window.
+        blocking: milliseconds that a call being placed holds back the next.
+    """
+
+    ladder: str
+    counts: str
+    blocking: int
 
 
 class RedisStore:
@@ -54,111 +53,142 @@ class RedisStore:
 
     def __init__(self, coalescer: Coalescer, policy: Policy) -> None:
         self._coalescer = coalescer
-        self._policy = policy
-        self._ladder = ",".join(str(step * 1000) for step in policy.ladder)
-        self._limits = ",".join(f"{rate.count}:{rate.seconds * 1000}" for rate in policy.starts_per_phone)
+        self._max_attempts = policy.max_attempts
+        self._grace = policy.approval_grace * 1000
         self._deadline = policy.call_deadline * 1000
         self._ttl = policy.ttl * 1000
-        self._start, self._resend, self._settle, self._abandon, self._check, self._read, self._cancel = (
-            load_script(name) for name in ("start", "resend", "settle", "abandon", "check", "read", "cancel")
+        ladder = ",".join(str(step * 1000) for step in policy.ladder)
+        self._called = _Limits(ladder, _text(policy.starts_per_phone), self._deadline)
+        self._never_called = _Limits("0", _text(TEST_STARTS), 0)
+        self._starts_per_ip = _text(policy.starts_per_ip)
+        self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
+        self._start, self._resend, self._recall, self._settle, self._abandon = (
+            load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
+        )
+        self._check, self._read, self._cancel, self._redeem = (
+            load_script(name) for name in ("check", "read", "cancel", "redeem")
         )
 
     async def start(
-        self, handle: Handle, client: str, purpose: str | None, previous_tag: str | None
-    ) -> Reserved | CallDenied:
+        self, handle: Handle, ask: Ask, purpose: str | None, before: Handle | None
+    ) -> Reserved | CallDenied | KeySeen:
         """See `Store.start`. While the pepper is being rotated this is one round trip more."""
-        inherited = await self._limits_under(previous_tag) if previous_tag else ()
-        answer = await self._run(
-            self._start, handle, client, purpose or "", self._ladder, self._limits, self._deadline, *inherited
-        )
-        return Reserved(1, answer[1]) if answer[0] == b"reserved" else _denied(answer)
+        inherited = await self._limits_under(before.tag) if before else ()
+        asked = self._asked(handle, ask)
+        reply = await self._run(self._start, calling_keys(handle, ask), *asked, purpose or "", *inherited)
+        return self._reserved(handle, reply, 1)
 
-    async def resend(self, handle: Handle, client: str) -> Reserved | NotFound | Ended | CallDenied:
+    async def resend(self, handle: Handle, ask: Ask) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """See `Store.resend`."""
-        answer = await self._run(
-            self._resend,
-            handle,
-            client,
-            self._ladder,
-            self._limits,
-            self._deadline,
-            self._ttl,
-            _LONGEST_LIFE,
-            _TOMBSTONE,
-        )
-        if answer[0] == b"reserved":
-            return Reserved(answer[2], answer[1])
-        return _not_pending(answer) or _denied(answer)
+        asked = self._asked(handle, ask)
+        reply = await self._run(self._resend, calling_keys(handle, ask), *asked, self._ttl, _LONGEST_LIFE, _TOMBSTONE)
+        return replies.not_pending(reply) or self._reserved(handle, reply, reply[-1])
 
-    async def settle(
-        self, handle: Handle, client: str, call: Reserved, digest: bytes
-    ) -> Verification | NotFound | Ended:
+    async def recall(self, handle: Handle, receipt: Receipt) -> KeySeen | None:
+        """See `Store.recall`."""
+        limits = self._limits(handle)
+        keys = (phone_key(handle.tag), request_key(receipt))
+        reply = await self._run(self._recall, keys, receipt.body, limits.ladder, limits.counts)
+        return replies.seen(handle, reply, self._max_attempts) if reply else None
+
+    async def settle(self, handle: Handle, ask: Ask, call: Reserved, digest: bytes) -> Verification | NotFound | Ended:
         """See `Store.settle`."""
-        answer = await self._run(
-            self._settle,
-            handle,
-            client,
+        limits = self._limits(handle)
+        arguments = (
+            ask.client.id,
             call.number,
             digest,
             self._ttl,
             _LONGEST_LIFE,
             _TOMBSTONE,
-            self._ladder,
-            self._limits,
+            limits.ladder,
+            limits.counts,
         )
-        return _not_pending(answer) or self._verification(handle, [b"p", *answer[1:], 0])
+        reply = await self._run(self._settle, reporting_keys(handle, ask), *arguments, _flag(ask))
+        return replies.not_pending(reply) or replies.settled(handle, reply, self._max_attempts)
 
-    async def release(self, handle: Handle, call: Reserved) -> int:
+    async def release(self, handle: Handle, ask: Ask, call: Reserved, reason: Refusal) -> int:
         """See `Store.release`."""
-        return await self._give_up(handle, call, back="1")
+        return await self._give_up(handle, ask, call, reason.value)
 
-    async def keep(self, handle: Handle, call: Reserved) -> int:
+    async def keep(self, handle: Handle, ask: Ask, call: Reserved) -> int:
         """See `Store.keep`."""
-        return await self._give_up(handle, call, back="0")
+        return await self._give_up(handle, ask, call, "")
 
-    async def check(self, handle: Handle, client: str, digest: bytes) -> Approved | CodeIncorrect | NotFound | Ended:
+    async def check(
+        self, handle: Handle, ask: Ask, digest: bytes
+    ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """See `Store.check`."""
-        answer = await self._run(
-            self._check,
-            handle,
-            client,
-            digest,
-            self._policy.max_attempts,
-            self._policy.approval_grace * 1000,
-            _TOMBSTONE,
-        )
-        if answer[0] == b"incorrect":
-            return CodeIncorrect(answer[1])
-        if answer[0] == b"approved":
-            return Approved(handle.id, handle.phone, answer[1], _purpose(answer[2]), repeated=bool(answer[3]))
-        return _ended(answer)
+        limits = self._wrong_guesses_per_ip if ask.address else ""
+        arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits)
+        reply = await self._run(self._check, guessing_keys(handle, ask), *arguments)
+        if reply[0] == b"incorrect":
+            return CodeIncorrect(reply[1])
+        if reply[0] == b"approved":
+            return _approval(handle, reply[1], reply[2], repeated=bool(reply[3]))
+        return replies.limited(reply) if reply[0] == b"limited" else replies.ended(reply)
 
     async def read(self, handle: Handle, client: str) -> Verification | NotFound:
         """See `Store.read`."""
-        answer = await self._run(self._read, handle, client, self._ladder, self._limits)
-        return NotFound() if answer[0] == b"not_found" else self._verification(handle, answer)
+        limits = self._limits(handle)
+        reply = await self._run(self._read, keys_of(handle), client, limits.ladder, limits.counts)
+        return NotFound() if reply[0] == b"not_found" else replies.verification(handle, reply, self._max_attempts)
 
     async def cancel(self, handle: Handle, client: str) -> NotFound | Ended | None:
         """See `Store.cancel`."""
-        answer = await self._run(self._cancel, handle, client, _TOMBSTONE)
-        return None if answer[0] == b"canceled" else _ended(answer)
+        reply = await self._run(self._cancel, keys_of(handle), client, _TOMBSTONE)
+        return None if reply[0] == b"canceled" else replies.ended(reply)
 
-    async def _give_up(self, handle: Handle, call: Reserved, back: str) -> int:
-        wait: int = await self._run(
-            self._abandon, handle, call.number, call.at, back, _TOMBSTONE, self._ladder, self._limits
+    async def redeem(self, handle: Handle, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
+        """See `Store.redeem`."""
+        reply = await self._run(self._redeem, keys_of(handle), expires_at)
+        if reply[0] == b"redeemed":
+            return Redeemed(_approval(handle, reply[1], reply[2], repeated=False))
+        return TokenRedeemed() if reply[0] == b"again" else TokenExpired()
+
+    def _limits(self, handle: Handle) -> _Limits:
+        return self._never_called if handle.test else self._called
+
+    def _asked(self, handle: Handle, ask: Ask) -> tuple[Any, ...]:
+        """ARGV 1 to 9 of start.lua and resend.lua."""
+        limits = self._limits(handle)
+        per_client = "" if handle.test else _text(ask.client.starts)
+        body = ask.receipt.body if ask.receipt else ""
+        per_ip = self._starts_per_ip if ask.address else ""
+        return (
+            ask.client.id,
+            limits.ladder,
+            limits.counts,
+            limits.blocking,
+            per_ip,
+            per_client,
+            body,
+            handle.seed,
+            self._deadline,
         )
+
+    def _reserved(self, handle: Handle, reply: replies.Reply, number: int) -> Reserved | CallDenied | KeySeen:
+        if reply[0] == b"reserved":
+            return Reserved(number, reply[1])
+        if reply[0] in replies.SEEN:
+            return replies.seen(handle, reply, self._max_attempts)
+        return replies.denied(reply)
+
+    async def _give_up(self, handle: Handle, ask: Ask, call: Reserved, refused: str) -> int:
+        limits = self._limits(handle)
+        arguments = (call.number, call.at, refused, _TOMBSTONE, limits.ladder, limits.counts, _flag(ask))
+        wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments)
         return wait
 
-    async def _limits_under(self, previous_tag: str) -> tuple[bytes, ...]:
+    async def _limits_under(self, tag: str) -> tuple[bytes, ...]:
         try:
-            held = await self._coalescer.run("HMGET", phone_key(previous_tag), "h", "l", "f")
+            held = await self._coalescer.run("HMGET", phone_key(tag), "h", "l", "f")
         except RedisError as fault:
             raise StoreUnavailable(str(fault)) from fault
         return tuple(value or b"" for value in held) if held[0] else ()
 
-    async def _run(self, script: Script, handle: Handle, *arguments: Any) -> Any:  # noqa: ANN401  a script's own answer
+    async def _run(self, script: Script, keys: tuple[str, ...], *arguments: Any) -> Any:  # noqa: ANN401  a script's own answer
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is given its text."""
-        keys = keys_of(handle)
         try:
             try:
                 return await self._coalescer.run("EVALSHA", script.sha, len(keys), *keys, *arguments)
@@ -168,36 +198,16 @@ class RedisStore:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
             raise StoreUnavailable(f"{script.name}: {type(fault).__name__}: {fault}") from fault
 
-    def _verification(self, handle: Handle, answer: list[Any]) -> Verification:
-        """Build the state from `{status, now, created, expires, next call, wrong, calls, purpose, approved at}`."""
-        status, now, created, expires, next_call, wrong, calls, purpose, approved_at = answer
-        resend_at = next_call if next_call < created + _LONGEST_LIFE else None
-        return Verification(
-            id=handle.id,
-            status=_STATUS[status],
-            phone=handle.phone,
-            code_length=handle.code_length,
-            attempts_left=max(0, self._policy.max_attempts - wrong),
-            calls=calls,
-            purpose=_purpose(purpose),
-            times=Times(now, created, expires, resend_at),
-            approved_at=approved_at or None,
-        )
+
+@lru_cache(1024)
+def _text(rates: tuple[Rate, ...]) -> str:
+    """Limits as the scripts read them."""
+    return ",".join(f"{rate.count}:{rate.seconds * 1000}" for rate in rates)
 
 
-def _denied(answer: list[Any]) -> CallDenied:
-    if answer[0] == b"in_progress":
-        return CallInProgress(whole_seconds(answer[1]))
-    return LimitReached(Limit(answer[1].decode()), whole_seconds(answer[2]))
+def _flag(ask: Ask) -> str:
+    return "1" if ask.receipt else "0"
 
 
-def _not_pending(answer: list[Any]) -> NotFound | Ended | None:
-    return _ended(answer) if answer[0] in {b"not_found", b"ended"} else None
-
-
-def _ended(answer: list[Any]) -> NotFound | Ended:
-    return NotFound() if answer[0] == b"not_found" else _ENDED[answer[1]]
-
-
-def _purpose(stored: bytes) -> str | None:
-    return stored.decode() or None
+def _approval(handle: Handle, approved_at: int, purpose: bytes, *, repeated: bool) -> Approval:
+    return Approval(handle.id, handle.phone, approved_at, replies.purpose(purpose), handle.test, repeated)

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from app.verification.call import Fault, Placed, Refused, Unknown
-from app.verification.model import Approved, Outcome, Pending
+from app.verification.model import Approved, Outcome, Pending, Replayed
 from app.verification.phone import mask_phone
 from app.verification.ports import CallEnded, Event, OperationEnded
 
@@ -88,17 +88,22 @@ class LogObserver:
 
 
 def _operation(event: OperationEnded) -> dict[str, object]:
-    line: dict[str, object] = {"outcome": outcome_name(event.outcome), "client": event.client}
+    # What came of a request before is told as it was then.
+    outcome = event.outcome.first if isinstance(event.outcome, Replayed) else event.outcome
+    line: dict[str, object] = {"outcome": outcome_name(outcome), "client": event.client}
     if event.id:
         line["id"] = event.id[:_ID_SHOWN]
     if event.phone:
         line["phone"] = mask_phone(event.phone)
     for name in ("fault", "limit", "refusal", "attempts_left", "retry_after"):
-        if (value := getattr(event.outcome, name, None)) is not None:
+        if (value := getattr(outcome, name, None)) is not None:
             line[name] = value
-    if isinstance(event.outcome, Approved) and event.outcome.repeated:
-        line["repeated"] = True
-    return line
+    marks = {
+        "test": event.test,
+        "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,
+        "replayed": isinstance(event.outcome, Replayed),
+    }
+    return line | {name: True for name, holds in marks.items() if holds}
 
 
 def outcome_name(outcome: Outcome) -> str:

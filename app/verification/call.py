@@ -41,6 +41,20 @@ FAULT_OF: dict[Refusal, Fault] = {
 }
 
 
+RETRY_AFTER: dict[Refusal, int | None] = {
+    Refusal.NOT_A_NUMBER: None,
+    Refusal.NOT_PERMITTED: None,
+    Refusal.CALLED_TOO_OFTEN: 86400,
+    Refusal.CREDENTIALS: 60,
+    Refusal.BALANCE: 60,
+    Refusal.MALFORMED: None,
+    Refusal.UNREACHABLE: 5,
+    Refusal.BUSY: 2,
+    Refusal.OTHER: 30,
+}
+"""Seconds until another try may end otherwise; None where waiting does not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """The provider took the call.

@@ -5,7 +5,7 @@ phone comes back with the id: `vrf_` and base64url of
 
     1 byte    which pepper sealed it
     16 bytes  synthetic IV: encryption and authentication in one (AES-SIV, RFC 5297), so nobody makes up an id
-    16 bytes  sealed: 7 bytes of phone and code length, 9 random bytes
+    16 bytes  sealed: 7 bytes of phone, code length and whether it is a test number; 9 random bytes
 
 so an id is unguessable (128 bits), and a dump of Redis, which holds only a part of the IV, makes none.
 A verification keeps the pepper it was born under for its whole life of minutes: a rotation changes nothing under way.
@@ -22,15 +22,54 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from app.verification.client import Once
+
 LEAST_PEPPER_BYTES = 32
 
 _PREFIX = "vrf_"
 _ID_LENGTH = len(_PREFIX) + 44
 _PACKED_PHONE = 7
-_SALT = 9
+_RANDOM = 9
 _TAG = 12
 _REF = 12
 _DIGEST = 16
+
+
+class _Pepper:
+    """The keys derived from one pepper."""
+
+    __slots__ = ("address_key", "code_key", "fingerprint", "phone_key", "request_key", "sealer", "subject_key")
+
+    def __init__(self, pepper: bytes) -> None:
+        self.phone_key = _derive(pepper, b"phone")
+        self.code_key = _derive(pepper, b"code")
+        self.request_key = _derive(pepper, b"request")
+        self.address_key = _derive(pepper, b"address")
+        self.subject_key = _derive(pepper, b"subject")
+        self.sealer = AESSIV(_derive(pepper, b"id"))
+        self.fingerprint = _derive(pepper, b"fingerprint")[:1]
+
+    def tag(self, phone: str, *, test: bool) -> str:
+        # A test number's records lie apart from those of the phone that may have that number.
+        return _text(hmac.digest(self.phone_key, (b"test " if test else b"") + phone.encode(), "sha256")[:_TAG])
+
+    def seal(self, phone: str, seed: bytes) -> bytes:
+        packed = (int(phone[1:]) << 4 | seed[0]).to_bytes(_PACKED_PHONE, "big")
+        return self.fingerprint + self.sealer.encrypt(packed + seed[1:], None)
+
+    def open(self, sealed: bytes) -> tuple[str, bytes] | None:
+        """The phone and the seed of an id that this pepper sealed."""
+        try:
+            opened = self.sealer.decrypt(sealed[1:], None)
+        except InvalidTag:
+            return None
+        packed = int.from_bytes(opened[:_PACKED_PHONE], "big")
+        return f"+{packed >> 4}", bytes([packed & 0b1111]) + opened[_PACKED_PHONE:]
+
+    def receipt(self, client: str, operation: str, once: Once) -> "Receipt":
+        name = hmac.digest(self.request_key, f"{client}\n{once.key}".encode(), "sha256")
+        body = hmac.digest(self.request_key, name + operation.encode() + b"\n" + once.body, "sha256")
+        return Receipt(_text(name[:_DIGEST]), body[:_DIGEST])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +82,9 @@ class Handle:
         ref: names this verification under the tag, 96 bits in base64url.
         phone: E.164.
         code_length: digits of its code.
+        test: of a test number: never called, counted apart.
         outdated: it was born under the pepper before this one.
+        seed: with the phone it makes the id again: 1 byte of code length and test, 9 random ones. Alone it tells nothing and makes nothing.
     """
 
     id: str
@@ -51,38 +92,31 @@ class Handle:
     ref: str
     phone: str = field(repr=False)
     code_length: int
+    test: bool
     outdated: bool
-    _code_key: bytes = field(repr=False)
+    seed: bytes = field(repr=False)
+    _pepper: _Pepper = field(repr=False, compare=False)
 
     def digest(self, code: str) -> bytes:
         """The keyed digest of one of this verification's codes: 16 bytes, of no use under another verification."""
-        return hmac.digest(self._code_key, f"{self.ref}:{code}".encode(), "sha256")[:_DIGEST]
+        return hmac.digest(self._pepper.code_key, f"{self.ref}:{code}".encode(), "sha256")[:_DIGEST]
+
+    def again(self, seed: bytes) -> "Handle":
+        """The verification of the same phone that once had this seed."""
+        return _handle(self._pepper, self.phone, seed, outdated=self.outdated)
 
 
-class _Pepper:
-    """The keys derived from one pepper."""
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where the outcome of a request with an idempotency key is kept.
 
-    __slots__ = ("code_key", "fingerprint", "phone_key", "sealer")
+    Attributes:
+        name: keyed digest of client and key.
+        body: keyed digest of what was asked for: 16 bytes.
+    """
 
-    def __init__(self, pepper: bytes) -> None:
-        self.phone_key = _derive(pepper, b"phone")
-        self.code_key = _derive(pepper, b"code")
-        self.sealer = AESSIV(_derive(pepper, b"id"))
-        self.fingerprint = _derive(pepper, b"fingerprint")[:1]
-
-    def tag(self, phone: str) -> str:
-        return _text(hmac.digest(self.phone_key, phone.encode(), "sha256")[:_TAG])
-
-    def seal(self, phone: str, code_length: int, salt: bytes) -> bytes:
-        packed = (int(phone[1:]) << 3 | code_length).to_bytes(_PACKED_PHONE, "big")
-        return self.fingerprint + self.sealer.encrypt(packed + salt, None)
-
-    def open(self, sealed: bytes) -> tuple[str, int] | None:
-        try:
-            packed = int.from_bytes(self.sealer.decrypt(sealed[1:], None)[:_PACKED_PHONE], "big")
-        except InvalidTag:
-            return None
-        return f"+{packed >> 3}", packed & 0b111
+    name: str
+    body: bytes = field(repr=False)
 
 
 class Keyring:
@@ -93,7 +127,7 @@ class Keyring:
 
         Args:
             pepper: the secret that new verifications use.
-            previous: the secret before it: its verifications and its phones' limits stay in force. Keep it set for a day.
+            previous: the secret before it: its verifications, its phones' limits and its idempotency keys stay in force. Keep it set for a day.
         """
         self._current = _Pepper(pepper)
         self._previous = _Pepper(previous) if previous else None
@@ -101,10 +135,16 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring(rotating={self._previous is not None})"
 
-    def new(self, phone: str, code_length: int) -> Handle:
+    def new(self, phone: str, code_length: int, *, test: bool = False) -> Handle:
         """Name a new verification of a phone."""
-        sealed = self._current.seal(phone, code_length, secrets.token_bytes(_SALT))
-        return self._handle(self._current, _PREFIX + _text(sealed), sealed, phone, code_length)
+        seed = bytes([test << 3 | code_length]) + secrets.token_bytes(_RANDOM)
+        return _handle(self._current, phone, seed, outdated=False)
+
+    def before(self, handle: Handle) -> Handle | None:
+        """Where the same phone's records lie under the pepper before this one; None when not rotating."""
+        if self._previous is None or handle.outdated:
+            return None
+        return _handle(self._previous, handle.phone, handle.seed, outdated=True)
 
     def open(self, verification_id: str) -> Handle | None:
         """Open an id that we sealed; None for anything else."""
@@ -119,21 +159,39 @@ class Keyring:
             return None
         for pepper in (self._current, self._previous):
             if pepper and hmac.compare_digest(sealed[:1], pepper.fingerprint) and (opened := pepper.open(sealed)):
-                return self._handle(pepper, verification_id, sealed, *opened)
+                return _named(pepper, verification_id, sealed, *opened, outdated=pepper is not self._current)
         return None
 
-    def previous_tag(self, phone: str) -> str | None:
-        """Where the phone's limits lie under the pepper before this one; None when not rotating."""
-        return self._previous.tag(phone) if self._previous else None
+    def receipt(self, handle: Handle, client: str, operation: str, once: Once) -> Receipt:
+        """Where the outcome of a request with an idempotency key is kept, under the pepper of its verification."""
+        return handle._pepper.receipt(client, operation, once)  # noqa: SLF001  one room's two classes
 
-    def _handle(self, pepper: _Pepper, public: str, sealed: bytes, phone: str, code_length: int) -> Handle:
-        ref = _text(sealed[1 : 1 + _REF])
-        return Handle(public, pepper.tag(phone), ref, phone, code_length, pepper is not self._current, pepper.code_key)
+    def address(self, address: str) -> str:
+        """The keyed digest that limits by address count under: 96 bits in base64url."""
+        return _text(hmac.digest(self._current.address_key, address.encode(), "sha256")[:_TAG])
+
+    def subject(self, phone: str) -> str:
+        """The keyed digest of a phone that proofs carry as `sub`: it names no key of the store's."""
+        return _text(hmac.digest(self._current.subject_key, phone.encode(), "sha256")[:_DIGEST])
+
+
+def _handle(pepper: _Pepper, phone: str, seed: bytes, *, outdated: bool) -> Handle:
+    sealed = pepper.seal(phone, seed)
+    return _named(pepper, _PREFIX + _text(sealed), sealed, phone, seed, outdated=outdated)
+
+
+def _named(pepper: _Pepper, public: str, sealed: bytes, phone: str, seed: bytes, *, outdated: bool) -> Handle:  # noqa: PLR0913  all that an id holds
+    code_length, test = seed[0] & 0b111, bool(seed[0] & 0b1000)
+    return Handle(public, pepper.tag(phone, test=test), _ref(sealed), phone, code_length, test, outdated, seed, pepper)
 
 
 def _derive(pepper: bytes, purpose: bytes) -> bytes:
     """One key for one purpose."""
     return HKDF(algorithm=SHA256(), length=32, salt=b"lastdigits/1", info=purpose).derive(pepper)
+
+
+def _ref(sealed: bytes) -> str:
+    return _text(sealed[1 : 1 + _REF])
 
 
 def _text(raw: bytes) -> str:

@@ -4,7 +4,7 @@ An operation's outcomes are a closed union: whoever calls it handles each one, a
 Times are unix milliseconds on the store's clock; durations that a caller is told are whole seconds, rounded up.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.verification.call import Refusal
@@ -23,10 +23,13 @@ class Status(StrEnum):
 
 
 class Limit(StrEnum):
-    """Which limit on calls to one phone said no."""
+    """Which limit said no."""
 
-    LADDER = "ladder"  # too soon after the last call
-    STARTS_PER_PHONE = "starts_per_phone"  # as many calls as the hour or day allows
+    LADDER = "ladder"  # too soon after the last call to this phone
+    STARTS_PER_PHONE = "starts_per_phone"  # as many calls to this phone as the hour or day allows
+    STARTS_PER_IP = "starts_per_ip"  # as many calls for this address
+    STARTS_PER_CLIENT = "starts_per_client"  # as many calls for this client, by its entry in the clients file
+    WRONG_GUESSES_PER_IP = "wrong_guesses_per_ip"  # as many wrong codes from this address
 
 
 # ---- what the store remembers
@@ -63,6 +66,7 @@ class Verification:
         purpose: what the caller said it is for; None if it said nothing.
         times: when it began, ends, and may be called again.
         approved_at: unix milliseconds; None unless approved.
+        test: of a test number: nobody is called.
     """
 
     id: str
@@ -74,6 +78,28 @@ class Verification:
     purpose: str | None
     times: Times
     approved_at: int | None = None
+    test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What is recorded of a right code: this verification's one approval.
+
+    Attributes:
+        id: the verification's id.
+        phone: E.164.
+        approved_at: unix milliseconds on the store's clock.
+        purpose: what the verification was for.
+        test: of a test number: nobody was called.
+        repeated: it was approved before, and this is the same approval told again within the grace time.
+    """
+
+    id: str
+    phone: str
+    approved_at: int
+    purpose: str | None
+    test: bool
+    repeated: bool
 
 
 # ---- outcomes
@@ -88,17 +114,15 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """The right code: this verification's one approval.
+    """The right code.
 
     Attributes:
-        repeated: it was approved before, and this is the same approval told again within the grace time.
+        approval: what is recorded of it.
+        token: the proof for the client's audience.
     """
 
-    id: str
-    phone: str
-    approved_at: int
-    purpose: str | None
-    repeated: bool
+    approval: Approval
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +163,7 @@ class CallInProgress:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """A limit on calls to this phone said no. Nothing was called or paid."""
+    """A limit said no. Nothing was called, compared or paid."""
 
     limit: Limit
     retry_after: int
@@ -171,6 +195,18 @@ class CallUnknown:
 
     id: str
     retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInUse:
+    """A request with this idempotency key is being carried out at this moment."""
+
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReused:
+    """This idempotency key was used for another request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +253,51 @@ class CallFailed:
     """Its call could not be placed, so there is no code that could be right."""
 
 
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """A proof was redeemed, for the first time and the last.
+
+    Attributes:
+        approval: what it proves.
+    """
+
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInvalid:
+    """The token is no proof of ours for this audience: forged, cut short, of another kind or another's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpired:
+    """The proof's time is over, or the store remembers nothing of its verification."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRedeemed:
+    """The proof was redeemed before."""
+
+
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
 CallDenied = CallInProgress | LimitReached
 CallNotPlaced = CallRefused | CallUnknown
+Called = Pending | NotFound | Ended | CallNotPlaced
+"""How a call ended, once it was reserved."""
 
-StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | CallDenied | CallNotPlaced
-ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced
-CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | Ended
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The request was carried out before under its idempotency key: what came of it then. Nothing was done now."""
+
+    first: Called
+
+
+KeySeen = KeyInUse | KeyReused | Replayed
+StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | CallDenied | CallNotPlaced | KeySeen
+ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced | KeySeen
+CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | LimitReached | Ended
 ReadOutcome = Found | NotFound
 CancelOutcome = Canceled | NotFound | Ended
-Outcome = StartOutcome | ResendOutcome | CheckOutcome | ReadOutcome | CancelOutcome
+RedeemOutcome = Redeemed | TokenInvalid | TokenExpired | TokenRedeemed
+Outcome = StartOutcome | ResendOutcome | CheckOutcome | ReadOutcome | CancelOutcome | RedeemOutcome

@@ -11,6 +11,8 @@ from enum import StrEnum
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+
 LONGEST_SPELLING = 64
 """Characters: an E.164 number has at most 15 digits (ITU-T E.164, 6.1); the rest is room for spaces and brackets."""
 
@@ -44,10 +46,12 @@ class PhoneRules:
     Attributes:
         default_region: ISO 3166-1 alpha-2: whose national spelling a number without a country code is read in.
         allowed_countries: ISO 3166-1 alpha-2 codes of the countries that are called.
+        test_numbers: E.164 numbers that are never called, and so are taken whatever they are.
     """
 
     default_region: str
     allowed_countries: frozenset[str]
+    test_numbers: frozenset[str] = frozenset()
 
 
 def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
@@ -72,6 +76,34 @@ def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
     except NumberParseException:
         return Rejected(PhoneFault.INVALID, "This is not a phone number.")
     return _judge(number, rules)
+
+
+def parse_test_numbers(text: str) -> dict[str, str]:
+    """Read test numbers with their fixed codes: `+79990000001=0000,+79990000002=123456`.
+
+    Raises:
+        ValueError: it is not that, or one number stands twice; the message names the mend.
+    """
+    pairs = [(phone.strip(), code.strip()) for phone, _, code in (part.partition("=") for part in text.split(","))]
+    for phone, code in pairs:
+        digits = code.isascii() and code.isdecimal() and LEAST_DIGITS <= len(code) <= MOST_DIGITS
+        if not (_CANONICAL.fullmatch(phone) and _is_e164(phone) and digits):
+            msg = (
+                f"{phone!r} is no number with a code of {LEAST_DIGITS} to {MOST_DIGITS} digits: write them in E.164, "
+                "like +79990000001=0000,+79990000002=123456"
+            )
+            raise ValueError(msg)
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("one number stands twice: keep one code for each")
+    return dict(pairs)
+
+
+def _is_e164(phone: str) -> bool:
+    """Whether the number is read back as it is written: else no request could ever name it."""
+    try:
+        return _canonical(phonenumbers.parse(phone, None)) == phone
+    except NumberParseException:
+        return False
 
 
 def mask_phone(phone: str) -> str:
@@ -103,6 +135,8 @@ def _plain(spelling: str) -> str:
 
 
 def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejected:
+    if rules.test_numbers and (canonical := _canonical(number)) in rules.test_numbers:
+        return canonical
     if not phonenumbers.is_valid_number(number):
         return Rejected(PhoneFault.INVALID, "No phone has this number: check the digits.")
     country = phonenumbers.region_code_for_number(number)
@@ -110,8 +144,13 @@ def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejecte
         return Rejected(PhoneFault.COUNTRY_NOT_ALLOWED, "Numbers of this country are not called here.")
     if phonenumbers.number_type(number) not in _MOBILE:
         return Rejected(PhoneFault.NOT_MOBILE, "Only a mobile phone can be called.")
-    canonical: str = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+    canonical = _canonical(number)
     # An Italian leading zero or a national oddity must not smuggle in a form that a digest would not share.
     if not _CANONICAL.fullmatch(canonical):
         return Rejected(PhoneFault.INVALID, "This is not a phone number.")
+    return canonical
+
+
+def _canonical(number: phonenumbers.PhoneNumber) -> str:
+    canonical: str = phonenumbers.format_number(number, PhoneNumberFormat.E164)
     return canonical

@@ -2,7 +2,8 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.phone import PhoneRules
@@ -50,6 +51,10 @@ def parse_rates(text: str) -> tuple[Rate, ...]:
     return tuple(sorted(rates, key=lambda rate: rate.seconds))
 
 
+TEST_STARTS = (Rate(100, 60),)
+"""Limits on verifications of one test number, which has no ladder: a build runs many tests at once, and costs nobody a call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What every verification obeys.
@@ -61,6 +66,9 @@ class Policy:
         max_attempts: wrong guesses that one verification bears.
         ladder: seconds from one call to a phone until the next, by how many it had; the last step repeats.
         starts_per_phone: limits on calls to one phone, starts and resends together.
+        starts_per_ip: limits on calls for one address, starts and resends together.
+        wrong_guesses_per_ip: limits on wrong codes from one address.
+        test_numbers: the fixed codes of numbers that are never called, by E.164.
         approval_grace: seconds in which the right code is told its approval again.
         call_deadline: seconds after which a call whose placing never reported back no longer blocks the next.
     """
@@ -71,6 +79,9 @@ class Policy:
     max_attempts: int
     ladder: tuple[int, ...]
     starts_per_phone: tuple[Rate, ...]
+    starts_per_ip: tuple[Rate, ...]
+    wrong_guesses_per_ip: tuple[Rate, ...]
+    test_numbers: Mapping[str, str] = field(repr=False)
     approval_grace: int
     call_deadline: int
 
@@ -88,6 +99,10 @@ class Policy:
             (
                 all(rate.count <= MOST_CALLS_COUNTED for rate in self.starts_per_phone),
                 f"STARTS_PER_PHONE counts at most {MOST_CALLS_COUNTED} calls",
+            ),
+            (
+                all(len(code) >= self.code_length for code in self.test_numbers.values()),
+                f"TEST_NUMBERS has a code of fewer digits than CODE_LENGTH={self.code_length}: give it as many",
             ),
         ]
         return [sentence for holds, sentence in checks if not holds]

@@ -6,15 +6,21 @@ The other rooms implement these; the core imports none of them.
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.verification.call import CallOutcome
-from app.verification.keyring import Handle
+from app.verification.call import CallOutcome, Refusal
+from app.verification.client import Client
+from app.verification.keyring import Handle, Receipt
 from app.verification.model import (
-    Approved,
+    Approval,
     CallDenied,
     CodeIncorrect,
     Ended,
+    KeySeen,
+    LimitReached,
     NotFound,
     Outcome,
+    Redeemed,
+    TokenExpired,
+    TokenRedeemed,
     Verification,
 )
 
@@ -50,6 +56,21 @@ class Reserved:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Who asks, as a store's records and limits know it.
+
+    Attributes:
+        client: whose the verification is.
+        address: keyed digest of the address that limits count; None where none is known.
+        receipt: where the outcome is kept, if the request bears an idempotency key.
+    """
+
+    client: Client
+    address: str | None = None
+    receipt: Receipt | None = None
+
+
 class Store(Protocol):
     """Whatever remembers verifications and limits: each method is one atomic step on the store's own clock.
 
@@ -57,37 +78,46 @@ class Store(Protocol):
     """
 
     async def start(
-        self, handle: Handle, client: str, purpose: str | None, previous_tag: str | None
-    ) -> Reserved | CallDenied:
+        self, handle: Handle, ask: Ask, purpose: str | None, before: Handle | None
+    ) -> Reserved | CallDenied | KeySeen:
         """Reserve a phone's next call and write the verification that it is for.
 
         Args:
             handle: the new verification.
-            client: who starts it: nobody else will see it.
+            ask: who starts it: nobody else will see it. With a receipt, the request is carried out once.
             purpose: what it is for.
-            previous_tag: where the phone's limits lie under the pepper before this one.
+            before: where the phone's limits lie under the pepper before this one.
         """
         ...
 
-    async def resend(self, handle: Handle, client: str) -> Reserved | NotFound | Ended | CallDenied:
+    async def resend(self, handle: Handle, ask: Ask) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """Reserve another call for a pending verification."""
         ...
 
-    async def settle(
-        self, handle: Handle, client: str, call: Reserved, digest: bytes
-    ) -> Verification | NotFound | Ended:
+    async def recall(self, handle: Handle, receipt: Receipt) -> KeySeen | None:
+        """Tell what became of a request that may have been carried out under the pepper before this one.
+
+        Args:
+            handle: any verification of its phone, under that pepper.
+            receipt: where its outcome would be kept, under that pepper.
+        """
+        ...
+
+    async def settle(self, handle: Handle, ask: Ask, call: Reserved, digest: bytes) -> Verification | NotFound | Ended:
         """Store the code's digest of a placed call. May be repeated: the second time changes nothing."""
         ...
 
-    async def release(self, handle: Handle, call: Reserved) -> int:
+    async def release(self, handle: Handle, ask: Ask, call: Reserved, reason: Refusal) -> int:
         """Give a refused call's reservation back; milliseconds until the phone may be called again."""
         ...
 
-    async def keep(self, handle: Handle, call: Reserved) -> int:
+    async def keep(self, handle: Handle, ask: Ask, call: Reserved) -> int:
         """Keep the reservation of a call whose fate is unknown; milliseconds until the phone may be called again."""
         ...
 
-    async def check(self, handle: Handle, client: str, digest: bytes) -> Approved | CodeIncorrect | NotFound | Ended:
+    async def check(
+        self, handle: Handle, ask: Ask, digest: bytes
+    ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """Compare a code's digest; at most one first approval, at most so many wrong guesses, however many come at once."""
         ...
 
@@ -99,6 +129,15 @@ class Store(Protocol):
         """End a pending verification; None when it is canceled, now or before."""
         ...
 
+    async def redeem(self, handle: Handle, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
+        """Redeem the proof of an approved verification, once.
+
+        Args:
+            handle: the verification.
+            expires_at: when the proof expires, unix milliseconds.
+        """
+        ...
+
 
 # ---- observers
 
@@ -108,10 +147,11 @@ class OperationEnded:
     """An operation came to its outcome.
 
     Attributes:
-        operation: `start`, `check`, `resend`, `read` or `cancel`.
+        operation: `start`, `check`, `resend`, `read`, `cancel` or `redeem`.
         client: who asked.
         id: the verification's id, where there is one.
         phone: E.164, where it is known; an observer masks it.
+        test: of a test number, which is counted apart.
         outcome: how it ended.
     """
 
@@ -119,6 +159,7 @@ class OperationEnded:
     client: str
     id: str | None
     phone: str | None
+    test: bool
     outcome: Outcome
 
 

@@ -1,8 +1,9 @@
 """The whole story of a verification, top to bottom.
 
 Start:  judge the phone, reserve its call and write the pending record (one script), call the provider, store the code's digest (one script).
-Check:  open the id, take the digits, compare (one script).
+Check:  open the id, take the digits, compare (one script), sign the proof.
 Resend: as start, for a verification that is pending.
+Redeem: read a proof, mark it as used (one script).
 """
 
 import asyncio
@@ -11,11 +12,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar, assert_never
 
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
+from app.verification.client import Caller
 from app.verification.code import typed_digits
 from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Handle, Keyring
 from app.verification.model import (
+    Approval,
+    Approved,
+    Called,
     CallRefused,
     CallUnknown,
     Canceled,
@@ -25,31 +30,22 @@ from app.verification.model import (
     CodeLengthTooShort,
     Expired,
     Found,
+    KeySeen,
     NotFound,
     Outcome,
     Pending,
     PhoneRejected,
     ReadOutcome,
+    RedeemOutcome,
     ResendOutcome,
     StartOutcome,
+    TokenInvalid,
     Verification,
 )
 from app.verification.phone import Rejected, parse_phone
 from app.verification.policy import Policy, whole_seconds
-from app.verification.ports import CallEnded, Event, Observer, OperationEnded, Provider, Reserved, Store
-
-RETRY_AFTER: dict[Refusal, int | None] = {
-    Refusal.NOT_A_NUMBER: None,
-    Refusal.NOT_PERMITTED: None,
-    Refusal.CALLED_TOO_OFTEN: 86400,
-    Refusal.CREDENTIALS: 60,
-    Refusal.BALANCE: 60,
-    Refusal.MALFORMED: None,
-    Refusal.UNREACHABLE: 5,
-    Refusal.BUSY: 2,
-    Refusal.OTHER: 30,
-}
-"""Seconds until another try may end otherwise; None where waiting does not help."""
+from app.verification.ports import Ask, CallEnded, Event, Observer, OperationEnded, Provider, Reserved, Store
+from app.verification.proof import Proofs
 
 SETTLE_PAUSES = (0.1, 0.4, 1.0)
 """Seconds between tries to store the code of a call that rings already: the person should not suffer a blink of the store."""
@@ -59,23 +55,26 @@ Ending = TypeVar("Ending", bound=Outcome)
 
 
 class Verifier:
-    """Starts, resends, checks, reads and cancels verifications."""
+    """Starts, resends, checks, reads and cancels verifications, and redeems their proofs."""
 
-    def __init__(self, store: Store, provider: Provider, keyring: Keyring, policy: Policy, observe: Observer) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  the parts that the service is made of
+        self, store: Store, provider: Provider, keyring: Keyring, policy: Policy, proofs: Proofs, observe: Observer
+    ) -> None:
         self._store = store
         self._provider = provider
         self._keyring = keyring
         self._policy = policy
+        self._proofs = proofs
         self._observe = observe
         self._calls: set[asyncio.Task[object]] = set()
 
-    async def start(self, client: str, phone: str, code_length: int | None, purpose: str | None) -> StartOutcome:
+    async def start(self, caller: Caller, phone: str, code_length: int | None, purpose: str | None) -> StartOutcome:
         """Have a phone called and begin its verification.
 
         Args:
-            client: who asks, and to whom the verification will belong.
+            caller: who asks, and to whose client the verification will belong.
             phone: in any human spelling.
-            code_length: digits of the code; None for the policy's.
+            code_length: digits of the code; None for the policy's. A test number has its own.
             purpose: what it is for.
 
         Raises:
@@ -83,23 +82,28 @@ class Verifier:
         """
         length = max(code_length or 0, self._policy.code_length)
         if code_length is not None and code_length < self._policy.code_length:
-            return self._ended("start", client, None, CodeLengthTooShort(self._policy.code_length))
+            return self._ended("start", caller, None, CodeLengthTooShort(self._policy.code_length))
         canonical = parse_phone(phone, self._policy.phones)
         if isinstance(canonical, Rejected):
-            return self._ended("start", client, None, PhoneRejected(canonical.fault, canonical.detail))
+            return self._ended("start", caller, None, PhoneRejected(canonical.fault, canonical.detail))
 
-        handle = self._keyring.new(canonical, length)
-        call = await self._store.start(handle, client, purpose, self._keyring.previous_tag(canonical))
+        code = self._policy.test_numbers.get(canonical)
+        handle = self._keyring.new(canonical, len(code) if code else length, test=code is not None)
+        before = self._keyring.before(handle)
+        if before and (seen := await self._recall(before, caller, "start")):
+            return self._ended("start", caller, handle, seen)
+        ask = self._ask(handle, caller, "start")
+        call = await self._store.start(handle, ask, purpose, before)
         if not isinstance(call, Reserved):
-            return self._ended("start", client, handle, call)
-        outcome = await self._to_the_end(self._place(handle, client, call))
+            return self._ended("start", caller, handle, call)
+        outcome = await self._to_the_end(self._place(handle, ask, call))
         # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
         started = (
-            outcome if isinstance(outcome, Pending | CallRefused | CallUnknown) else await self._lost(handle, call)
+            outcome if isinstance(outcome, Pending | CallRefused | CallUnknown) else await self._lost(handle, ask, call)
         )
-        return self._ended("start", client, handle, started)
+        return self._ended("start", caller, handle, started)
 
-    async def resend(self, client: str, verification_id: str) -> ResendOutcome:
+    async def resend(self, caller: Caller, verification_id: str) -> ResendOutcome:
         """Have the phone of a pending verification called again: the codes of the last two calls count.
 
         Raises:
@@ -107,44 +111,65 @@ class Verifier:
         """
         handle = self._keyring.open(verification_id)
         if handle is None:
-            return self._ended("resend", client, None, NotFound())
+            return self._ended("resend", caller, None, NotFound())
         if handle.outdated:
             # Its phone's limits have moved on with the new pepper: a call reserved beside them could be a second one at once.
-            return self._ended("resend", client, handle, await self._if_found(handle, client, Expired()))
-        call = await self._store.resend(handle, client)
+            seen = await self._recall(handle, caller, "resend")
+            return self._ended("resend", caller, handle, seen or await self._if_found(handle, caller, Expired()))
+        if handle.test and handle.phone not in self._policy.test_numbers:
+            # It is a test number no more, so no fixed code counts; and its phone must not ring for it.
+            return self._ended("resend", caller, handle, await self._if_found(handle, caller, Expired()))
+        ask = self._ask(handle, caller, "resend")
+        call = await self._store.resend(handle, ask)
         if not isinstance(call, Reserved):
-            return self._ended("resend", client, handle, call)
-        return self._ended("resend", client, handle, await self._to_the_end(self._place(handle, client, call)))
+            return self._ended("resend", caller, handle, call)
+        return self._ended("resend", caller, handle, await self._to_the_end(self._place(handle, ask, call)))
 
-    async def check(self, client: str, verification_id: str, typed: str) -> CheckOutcome:
-        """Compare what a person typed with the codes of the last two calls.
+    async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
+        """Compare what a person typed with the codes of the last two calls, and prove it where it is right.
 
         Raises:
             StoreUnavailable: nothing was compared, or its result is not known: nobody is approved by it.
         """
         handle = self._keyring.open(verification_id)
         if handle is None:
-            return self._ended("check", client, None, NotFound())
+            return self._ended("check", caller, None, NotFound())
         digits = typed_digits(typed, handle.code_length)
         if digits is None:
-            incomplete = await self._if_found(handle, client, CodeIncomplete(handle.code_length))
-            return self._ended("check", client, handle, incomplete)
-        return self._ended("check", client, handle, await self._store.check(handle, client, handle.digest(digits)))
+            incomplete = await self._if_found(handle, caller, CodeIncomplete(handle.code_length))
+            return self._ended("check", caller, handle, incomplete)
+        compared = await self._store.check(handle, self._ask(handle, caller, "check"), handle.digest(digits))
+        if isinstance(compared, Approval):
+            token = self._proofs.mint(compared, caller.client.audience, self._keyring.subject(handle.phone))
+            return self._ended("check", caller, handle, Approved(compared, token))
+        return self._ended("check", caller, handle, compared)
 
-    async def read(self, client: str, verification_id: str) -> ReadOutcome:
+    async def read(self, caller: Caller, verification_id: str) -> ReadOutcome:
         """Tell the whole state of a verification, without its code."""
         handle = self._keyring.open(verification_id)
-        found = await self._store.read(handle, client) if handle else NotFound()
-        return self._ended("read", client, handle, Found(found) if isinstance(found, Verification) else found)
+        found = await self._store.read(handle, caller.client.id) if handle else NotFound()
+        return self._ended("read", caller, handle, Found(found) if isinstance(found, Verification) else found)
 
-    async def cancel(self, client: str, verification_id: str) -> CancelOutcome:
+    async def cancel(self, caller: Caller, verification_id: str) -> CancelOutcome:
         """End a pending verification: its codes count no more. Canceling twice is as good as once."""
         handle = self._keyring.open(verification_id)
         if handle is None:
-            return self._ended("cancel", client, None, NotFound())
-        refused = await self._store.cancel(handle, client)
-        found = refused or await self._store.read(handle, client)
-        return self._ended("cancel", client, handle, Canceled(found) if isinstance(found, Verification) else found)
+            return self._ended("cancel", caller, None, NotFound())
+        refused = await self._store.cancel(handle, caller.client.id)
+        found = refused or await self._store.read(handle, caller.client.id)
+        return self._ended("cancel", caller, handle, Canceled(found) if isinstance(found, Verification) else found)
+
+    async def redeem(self, caller: Caller, token: str) -> RedeemOutcome:
+        """Say yes to a proof for the caller's audience, once.
+
+        Raises:
+            StoreUnavailable: whether it was redeemed is not known: take it for a no.
+        """
+        proof = self._proofs.read(token, caller.client.audience)
+        handle = self._keyring.open(proof.id) if proof else None
+        if proof is None or handle is None:
+            return self._ended("redeem", caller, None, TokenInvalid())
+        return self._ended("redeem", caller, handle, await self._store.redeem(handle, proof.expires_at))
 
     async def close(self, grace: float) -> None:
         """Wait for the calls under way, so that none of their codes is lost.
@@ -155,35 +180,51 @@ class Verifier:
         if self._calls:
             await asyncio.wait(self._calls, timeout=grace)
 
-    async def _place(self, handle: Handle, client: str, call: Reserved) -> ResendOutcome:
+    def _ask(self, handle: Handle, caller: Caller, operation: str) -> Ask:
+        """Who asks, in the store's terms. What concerns a test number is counted at that number alone."""
+        address = None if handle.test or caller.address is None else self._keyring.address(caller.address)
+        once = caller.once
+        receipt = self._keyring.receipt(handle, caller.client.id, operation, once) if once else None
+        return Ask(caller.client, address, receipt)
+
+    async def _recall(self, before: Handle, caller: Caller, operation: str) -> KeySeen | None:
+        """What became of the request, if it was carried out under the pepper before this one."""
+        if caller.once is None:
+            return None
+        receipt = self._keyring.receipt(before, caller.client.id, operation, caller.once)
+        return await self._store.recall(before, receipt)
+
+    async def _place(self, handle: Handle, ask: Ask, call: Reserved) -> Called:
         """Place a reserved call and record how it went: settled, given back, or kept."""
+        if handle.test:
+            return await self._record(handle, ask, call, Placed(self._policy.test_numbers[handle.phone], None, None))
         asked_at = time.monotonic()
         placed = await self._provider.place(handle.phone, handle.code_length)
         self._tell(CallEnded(handle.id, handle.phone, placed, time.monotonic() - asked_at))
-        return await self._record(handle, client, call, placed)
+        return await self._record(handle, ask, call, placed)
 
-    async def _record(self, handle: Handle, client: str, call: Reserved, placed: CallOutcome) -> ResendOutcome:
+    async def _record(self, handle: Handle, ask: Ask, call: Reserved, placed: CallOutcome) -> Called:
         match placed:
             case Placed():
                 digest = handle.digest(placed.code)
-                settled = await _insist(lambda: self._store.settle(handle, client, call, digest))
+                settled = await _insist(lambda: self._store.settle(handle, ask, call, digest))
                 return Pending(settled) if isinstance(settled, Verification) else settled
             case Refused():
-                await _insist(lambda: self._store.release(handle, call))
+                await _insist(lambda: self._store.release(handle, ask, call, placed.reason))
                 return CallRefused(handle.id, placed.reason, RETRY_AFTER[placed.reason])
             case Unknown():
-                return await self._lost(handle, call)
+                return await self._lost(handle, ask, call)
             case _:
                 assert_never(placed)
 
-    async def _if_found(self, handle: Handle, client: str, outcome: Ending) -> Ending | NotFound:
+    async def _if_found(self, handle: Handle, caller: Caller, outcome: Ending) -> Ending | NotFound:
         """An outcome that the id alone decides: told to its own client only, lest it tell a stranger that the id exists."""
-        found = await self._store.read(handle, client)
+        found = await self._store.read(handle, caller.client.id)
         return found if isinstance(found, NotFound) else outcome
 
-    async def _lost(self, handle: Handle, call: Reserved) -> CallUnknown:
+    async def _lost(self, handle: Handle, ask: Ask, call: Reserved) -> CallUnknown:
         """A call that may ring and whose code we do not have."""
-        wait = await _insist(lambda: self._store.keep(handle, call))
+        wait = await _insist(lambda: self._store.keep(handle, ask, call))
         return CallUnknown(handle.id, whole_seconds(wait))
 
     async def _to_the_end(self, placing: Awaitable[A]) -> A:
@@ -193,10 +234,9 @@ class Verifier:
         task.add_done_callback(self._calls.discard)
         return await asyncio.shield(task)
 
-    def _ended(self, operation: str, client: str, handle: Handle | None, outcome: Ending) -> Ending:
-        self._tell(
-            OperationEnded(operation, client, handle.id if handle else None, handle.phone if handle else None, outcome)
-        )
+    def _ended(self, operation: str, caller: Caller, handle: Handle | None, outcome: Ending) -> Ending:
+        id_, phone, test = (handle.id, handle.phone, handle.test) if handle else (None, None, False)
+        self._tell(OperationEnded(operation, caller.client.id, id_, phone, test, outcome))
         return outcome
 
     def _tell(self, event: Event) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from app.settings import SettingsError, load_settings
 from app.store.connect import connect
+from app.verification.signing import new_signing_key, write_signing_keys
 from tests.harness import PROVIDER_KEY, Service, Simulator, fresh_phone, serving, wrong
 
 
@@ -160,13 +161,17 @@ def test_settings_and_their_faults_show_no_secret(monkeypatch: pytest.MonkeyPatc
 
 def test_a_repr_of_good_settings_shows_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     (tmp_path / "clients.toml").write_text(f'[[client]]\nid = "a"\nkind = "secret"\nkey_sha256 = "{"ab" * 32}"\n')
+    key = new_signing_key()
+    (tmp_path / "signing-keys.json").write_text(write_signing_keys((key,)))
     for name, value in {
         "PROVIDER_API_KEY": "hidden-provider-1",
         "PEPPER": "hidden-pepper-3 0123456789 abcdefghij",
         "REDIS_URL": "redis://user:hidden-redis-5@localhost:6379/0",
         "CLIENTS_FILE": str(tmp_path / "clients.toml"),
+        "SIGNING_KEYS_FILE": str(tmp_path / "signing-keys.json"),
     }.items():
         monkeypatch.setenv(f"LASTDIGITS_{name}", value)
     settings = load_settings(dotenv=None)
     assert "hidden" not in repr(settings)
     assert "hidden" not in str(settings)
+    assert key.private_jwk()["d"] not in repr(settings) + repr(key)

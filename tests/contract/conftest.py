@@ -19,7 +19,19 @@ from app.verification.keyring import Keyring
 from app.verification.phone import PhoneRules
 from app.verification.policy import Policy, parse_rates
 
-POLICY = Policy(PhoneRules("RU", frozenset({"RU"})), 4, 300, 3, (30, 60, 300), parse_rates("5/hour, 10/day"), 60, 30)
+POLICY = Policy(
+    phones=PhoneRules("RU", frozenset({"RU"})),
+    code_length=4,
+    ttl=300,
+    max_attempts=3,
+    ladder=(30, 60, 300),
+    starts_per_phone=parse_rates("5/hour, 10/day"),
+    starts_per_ip=parse_rates("3/hour"),
+    wrong_guesses_per_ip=parse_rates("4/hour"),
+    test_numbers={},
+    approval_grace=60,
+    call_deadline=30,
+)
 
 
 @pytest.fixture(scope="session")

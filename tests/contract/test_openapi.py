@@ -36,6 +36,8 @@ def test_it_is_openapi_3_1_and_names_every_route(document: dict[str, Any]) -> No
         "POST /verify/resend",
         "GET /verify/{verification_id}",
         "POST /verify/{verification_id}/cancel",
+        "POST /verify/redeem",
+        "GET /.well-known/jwks.json",
         "GET /healthz",
         "GET /readyz",
     }

@@ -11,11 +11,13 @@ from app.store.coalesce import Coalescer
 from app.store.connect import examine
 from app.store.keys import keys_of, phone_key
 from app.store.redis import RedisStore
+from app.verification.call import Refusal
+from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Handle, Keyring
 from app.verification.model import (
     AlreadyUsed,
-    Approved,
+    Approval,
     AttemptsExhausted,
     CallFailed,
     CallInProgress,
@@ -29,9 +31,11 @@ from app.verification.model import (
     Verification,
 )
 from app.verification.policy import Rate
-from app.verification.ports import Reserved
+from app.verification.ports import Ask, Reserved
 from tests.contract.conftest import POLICY
 from tests.harness import fresh_phone, make_older
+
+WEB, OTHER = (Ask(Client(name, name)) for name in ("web", "other"))
 
 
 @pytest.fixture
@@ -39,15 +43,15 @@ def handle(keyring: Keyring) -> Handle:
     return keyring.new(fresh_phone(), 4)
 
 
-async def _reserved(store: RedisStore, handle: Handle, previous_tag: str | None = None) -> Reserved:
-    call = await store.start(handle, "web", None, previous_tag)
+async def _reserved(store: RedisStore, handle: Handle, before: Handle | None = None) -> Reserved:
+    call = await store.start(handle, WEB, None, before)
     assert isinstance(call, Reserved), call
     return call
 
 
 async def _pending(store: RedisStore, handle: Handle, code: str = "0123") -> Reserved:
     call = await _reserved(store, handle)
-    assert isinstance(await store.settle(handle, "web", call, handle.digest(code)), Verification)
+    assert isinstance(await store.settle(handle, WEB, call, handle.digest(code)), Verification)
     return call
 
 
@@ -57,17 +61,17 @@ async def _ago(server: Any, handle: Handle, seconds: float) -> None:
 
 async def test_a_started_call_is_settled_and_its_code_approved_once(store: RedisStore, handle: Handle) -> None:
     await _pending(store, handle)
-    first = await store.check(handle, "web", handle.digest("0123"))
-    again = await store.check(handle, "web", handle.digest("0123"))
-    assert isinstance(first, Approved)
-    assert isinstance(again, Approved)
+    first = await store.check(handle, WEB, handle.digest("0123"))
+    again = await store.check(handle, WEB, handle.digest("0123"))
+    assert isinstance(first, Approval)
+    assert isinstance(again, Approval)
     assert (first.repeated, again.repeated) == (False, True)
     assert again.approved_at == first.approved_at
 
 
 async def test_the_times_are_the_policys(store: RedisStore, handle: Handle) -> None:
     call = await _reserved(store, handle)
-    settled = await store.settle(handle, "web", call, b"d" * 16)
+    settled = await store.settle(handle, WEB, call, b"d" * 16)
     assert isinstance(settled, Verification)
     times = settled.times
     assert times.created_at == call.at
@@ -80,7 +84,7 @@ async def test_a_second_start_while_the_first_is_being_placed_is_told_so(
     store: RedisStore, keyring: Keyring, handle: Handle
 ) -> None:
     await _reserved(store, handle)
-    second = await store.start(keyring.new(handle.phone, 4), "other", None, None)
+    second = await store.start(keyring.new(handle.phone, 4), OTHER, None, None)
     assert isinstance(second, CallInProgress)
     assert 25 <= second.retry_after <= 30
 
@@ -91,14 +95,14 @@ async def test_the_ladder_grows_with_each_call_and_restarts_after_an_approval(
     for step in (30, 60, 300, 300):
         current = keyring.new(handle.phone, 4)
         await _pending(store, current)
-        too_soon = await store.start(keyring.new(handle.phone, 4), "web", None, None)
+        too_soon = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
         assert isinstance(too_soon, LimitReached)
         assert (too_soon.limit, too_soon.retry_after) == (Limit.LADDER, step)
         await _ago(server, current, step)
     current = keyring.new(handle.phone, 4)
     await _pending(store, current)
-    assert isinstance(await store.check(current, "web", current.digest("0123")), Approved)
-    after = await store.start(keyring.new(handle.phone, 4), "web", None, None)
+    assert isinstance(await store.check(current, WEB, current.digest("0123")), Approval)
+    after = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
     assert isinstance(after, LimitReached), "the hour's five are spent, whatever the ladder says"
     assert after.limit is Limit.STARTS_PER_PHONE
 
@@ -113,7 +117,7 @@ async def test_an_hour_of_silence_restarts_the_ladder(
     await _ago(server, second, 3600)
     third = keyring.new(handle.phone, 4)
     await _pending(store, third)
-    refused = await store.start(keyring.new(handle.phone, 4), "web", None, None)
+    refused = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
     assert isinstance(refused, LimitReached)
     assert refused.retry_after == 30
 
@@ -127,13 +131,13 @@ async def test_the_limits_per_hour_and_day_are_exact(server: Any, keyring: Keyri
     second = keyring.new(handle.phone, 4)
     await _pending(store, second)
     await _ago(server, second, 0.5)
-    held = await store.start(keyring.new(handle.phone, 4), "web", None, None)
+    held = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
     assert isinstance(held, LimitReached), "both calls lie within the hour"
     await _ago(server, second, 5)
     third = keyring.new(handle.phone, 4)
     await _pending(store, third)
     await _ago(server, third, 3600)
-    by_day = await store.start(keyring.new(handle.phone, 4), "web", None, None)
+    by_day = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
     assert isinstance(by_day, LimitReached)
     assert by_day.limit is Limit.STARTS_PER_PHONE
     assert 86400 - 2 * 3600 - 60 < by_day.retry_after <= 86400 - 2 * 3600
@@ -143,31 +147,31 @@ async def test_a_refused_call_gives_everything_back(store: RedisStore, keyring: 
     for _ in range(12):
         current = keyring.new(handle.phone, 4)
         call = await _reserved(store, current)
-        assert await store.release(current, call) == 0
-        assert isinstance(await store.check(current, "web", b"d" * 16), CallFailed)
+        assert await store.release(current, WEB, call, Refusal.OTHER) == 0
+        assert isinstance(await store.check(current, WEB, b"d" * 16), CallFailed)
 
 
 async def test_a_call_of_unknown_fate_keeps_its_place_and_fails_its_verification(
     store: RedisStore, keyring: Keyring, handle: Handle
 ) -> None:
     call = await _reserved(store, handle)
-    assert 29_000 < await store.keep(handle, call) <= 30_000
+    assert 29_000 < await store.keep(handle, WEB, call) <= 30_000
     found = await store.read(handle, "web")
     assert isinstance(found, Verification)
     assert found.status is Status.FAILED
-    assert isinstance(await store.start(keyring.new(handle.phone, 4), "web", None, None), LimitReached)
+    assert isinstance(await store.start(keyring.new(handle.phone, 4), WEB, None, None), LimitReached)
 
 
 async def test_reporting_a_call_twice_changes_nothing(store: RedisStore, handle: Handle) -> None:
     call = await _reserved(store, handle)
-    once = await store.settle(handle, "web", call, handle.digest("0123"))
-    twice = await store.settle(handle, "web", call, handle.digest("0123"))
+    once = await store.settle(handle, WEB, call, handle.digest("0123"))
+    twice = await store.settle(handle, WEB, call, handle.digest("0123"))
     assert isinstance(once, Verification)
     assert isinstance(twice, Verification)
     assert replace(twice, times=once.times) == once
     assert twice.times.expires_at == once.times.expires_at
-    assert await store.release(handle, call) > 0, "a call that settled is not given back"
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert await store.release(handle, WEB, call, Refusal.OTHER) > 0, "a call that settled is not given back"
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
 
 
 async def test_a_refusal_told_twice_does_not_touch_the_call_after_it(
@@ -175,15 +179,15 @@ async def test_a_refusal_told_twice_does_not_touch_the_call_after_it(
 ) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 30)
-    refused = await store.resend(handle, "web")
+    refused = await store.resend(handle, WEB)
     assert isinstance(refused, Reserved)
-    await store.release(handle, refused)
-    placed = await store.resend(handle, "web")
+    await store.release(handle, WEB, refused, Refusal.OTHER)
+    placed = await store.resend(handle, WEB)
     assert isinstance(placed, Reserved)
-    await store.release(handle, refused)
-    assert isinstance(await store.resend(handle, "web"), CallInProgress), "the second call still blocks the third"
-    assert isinstance(await store.settle(handle, "web", placed, handle.digest("0002")), Verification)
-    assert isinstance(await store.check(handle, "web", handle.digest("0002")), Approved)
+    await store.release(handle, WEB, refused, Refusal.OTHER)
+    assert isinstance(await store.resend(handle, WEB), CallInProgress), "the second call still blocks the third"
+    assert isinstance(await store.settle(handle, WEB, placed, handle.digest("0002")), Verification)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0002")), Approval)
 
 
 async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(
@@ -192,23 +196,23 @@ async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(
     await _pending(store, handle, "0001")
     for code, wait in (("0002", 30), ("0003", 60)):
         await _ago(server, handle, wait)
-        call = await store.resend(handle, "web")
+        call = await store.resend(handle, WEB)
         assert isinstance(call, Reserved), call
-        await store.settle(handle, "web", call, handle.digest(code))
-    assert isinstance(await store.check(handle, "web", handle.digest("0001")), CodeIncorrect)
-    assert isinstance(await store.check(handle, "web", handle.digest("0002")), Approved)
+        await store.settle(handle, WEB, call, handle.digest(code))
+    assert isinstance(await store.check(handle, WEB, handle.digest("0001")), CodeIncorrect)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0002")), Approval)
 
 
 async def test_a_refused_resend_leaves_the_first_code_in_force(server: Any, store: RedisStore, handle: Handle) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 30)
-    call = await store.resend(handle, "web")
+    call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
-    await store.release(handle, call)
+    await store.release(handle, WEB, call, Refusal.OTHER)
     found = await store.read(handle, "web")
     assert isinstance(found, Verification)
     assert (found.status, found.calls) == (Status.PENDING, 1)
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
 
 
 async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(
@@ -216,15 +220,15 @@ async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(
 ) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 299)
-    call = await store.resend(handle, "web")
+    call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
-    settled = await store.settle(handle, "web", call, handle.digest("0002"))
+    settled = await store.settle(handle, WEB, call, handle.digest("0002"))
     assert isinstance(settled, Verification)
     assert settled.times.expires_at == settled.times.now + 300_000
     await _ago(server, handle, 290)
-    call = await store.resend(handle, "web")
+    call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
-    settled = await store.settle(handle, "web", call, handle.digest("0003"))
+    settled = await store.settle(handle, WEB, call, handle.digest("0003"))
     assert isinstance(settled, Verification)
     assert settled.times.expires_at == settled.times.created_at + 600_000
     assert settled.times.resend_at is None, "nobody is told of a resend that comes after the end"
@@ -235,8 +239,8 @@ async def test_an_expired_verification_takes_no_code_and_no_resend_and_is_not_re
 ) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 301)
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Expired)
-    assert isinstance(await store.resend(handle, "web"), Expired)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Expired)
+    assert isinstance(await store.resend(handle, WEB), Expired)
     assert isinstance(await store.cancel(handle, "web"), Expired)
     found = await store.read(handle, "web")
     assert isinstance(found, Verification)
@@ -246,13 +250,13 @@ async def test_an_expired_verification_takes_no_code_and_no_resend_and_is_not_re
 async def test_a_settle_after_the_end_revives_nothing(server: Any, store: RedisStore, handle: Handle) -> None:
     await _pending(store, handle)
     await _ago(server, handle, 30)
-    call = await store.resend(handle, "web")
+    call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
     assert await store.cancel(handle, "web") is None
-    assert isinstance(await store.settle(handle, "web", call, handle.digest("0002")), CanceledBefore)
-    assert isinstance(await store.check(handle, "web", handle.digest("0002")), CanceledBefore)
+    assert isinstance(await store.settle(handle, WEB, call, handle.digest("0002")), CanceledBefore)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0002")), CanceledBefore)
     await server.delete(keys_of(handle)[0])
-    assert isinstance(await store.settle(handle, "web", call, handle.digest("0002")), NotFound)
+    assert isinstance(await store.settle(handle, WEB, call, handle.digest("0002")), NotFound)
     assert await server.exists(keys_of(handle)[0]) == 0
 
 
@@ -260,38 +264,38 @@ async def test_a_wrong_code_after_approval_spends_attempts_so_that_the_grace_is_
     store: RedisStore, handle: Handle
 ) -> None:
     await _pending(store, handle)
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
     for _ in range(3):
-        assert isinstance(await store.check(handle, "web", handle.digest("9999")), AlreadyUsed)
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), AlreadyUsed)
+        assert isinstance(await store.check(handle, WEB, handle.digest("9999")), AlreadyUsed)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), AlreadyUsed)
 
 
 async def test_after_the_grace_time_the_right_code_is_told_nothing_more(
     server: Any, store: RedisStore, handle: Handle
 ) -> None:
     await _pending(store, handle)
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
     await _ago(server, handle, 61)
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), AlreadyUsed)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), AlreadyUsed)
 
 
 async def test_another_client_sees_and_changes_nothing(store: RedisStore, handle: Handle) -> None:
     await _pending(store, handle)
     for answer in (
-        await store.check(handle, "other", handle.digest("0123")),
-        await store.resend(handle, "other"),
+        await store.check(handle, OTHER, handle.digest("0123")),
+        await store.resend(handle, OTHER),
         await store.read(handle, "other"),
         await store.cancel(handle, "other"),
     ):
         assert answer == NotFound()
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
 
 
 async def test_nobody_sees_a_verification_before_its_call_was_placed(store: RedisStore, handle: Handle) -> None:
     await _reserved(store, handle)
-    assert await store.check(handle, "web", b"d" * 16) == NotFound()
+    assert await store.check(handle, WEB, b"d" * 16) == NotFound()
     assert await store.read(handle, "web") == NotFound()
-    assert await store.resend(handle, "web") == NotFound()
+    assert await store.resend(handle, WEB) == NotFound()
 
 
 async def test_every_key_has_a_ttl_from_its_first_write(server: Any, store: RedisStore, keyring: Keyring) -> None:
@@ -302,12 +306,12 @@ async def test_every_key_has_a_ttl_from_its_first_write(server: Any, store: Redi
     handle = keyring.new(fresh_phone(), 4)
     call = await _reserved(store, handle)
     assert all(0 < ttl <= longest for ttl in await ttls(handle))
-    await store.settle(handle, "web", call, handle.digest("0123"))
+    await store.settle(handle, WEB, call, handle.digest("0123"))
     assert (await ttls(handle))[0] <= 900_000
     for step in (
-        lambda: store.check(handle, "web", b"x" * 16),
-        lambda: store.check(handle, "web", handle.digest("0123")),
-        lambda: store.check(handle, "web", b"x" * 16),
+        lambda: store.check(handle, WEB, b"x" * 16),
+        lambda: store.check(handle, WEB, handle.digest("0123")),
+        lambda: store.check(handle, WEB, b"x" * 16),
         lambda: store.cancel(handle, "web"),
     ):
         await step()
@@ -318,10 +322,10 @@ async def test_every_key_has_a_ttl_from_its_first_write(server: Any, store: Redi
 async def test_reports_of_forgotten_calls_create_no_key(server: Any, store: RedisStore, handle: Handle) -> None:
     call = await _reserved(store, handle)
     await server.delete(*keys_of(handle))
-    await store.release(handle, call)
-    await store.keep(handle, call)
-    await store.settle(handle, "web", call, b"d" * 16)
-    await store.check(handle, "web", b"d" * 16)
+    await store.release(handle, WEB, call, Refusal.OTHER)
+    await store.keep(handle, WEB, call)
+    await store.settle(handle, WEB, call, b"d" * 16)
+    await store.check(handle, WEB, b"d" * 16)
     await store.cancel(handle, "web")
     assert await server.exists(*keys_of(handle)) == 0
 
@@ -343,7 +347,7 @@ async def test_the_limits_of_a_phone_outlive_a_rotation_of_the_pepper(store: Red
     await _pending(store, handle)
     rotating = Keyring(b"the next pepper 0123456789 0123456789", b"pepper of the contract tests 0123456789")
     moved = rotating.new(handle.phone, 4)
-    denied = await store.start(moved, "web", None, rotating.previous_tag(handle.phone))
+    denied = await store.start(moved, WEB, None, rotating.before(moved))
     assert isinstance(denied, LimitReached)
     assert phone_key(moved.tag) != phone_key(handle.tag)
 
@@ -353,7 +357,7 @@ async def test_a_server_that_lost_its_scripts_is_given_them_again(
 ) -> None:
     await _pending(store, handle)
     await server.script_flush()
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
 
 
 async def test_a_full_server_decides_nothing_and_recovers(server: Any, store: RedisStore, handle: Handle) -> None:
@@ -361,19 +365,19 @@ async def test_a_full_server_decides_nothing_and_recovers(server: Any, store: Re
     before = (await server.config_get("maxmemory"))["maxmemory"]
     try:
         await server.config_set("maxmemory", "1")
-        for step in (store.start(handle, "web", None, None), store.check(handle, "web", handle.digest("9999"))):
+        for step in (store.start(handle, WEB, None, None), store.check(handle, WEB, handle.digest("9999"))):
             with pytest.raises(StoreUnavailable):
                 await step
     finally:
         await server.config_set("maxmemory", before)
-    assert await store.check(handle, "web", handle.digest("9999")) == CodeIncorrect(2), (
+    assert await store.check(handle, WEB, handle.digest("9999")) == CodeIncorrect(2), (
         "the guess at the full server spent nothing"
     )
 
 
 async def test_a_hundred_guesses_at_once_are_three(store: RedisStore, handle: Handle) -> None:
     await _pending(store, handle)
-    answers = await asyncio.gather(*(store.check(handle, "web", handle.digest(f"{n:04d}")) for n in range(1000, 1100)))
+    answers = await asyncio.gather(*(store.check(handle, WEB, handle.digest(f"{n:04d}")) for n in range(1000, 1100)))
     assert sum(isinstance(answer, CodeIncorrect) for answer in answers) == 3
     assert sum(isinstance(answer, AttemptsExhausted) for answer in answers) == 97
 
@@ -395,10 +399,10 @@ async def test_a_read_only_replica_is_found_and_decides_nothing(server: Any, sto
     try:
         assert not (await examine(server)).ready
         with pytest.raises(StoreUnavailable):
-            await store.check(handle, "web", handle.digest("0123"))
+            await store.check(handle, WEB, handle.digest("0123"))
     finally:
         await server.replicaof("NO", "ONE")
-    assert isinstance(await store.check(handle, "web", handle.digest("0123")), Approved)
+    assert isinstance(await store.check(handle, WEB, handle.digest("0123")), Approval)
 
 
 async def test_a_records_memory_stays_packed(server: Any, store: RedisStore, handle: Handle) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -140,17 +139,6 @@ async def test_a_caller_that_hangs_up_loses_no_code_and_gets_no_second_call(
     assert placed[-2]["outcome"] == "placed"
 
 
-def _workers(service: Service) -> list[int]:
-    """The worker processes, which are the ones that hold a connection to nothing but answer: children with uvicorn's spawn."""
-    listing = subprocess.run(
-        ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(service.process.pid)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [int(line.split()[0]) for line in listing.stdout.splitlines() if "spawn_main" in line]
-
-
 async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_stays(
     tmp_path: Path, simulator: Simulator, phone: str
 ) -> None:
@@ -160,7 +148,7 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
             starting = asyncio.ensure_future(http.post("/verify/start", json={"phone": phone}))
             while simulator.count(phone) == 0:  # noqa: ASYNC110  the simulator has no event to wait for
                 await asyncio.sleep(0.02)
-            workers = _workers(service)
+            workers = service.workers()
             assert len(workers) == 2
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)

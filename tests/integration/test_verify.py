@@ -43,13 +43,9 @@ def test_a_phone_is_verified_from_start_to_end(service: Service, simulator: Simu
     assert simulator.count(phone) == 1
     approved = service.check(body["id"], simulator.code(phone))
     assert approved.status_code == 200
-    assert set(approved.json()) == {"id", "status", "phone", "approved_at"}
-    assert approved.json() | {"approved_at": 0} == {
-        "id": body["id"],
-        "status": "approved",
-        "phone": phone,
-        "approved_at": 0,
-    }
+    assert set(approved.json()) == {"id", "status", "phone", "approved_at", "token", "token_expires_in"}
+    assert (approved.json()["id"], approved.json()["status"]) == (body["id"], "approved")
+    assert (approved.json()["phone"], approved.json()["token_expires_in"]) == (phone, 600)
 
 
 def test_a_wrong_code_is_422_and_says_how_many_are_left(service: Service, simulator: Simulator, phone: str) -> None:

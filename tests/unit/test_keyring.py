@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.verification.client import Once
 from app.verification.keyring import Keyring
 
 OLD, NEW, FOREIGN = b"old pepper " * 4, b"new pepper " * 4, b"foreign pepper " * 3
@@ -60,8 +61,12 @@ def test_a_rotation_keeps_what_was_begun_under_the_old_pepper() -> None:
     opened = rotating.open(begun.id)
     assert opened is not None
     assert opened.digest("0123") == begun.digest("0123")
-    assert rotating.previous_tag(PHONE) == begun.tag
-    assert rotating.new(PHONE, 4).tag != begun.tag
+    fresh = rotating.new(PHONE, 4)
+    before = rotating.before(fresh)
+    assert before
+    assert (before.tag, before.outdated) == (begun.tag, True)
+    assert fresh.tag != begun.tag
+    assert Keyring(NEW).before(fresh) is None
 
 
 def test_after_a_rotation_the_old_pepper_opens_nothing() -> None:
@@ -75,3 +80,48 @@ def test_no_repr_tells_a_phone_or_a_key() -> None:
     assert PHONE not in told
     assert PHONE[1:] not in told
     assert "pepper" not in told
+
+
+def test_a_seed_makes_the_id_again_and_only_under_its_pepper() -> None:
+    ring = Keyring(OLD)
+    begun = ring.new(PHONE, 6)
+    assert ring.new(PHONE, 4).again(begun.seed) == begun
+    assert Keyring(NEW).new(PHONE, 6).again(begun.seed).id != begun.id
+    opened = ring.open(begun.id)
+    assert opened
+    assert opened.seed == begun.seed
+
+
+def test_a_test_numbers_verification_says_so_and_lies_apart() -> None:
+    ring = Keyring(OLD)
+    test, real = ring.new(PHONE, 4, test=True), ring.new(PHONE, 4)
+    opened = ring.open(test.id)
+    assert opened == test
+    assert (test.test, real.test) == (True, False)
+    assert test.tag != real.tag
+
+
+def test_receipts_differ_by_client_key_route_and_body_and_tell_none_of_them() -> None:
+    ring = Keyring(OLD)
+    handle = ring.new(PHONE, 4)
+    asked = [
+        ("shop", "start", Once("key-1", b"a")),
+        ("other", "start", Once("key-1", b"a")),
+        ("shop", "start", Once("key-2", b"a")),
+    ]
+    receipts = [ring.receipt(handle, *each) for each in asked]
+    assert len({receipt.name for receipt in receipts}) == 3
+    same_key = [
+        ring.receipt(handle, "shop", *each)
+        for each in (("start", Once("key-1", b"b")), ("resend", Once("key-1", b"a")))
+    ]
+    assert {receipt.name for receipt in same_key} == {receipts[0].name}
+    assert len({receipts[0].body, *(receipt.body for receipt in same_key)}) == 3
+    assert ring.receipt(ring.new("+79990000000", 6), *asked[0]) == receipts[0], "whatever phone the body names"
+    assert "key-1" not in repr(receipts) + repr(asked)
+
+
+def test_the_subject_of_proofs_names_no_key_of_the_stores() -> None:
+    ring = Keyring(OLD)
+    assert ring.subject(PHONE) == ring.subject(PHONE) != Keyring(NEW).subject(PHONE)
+    assert ring.subject(PHONE)[:16] not in {ring.new(PHONE, 4).tag, ring.address(PHONE)}

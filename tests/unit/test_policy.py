@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.verification.phone import PhoneRules
-from app.verification.policy import Policy, Rate, parse_rates, whole_seconds
-
-POLICY = Policy(PhoneRules("RU", frozenset({"RU"})), 4, 300, 3, (30, 60, 300), parse_rates("5/hour, 10/day"), 60, 30)
+from app.verification.policy import Rate, parse_rates, whole_seconds
+from tests.contract.conftest import POLICY
 
 
 def test_limits_are_read_in_one_notation() -> None:

@@ -1,20 +1,22 @@
--- uses: clock calls verification
+-- uses: clock limits calls once verification
 -- A reserved call was refused, or its fate is unknown. A verification whose first call it was has failed; one that has a code keeps it.
 -- Atomic, because the reservation and the verification must not disagree. Told twice, it does nothing the second time.
--- KEYS  1 verification  2 phone
--- ARGV  1 number of the call  2 when it was reserved, ms  3 '1' to give the reservation back (refused), '0' to keep it (unknown)
---       4 tombstone, ms  5 ladder  6 limits
+-- KEYS  1 verification  2 phone  3 record of the idempotency key (2 again without one)
+-- ARGV  1 number of the call  2 when it was reserved, ms  3 why it was refused: the reservation is given back; '' if its fate is unknown: it is kept
+--       4 tombstone, ms  5 ladder  6 limits  7 '1' if the request bears an idempotency key
 -- ->    ms until the phone may be called again
-local now, number = clock(), tonumber(ARGV[1])
+local now, number, refused = clock(), tonumber(ARGV[1]), ARGV[3] ~= ''
 local ref = string.match(KEYS[1], '[^:]*$')
 local ours = report_back(KEYS[2], ref .. ':' .. number)
-if ours and ARGV[3] == '1' then give_back(KEYS[2], tonumber(ARGV[2])) end
+if ours and refused then give_back(KEYS[2], tonumber(ARGV[2])) end
 
 local status = redis.call('HGET', KEYS[1], 's')
 if status == 'r' then
   bury(KEYS[1], 'f', tonumber(ARGV[4]))
-elseif status and ours and ARGV[3] == '1' then
+elseif status and ours and refused then
   redis.call('HINCRBY', KEYS[1], 'r', 1)
 end
 local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
-return math.max(0, next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[5]), pairs_of(ARGV[6])) - now)
+local wait = math.max(0, next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[5]), pairs_of(ARGV[6])) - now)
+if ARGV[7] == '1' then remember(KEYS[3], refused and {'refused', ARGV[3]} or {'unknown', wait}) end
+return wait

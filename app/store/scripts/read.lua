@@ -1,4 +1,4 @@
--- uses: clock calls verification
+-- uses: clock limits calls verification
 -- The whole state of a verification, without its codes. A script, so that it is one moment on the server's clock.
 -- KEYS  1 verification  2 phone
 -- ARGV  1 client  2 ladder  3 limits

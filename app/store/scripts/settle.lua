@@ -1,25 +1,32 @@
--- uses: clock calls verification
+-- uses: clock limits calls once verification
 -- Stores the code of a placed call. Told twice, it does and answers the same, so that it may be repeated after a lost answer.
 -- Atomic, because the new code, the one before it and the expiry change together under the checks that run beside it.
--- KEYS  1 verification  2 phone
+-- KEYS  1 verification  2 phone  3 record of the idempotency key (2 again without one)
 -- ARGV  1 client  2 number of the call  3 digest of its code  4 ttl, ms  5 longest life, ms  6 tombstone, ms  7 ladder  8 limits
+--       9 '1' if the request bears an idempotency key
 -- ->    {'settled', now, created, expires, next call, wrong, calls, purpose} | {'ended', status} | {'not_found'}
 local now, number = clock(), tonumber(ARGV[2])
 local ref = string.match(KEYS[1], '[^:]*$')
 report_back(KEYS[2], ref .. ':' .. number)
 
-local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u', 'r')
-if held[1] ~= ARGV[1] then return {'not_found'} end
-local created, expires = tonumber(held[3]), tonumber(held[6] or 0)
-local status = held[2] == 'r' and 'p' or status_of(KEYS[1], ARGV[1], now)
-if status ~= 'p' then return {'ended', status} end
+local function answer()
+  local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u', 'r')
+  if held[1] ~= ARGV[1] then return {'not_found'} end
+  local created, expires = tonumber(held[3]), tonumber(held[6] or 0)
+  local status = held[2] == 'r' and 'p' or status_of(KEYS[1], ARGV[1], now)
+  if status ~= 'p' then return {'ended', status} end
 
-if tonumber(held[4] or 0) < number then
-  expires = math.min(now + tonumber(ARGV[4]), created + tonumber(ARGV[5]))
-  redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires)
-  if held[5] then redis.call('HSET', KEYS[1], 'e', held[5]) end
-  redis.call('PEXPIREAT', KEYS[1], expires + tonumber(ARGV[6]))
+  if tonumber(held[4] or 0) < number then
+    expires = math.min(now + tonumber(ARGV[4]), created + tonumber(ARGV[5]))
+    redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires)
+    if held[5] then redis.call('HSET', KEYS[1], 'e', held[5]) end
+    redis.call('PEXPIREAT', KEYS[1], expires + tonumber(ARGV[6]))
+  end
+  local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
+  local next_at = next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[7]), pairs_of(ARGV[8]))
+  return {'settled', now, created, expires, math.max(next_at, now), tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
 end
-local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
-local next_at = next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[7]), pairs_of(ARGV[8]))
-return {'settled', now, created, expires, math.max(next_at, now), tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
+
+local settled = answer()
+if ARGV[9] == '1' then remember(KEYS[3], settled) end
+return settled

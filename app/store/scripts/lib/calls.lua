@@ -5,18 +5,6 @@
 -- A limit is a pair {count, milliseconds}. Limits are exact: every counted call keeps its own time.
 local QUIET = 3600000
 
-local function pairs_of(text)
-  local list = {}
-  for count, span in string.gmatch(text, '(%d+):(%d+)') do list[#list + 1] = {tonumber(count), tonumber(span)} end
-  return list
-end
-
-local function numbers_of(text)
-  local list = {}
-  for number in string.gmatch(text, '%d+') do list[#list + 1] = tonumber(number) end
-  return list
-end
-
 local function time_at(history, index)
   return struct.unpack('>I6', history, (index - 1) * 6 + 1)
 end
@@ -46,8 +34,9 @@ local function with_call(history, now, limits)
 end
 
 -- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', which, ms}.
+-- blocking: ms until a call whose placing never reported back stops blocking the next one.
 -- inherited: {h, l, f} of the same phone under the previous pepper, for a phone that has no record yet.
-local function reserve_call(phone, call, now, ladder, limits, deadline, inherited)
+local function reserve_call(phone, call, now, ladder, limits, blocking, inherited)
   local held = redis.call('HMGET', phone, 'h', 'l', 'f')
   if inherited and redis.call('EXISTS', phone) == 0 then held = inherited end
   local history, rung, busy_until = held[1] or '', tonumber(held[2] or 0), tonumber(held[3] or 0)
@@ -57,8 +46,8 @@ local function reserve_call(phone, call, now, ladder, limits, deadline, inherite
 
   local made = #history / 6
   if made > 0 and now - time_at(history, made) >= QUIET then rung = 0 end
-  redis.call('HSET', phone, 'h', with_call(history, now, limits), 'l', rung + 1, 'f', now + deadline, 'i', call)
-  local longest = math.max(QUIET, deadline + ladder[#ladder])
+  redis.call('HSET', phone, 'h', with_call(history, now, limits), 'l', rung + 1, 'f', now + blocking, 'i', call)
+  local longest = math.max(QUIET, blocking + ladder[#ladder])
   for _, limit in ipairs(limits) do longest = math.max(longest, limit[2]) end
   redis.call('PEXPIRE', phone, longest)
   return nil

@@ -1,0 +1,130 @@
+"""What the scripts answer, read into the core's terms."""
+
+from typing import Any
+
+from app.verification.call import RETRY_AFTER, Refusal
+from app.verification.keyring import Handle
+from app.verification.model import (
+    AlreadyUsed,
+    AttemptsExhausted,
+    CallDenied,
+    Called,
+    CallFailed,
+    CallInProgress,
+    CallRefused,
+    CallUnknown,
+    CanceledBefore,
+    Ended,
+    Expired,
+    KeyInUse,
+    KeyReused,
+    KeySeen,
+    Limit,
+    LimitReached,
+    NotFound,
+    Pending,
+    Replayed,
+    Status,
+    Times,
+    Verification,
+)
+from app.verification.policy import LONGEST_LIFE, whole_seconds
+
+SEEN = frozenset({b"key_reused", b"key_in_use", b"replayed"})
+"""What recall() of lib/once.lua answers: the request's idempotency key was used before."""
+
+ASK_AGAIN = 1
+"""Seconds until a request in flight may be asked after again: asking costs nothing, and a call is placed within a second or two."""
+
+_ENDED: dict[bytes, Ended] = {
+    b"a": AlreadyUsed(),
+    b"l": AttemptsExhausted(),
+    b"x": Expired(),
+    b"c": CanceledBefore(),
+    b"f": CallFailed(),
+}
+_STATUS: dict[bytes, Status] = {
+    b"p": Status.PENDING,
+    b"a": Status.APPROVED,
+    b"l": Status.LOCKED,
+    b"x": Status.EXPIRED,
+    b"c": Status.CANCELED,
+    b"f": Status.FAILED,
+}
+
+Reply = list[Any]
+
+
+def denied(reply: Reply) -> CallDenied:
+    """Read `{'in_progress', ms}` or `{'limited', which, ms}`."""
+    return CallInProgress(whole_seconds(reply[1])) if reply[0] == b"in_progress" else limited(reply)
+
+
+def limited(reply: Reply) -> LimitReached:
+    """Read `{'limited', which, ms}`."""
+    return LimitReached(Limit(reply[1].decode()), whole_seconds(reply[2]))
+
+
+def not_pending(reply: Reply) -> NotFound | Ended | None:
+    """Read `{'not_found'}` or `{'ended', status}`; None for anything else."""
+    return ended(reply) if reply[0] in {b"not_found", b"ended"} else None
+
+
+def ended(reply: Reply) -> NotFound | Ended:
+    """Read `{'not_found'}` or `{'ended', status}`."""
+    return NotFound() if reply[0] == b"not_found" else _ENDED[reply[1]]
+
+
+def settled(handle: Handle, reply: Reply, max_attempts: int) -> Verification:
+    """Read `{'settled', now, created, expires, next call, wrong, calls, purpose}`."""
+    return verification(handle, [b"p", *reply[1:], 0], max_attempts)
+
+
+def verification(handle: Handle, reply: Reply, max_attempts: int) -> Verification:
+    """Read `{status, now, created, expires, next call, wrong, calls, purpose, approved at}`."""
+    status, now, created, expires, next_call, wrong, calls, asked_for, approved_at = reply
+    resend_at = next_call if next_call < created + LONGEST_LIFE * 1000 else None
+    return Verification(
+        id=handle.id,
+        status=_STATUS[status],
+        phone=handle.phone,
+        code_length=handle.code_length,
+        attempts_left=max(0, max_attempts - wrong),
+        calls=calls,
+        purpose=purpose(asked_for),
+        times=Times(now, created, expires, resend_at),
+        approved_at=approved_at or None,
+        test=handle.test,
+    )
+
+
+def seen(handle: Handle, reply: Reply, max_attempts: int) -> KeySeen:
+    """Read `{'key_reused'}`, `{'key_in_use'}` or `{'replayed', seed, outcome}`.
+
+    Args:
+        handle: any verification of the same phone: that of the first answer is made from it and the seed.
+        reply: what the script answered.
+        max_attempts: the policy's.
+    """
+    if reply[0] == b"key_reused":
+        return KeyReused()
+    if reply[0] == b"key_in_use":
+        return KeyInUse(ASK_AGAIN)
+    return Replayed(_first(handle.again(reply[1]), reply[2], max_attempts))
+
+
+def _first(handle: Handle, reply: Reply, max_attempts: int) -> Called:
+    """Read an outcome that lib/once.lua kept."""
+    if reply[0] == b"settled":
+        return Pending(settled(handle, reply, max_attempts))
+    if reply[0] == b"refused":
+        refusal = Refusal(reply[1].decode())
+        return CallRefused(handle.id, refusal, RETRY_AFTER[refusal])
+    if reply[0] == b"unknown":
+        return CallUnknown(handle.id, whole_seconds(reply[1]))
+    return ended(reply)
+
+
+def purpose(stored: bytes) -> str | None:
+    """Read a purpose; '' stands for none."""
+    return stored.decode() or None

@@ -1,0 +1,158 @@
+"""The proof of a verified phone: a signed token (RFC 7519) that any backend verifies by itself, and that we redeem once.
+
+A token is minted from what the store recorded of the approval and from nothing else, so the same approval makes the same token, whichever
+worker is asked. docs/proof.md shows how others verify it.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+from jwt.exceptions import PyJWTError
+
+from app.verification.model import Approval
+from app.verification.signing import SigningKey, published
+
+TYPE = "verification+jwt"
+"""The header's `typ`: no other token of this issuer's can be taken for a proof (RFC 8725, section 3.11)."""
+
+LIFETIME = 600
+"""Seconds from the approval until a proof expires."""
+
+LONGEST_TOKEN = 4096
+"""Characters: a proof has some 700."""
+
+_CLAIMS = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "phone_number", "phone_number_verified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a valid token of ours says.
+
+    Attributes:
+        id: the verification's id, `jti`.
+        phone: E.164.
+        purpose: what the verification was for.
+        expires_at: unix milliseconds.
+        test: of a test number: nobody was called.
+    """
+
+    id: str
+    phone: str
+    purpose: str | None
+    expires_at: int
+    test: bool
+
+
+class Proofs:
+    """Mints and reads proofs with the keys in force."""
+
+    def __init__(self, keys: tuple[SigningKey, ...], issuer: str) -> None:
+        """Sign with the first key, verify with all.
+
+        Args:
+            keys: as `parse_signing_keys` read them.
+            issuer: `iss` of every proof.
+        """
+        self._issuer = issuer
+        self._jws = jwt.PyJWS(algorithms=[])
+        self._jws.register_algorithm("ES256", _DeterministicES256(ECAlgorithm.SHA256))
+        self._jws.register_algorithm("EdDSA", OKPAlgorithm())
+        self.adopt(keys)
+
+    def adopt(self, keys: tuple[SigningKey, ...]) -> None:
+        """Change to other keys, between one proof and the next."""
+        self._keys = {key.kid: key for key in keys}
+        self._signing = keys[0]
+        self.jwks = published(keys)
+
+    @property
+    def signs_with(self) -> str:
+        """The `kid` of the key that signs."""
+        return self._signing.kid
+
+    def mint(self, approval: Approval, audience: str, subject: str) -> str:
+        """Sign a proof of an approval.
+
+        Args:
+            approval: what the store recorded.
+            audience: whom the proof is for.
+            subject: the phone's keyed digest.
+        """
+        approved_at = approval.approved_at // 1000
+        claims: dict[str, Any] = {
+            "iss": self._issuer,
+            "aud": audience,
+            "sub": subject,
+            "phone_number": approval.phone,
+            "phone_number_verified": True,
+            "amr": ["tel"],
+            "jti": approval.id,
+            "iat": approved_at,
+            "nbf": approved_at,
+            "exp": approved_at + LIFETIME,
+        }
+        if approval.purpose is not None:
+            claims["purpose"] = approval.purpose
+        if approval.test:
+            claims["test"] = True
+        key = self._signing
+        body = json.dumps(claims, separators=(",", ":")).encode()
+        return self._jws.encode(body, key.private, key.algorithm, headers={"typ": TYPE, "kid": key.kid})  # type: ignore[arg-type]  # the first key has its private part
+
+    def read(self, token: str, audience: str) -> Proof | None:
+        """Verify a token of ours for an audience; None for anything else. Whether its time is over the store's clock decides."""
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._keys[header["kid"]]
+            claims = jwt.decode(
+                token,
+                key.public,
+                algorithms=[key.algorithm],  # the key's own one, whatever the token says
+                audience=audience,
+                issuer=self._issuer,
+                options={
+                    "require": _CLAIMS,
+                    "verify_signature": True,
+                    "verify_aud": True,
+                    "strict_aud": True,
+                    "verify_iss": True,
+                    "verify_sub": True,
+                    "verify_jti": True,
+                    # Times are judged on the store's clock, like all others.
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+        except (PyJWTError, KeyError, TypeError, ValueError):
+            return None
+        if header.get("typ") != TYPE or claims["phone_number_verified"] is not True:
+            return None
+        return Proof(
+            claims["jti"],
+            claims["phone_number"],
+            claims.get("purpose"),
+            int(claims["exp"]) * 1000,
+            claims.get("test") is True,
+        )
+
+
+class _DeterministicES256(ECAlgorithm):
+    """ECDSA with a nonce derived from the message (RFC 6979).
+
+    The same approval is the same token, byte for byte, and no bad source of randomness gives the key away.
+    """
+
+    def sign(self, msg: bytes, key: EllipticCurvePrivateKey) -> bytes:
+        try:
+            signature = key.sign(msg, ECDSA(SHA256(), deterministic_signing=True))
+        except UnsupportedAlgorithm:  # an OpenSSL older than 3.2: then only the jti is the same
+            signature = key.sign(msg, ECDSA(SHA256()))
+        return b"".join(number.to_bytes(32, "big") for number in decode_dss_signature(signature))

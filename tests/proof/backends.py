@@ -1,0 +1,94 @@
+"""Backends that take proofs: the page's code beside the smallest app of its stack, each in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.harness import ROOT
+
+APPS = ROOT / "tests" / "proof" / "apps"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """A backend's three settings."""
+
+    jwks: str
+    issuer: str = "lastdigits"
+    audience: str = "backend"
+
+    def environ(self) -> dict[str, str]:
+        return {"PROOF_JWKS": self.jwks, "PROOF_ISSUER": self.issuer, "PROOF_AUDIENCE": self.audience}
+
+
+@dataclass(frozen=True)
+class Backend:
+    http: httpx.Client
+
+    def login(self, token: str) -> httpx.Response:
+        # By hand, for tokens that are no UTF-8.
+        body = json.dumps({"token": token}).encode()
+        return self.http.post("/login", content=body, headers={"Content-Type": "application/json"})
+
+    def phone(self, token: str) -> str:
+        """The phone that it tells of a token it accepts."""
+        answer = self.login(token)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["phone"])
+
+    def refuses(self, token: str) -> bool:
+        """Whether it says no by itself: a crash is no refusal."""
+        answer = self.login(token)
+        assert answer.status_code in {200, 403}, answer.text
+        return answer.status_code == 403
+
+
+@contextmanager
+def python_backend(stack: str, code: str, directory: Path, trust: Trust) -> Iterator[Backend]:
+    """Run the app of a Python stack with the code as its module `proof`."""
+    (directory / "proof.py").write_text(code, "utf-8")
+    with _running([sys.executable, str(APPS / f"{stack.lower()}_app.py")], directory, trust.environ()) as backend:
+        yield backend
+
+
+@contextmanager
+def node_backend(code: str, directory: Path, modules: Path, environ: dict[str, str]) -> Iterator[Backend]:
+    """Run the Express app with the code as its module `proof.mjs`."""
+    (directory / "proof.mjs").write_text(code, "utf-8")
+    (directory / "app.mjs").write_bytes((APPS / "express_app.mjs").read_bytes())
+    (directory / "node_modules").symlink_to(modules, target_is_directory=True)
+    with _running(["node", "app.mjs"], directory, environ) as backend:
+        yield backend
+
+
+@contextmanager
+def _running(command: list[str], directory: Path, settings: dict[str, str]) -> Iterator[Backend]:
+    """Run an app until the block ends. Its first line of output is its address."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PROOF_")}
+    log = directory / "log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environ | {"PYTHONPATH": str(directory)} | settings,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout
+            address = process.stdout.readline().strip()
+            assert address, f"it did not start:\n{log.read_text('utf-8', 'replace')}"
+            with httpx.Client(base_url=address, timeout=30) as http:
+                yield Backend(http)
+        finally:
+            process.terminate()

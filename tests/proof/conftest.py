@@ -1,0 +1,49 @@
+"""Who signs: a key server of the tests' own, and the real service."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import Service, Simulator, fresh_phone
+from tests.proof.issuer import Issuer, Json, issuing, parts
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    with issuing() as running:
+        yield running
+
+
+class RealProofs:
+    """What the service tells those who verify a phone."""
+
+    def __init__(self, service: Service, simulator: Simulator) -> None:
+        self._service = service
+        self._simulator = simulator
+        self.jwks_url = f"{service.url}/.well-known/jwks.json"
+
+    def of(self, client: str, purpose: str = "login") -> tuple[str, str]:
+        """Verify a phone for a client as its user would; returns the phone and the proof."""
+        phone = fresh_phone()
+        started = self._service.start(phone, client, purpose=purpose)
+        assert started.status_code == 201, started.text
+        approved = self._service.check(started.json()["id"], self._simulator.code(phone), client)
+        assert approved.status_code == 200, approved.text
+        return phone, str(approved.json()["token"])
+
+    def key(self, token: str) -> Json:
+        """The published key that a token names."""
+        kid = parts(token)[0]["kid"]
+        keys: list[Json] = self._service.http.get("/.well-known/jwks.json").json()["keys"]
+        return next(key for key in keys if key["kid"] == kid)
+
+
+@pytest.fixture(scope="session")
+def real(service: Service, simulator: Simulator) -> RealProofs:
+    return RealProofs(service, simulator)
+
+
+@pytest.fixture(scope="session")
+def real_proof(real: RealProofs) -> tuple[str, str]:
+    """A phone and the service's proof of it for the client "backend"."""
+    return real.of("backend")

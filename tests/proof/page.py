@@ -1,0 +1,19 @@
+"""The code that docs/proof.md shows: the page is its only source."""
+
+import re
+
+from tests.harness import ROOT
+
+PAGE = ROOT / "docs" / "proof.md"
+
+_SECTION = re.compile(r"^### (?P<name>.+)$", re.MULTILINE)
+_BLOCK = re.compile(r"^```\w+\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def snippet(stack: str) -> str:
+    """The first fenced block under a stack's heading, as it stands."""
+    text = PAGE.read_text("utf-8")
+    starts = {match["name"]: match.end() for match in _SECTION.finditer(text)}
+    block = _BLOCK.search(text, starts[stack])
+    assert block, f"no code under {stack}"
+    return block["code"]

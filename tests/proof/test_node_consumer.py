@@ -1,0 +1,76 @@
+"""An Express backend, with the page's code as it stands, accepts the service's proofs and refuses everything else."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ROOT
+from tests.proof.backends import Backend, Trust, node_backend
+from tests.proof.conftest import RealProofs
+from tests.proof.contract import TakesProofs
+from tests.proof.issuer import Issuer
+from tests.proof.page import snippet
+
+pytestmark = pytest.mark.node
+
+INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+
+Run = Callable[[dict[str, str], str], AbstractContextManager[Backend]]
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where express and jose are: NODE_MODULES, or installed for this run."""
+    if given := os.environ.get("NODE_MODULES"):
+        return Path(given).resolve(strict=True)
+    directory = tmp_path_factory.mktemp("npm")
+    shutil.copy(ROOT / "tests" / "proof" / "node" / "package.json", directory)
+    installed = subprocess.run(INSTALL, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+    assert installed.returncode == 0, installed.stderr
+    return directory / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def run(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return lambda environ, code: node_backend(code, tmp_path_factory.mktemp("express"), modules, environ)
+
+
+@pytest.fixture(scope="module")
+def backend(run: Run, issuer: Issuer) -> Iterator[Backend]:
+    with run(Trust(issuer.url).environ(), snippet("Express")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ed25519_backend(run: Run, issuer: Issuer) -> Iterator[Backend]:
+    with run(Trust(issuer.url).environ(), snippet("Express").replace("ES256", "EdDSA")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(run: Run, real: RealProofs) -> Iterator[Backend]:
+    with run(Trust(real.jwks_url).environ(), snippet("Express")) as running:
+        yield running
+
+
+class TestExpressBackend(TakesProofs):
+    """It takes the same tokens as the Python backends."""
+
+
+def test_without_the_keys_nothing_is_accepted(run: Run, issuer: Issuer) -> None:
+    with run(Trust("http://127.0.0.1:9/.well-known/jwks.json").environ(), snippet("Express")) as lonely:
+        assert lonely.refuses(issuer.token())
+
+
+@pytest.mark.parametrize("missing", ["PROOF_ISSUER", "PROOF_AUDIENCE"])
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "unset"])
+def test_a_setting_that_is_missing_opens_nothing(run: Run, issuer: Issuer, missing: str, empty: bool) -> None:
+    environ = Trust(issuer.url).environ()
+    del environ[missing]
+    with run(environ | ({missing: ""} if empty else {}), snippet("Express")) as careless:
+        assert careless.refuses(issuer.token())

@@ -1,0 +1,149 @@
+"""Proofs: what a token says, and that nothing but a proof of ours for the audience is read (RFC 8725)."""
+
+import base64
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.verification.model import Approval
+from app.verification.proof import LIFETIME, TYPE, Proof, Proofs
+from app.verification.signing import SigningKey, new_signing_key
+
+KEY, NEXT, FOREIGN = new_signing_key(), new_signing_key("EdDSA"), new_signing_key()
+APPROVAL = Approval("vrf_1", "+79991234567", 1_764_000_000_123, "login", test=False, repeated=False)
+PROOFS = Proofs((KEY, NEXT), "lastdigits")
+CLAIMS = jwt.decode(PROOFS.mint(APPROVAL, "shop", "digest"), options={"verify_signature": False})
+
+
+def _signed(
+    key: SigningKey = KEY,
+    kid: str | None = None,
+    typ: str = TYPE,
+    headers: dict[str, Any] | None = None,
+    **changed: Any,
+) -> str:
+    claims = {name: value for name, value in (CLAIMS | changed).items() if value is not None}
+    head = {"kid": kid or key.kid, "typ": typ} | (headers or {})
+    return jwt.encode(claims, key.private, algorithm=key.algorithm, headers=head)  # type: ignore[arg-type]
+
+
+def test_a_proof_says_what_the_contract_says() -> None:
+    assert CLAIMS == {
+        "iss": "lastdigits",
+        "aud": "shop",
+        "sub": "digest",
+        "phone_number": "+79991234567",
+        "phone_number_verified": True,
+        "amr": ["tel"],
+        "purpose": "login",
+        "jti": "vrf_1",
+        "iat": 1_764_000_000,
+        "nbf": 1_764_000_000,
+        "exp": 1_764_000_000 + LIFETIME,
+    }
+    header = jwt.get_unverified_header(PROOFS.mint(APPROVAL, "shop", "digest"))
+    assert header == {"alg": "ES256", "kid": KEY.kid, "typ": "verification+jwt"}
+
+
+@pytest.mark.parametrize("key", [KEY, NEXT], ids=["ES256", "EdDSA"])
+def test_the_same_approval_is_the_same_token(key: SigningKey) -> None:
+    proofs = Proofs((key,), "lastdigits")
+    assert len({proofs.mint(APPROVAL, "shop", "digest") for _ in range(20)}) == 1
+
+
+def test_a_proof_is_read_by_its_audience() -> None:
+    read = PROOFS.read(PROOFS.mint(APPROVAL, "shop", "digest"), "shop")
+    assert read == Proof("vrf_1", "+79991234567", "login", (1_764_000_000 + LIFETIME) * 1000, test=False)
+
+
+def test_a_test_numbers_proof_says_so_and_one_without_purpose_names_none() -> None:
+    token = PROOFS.mint(Approval("vrf_1", "+79991234567", 1, None, test=True, repeated=False), "shop", "digest")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["test"] is True
+    assert "purpose" not in claims
+    read = PROOFS.read(token, "shop")
+    assert read
+    assert read.test
+
+
+def test_while_rotating_proofs_of_both_keys_are_read_and_the_first_signs() -> None:
+    proofs = Proofs((KEY,), "lastdigits")
+    old = proofs.mint(APPROVAL, "shop", "digest")
+    proofs.adopt((KEY, NEXT))
+    assert proofs.signs_with == KEY.kid
+    proofs.adopt((NEXT, KEY))
+    assert proofs.signs_with == NEXT.kid
+    assert proofs.read(old, "shop")
+    assert proofs.read(proofs.mint(APPROVAL, "shop", "digest"), "shop")
+    proofs.adopt((NEXT,))
+    assert proofs.read(old, "shop") is None
+
+
+def test_the_control_of_the_forgeries_is_read() -> None:
+    assert PROOFS.read(_signed(), "shop")
+    assert PROOFS.read(_signed(NEXT), "shop")
+
+
+PUBLIC_PEM = KEY.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _none() -> str:
+    parts = [{"alg": "none", "typ": TYPE, "kid": KEY.kid}, CLAIMS]
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+
+
+def _hs256(secret: bytes) -> str:
+    """Sign as a confused verifier would check: an HMAC under what everybody knows of the key."""
+    head = {"alg": "HS256", "typ": TYPE, "kid": KEY.kid}
+    parts = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, CLAIMS))
+    signature = jwt.get_algorithm_by_name("HS256").sign(parts, secret)
+    return (parts + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+
+
+FORGERIES = {
+    "alg none": _none(),
+    "HS256 under the public PEM": _hs256(PUBLIC_PEM),
+    "HS256 under the public JWK": _hs256(json.dumps(KEY.jwk()).encode()),
+    "HS256 under the JWK set": _hs256(PROOFS.jwks),
+    "another audience": _signed(aud="other"),
+    "a list of audiences": _signed(aud=["shop", "other"]),
+    "no audience": _signed(aud=None),
+    "another issuer": _signed(iss="somebody"),
+    "no issuer": _signed(iss=None),
+    "another type": _signed(typ="JWT"),
+    "no type": _signed(typ=""),
+    "somebody else's key under our kid": _signed(FOREIGN, kid=KEY.kid),
+    "somebody else's kid": _signed(FOREIGN),
+    "our key under the other key's kid": _signed(KEY, kid=NEXT.kid),
+    "no phone": _signed(phone_number=None),
+    "a phone that is not verified": _signed(phone_number_verified=False),
+    "no expiry": _signed(exp=None),
+    "no id": _signed(jti=None),
+    "cut short": _signed()[:-2],
+    "two parts": _signed().rsplit(".", 1)[0],
+    "nothing": "",
+    "not a token": "a.b.c",
+    "not ASCII": "é.ü.ö",
+    "a critical extension": _signed(headers={"crit": ["x"], "x": 1}),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forgery_is_not_read(name: str) -> None:
+    assert PROOFS.read(FORGERIES[name], "shop") is None
+
+
+def test_a_changed_claim_is_not_read() -> None:
+    head, _, signature = _signed().split(".")
+    changed = base64.urlsafe_b64encode(json.dumps(CLAIMS | {"phone_number": "+79990000000"}).encode()).decode()
+    assert PROOFS.read(f"{head}.{changed.rstrip('=')}.{signature}", "shop") is None
+
+
+@given(st.text(max_size=300))
+def test_no_text_is_read_and_none_raises(text: str) -> None:
+    assert PROOFS.read(text, "shop") is None
