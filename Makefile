@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench test-browser test-containers test-redis clean
+.PHONY: help run test lint types check format lock bench test-browser test-containers test-nginx test-node test-redis clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -57,6 +57,17 @@ test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium
 	@[ -n "$(CHROMIUM)" ] || { \
 		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; }
 	CHROMIUM="$(CHROMIUM)" $(PY) -m pytest -m browser $(ARGS)
+
+# NODE_MODULES names a folder that holds express and jose already; else npm installs them for the run.
+test-node: $(VENV)/.installed-dev ## Test the Node example of docs/proof.md; needs node and npm
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
+	$(PY) -m pytest -m node $(ARGS)
+
+test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
+	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
+		echo "make test-nginx: needs nginx. Debian, Ubuntu: apt install nginx-light" >&2; exit 1; }
+	$(PY) -m pytest -m nginx $(ARGS)
 
 # With a REDIS_URL the suite writes to that Redis, under phones it makes up; without one it runs the system's redis-server on a socket in a temporary directory.
 REDIS_URL ?=

@@ -162,7 +162,9 @@ def _file(options: argparse.Namespace) -> Path:
 
 def _add_signing(signing: argparse.ArgumentParser) -> None:
     signing.add_argument(
-        "file", type=Path, help="a JWK set, readable by its owner only; PEM is read, and rewritten as a JWK set"
+        "file",
+        type=Path,
+        help="a JWK set, readable by its owner only (PEM is read, and rewritten as a JWK set); - prints a new one",
     )
     signing.add_argument(
         "--alg",
@@ -185,6 +187,8 @@ def _add_signing(signing: argparse.ArgumentParser) -> None:
 
 def _signing(options: argparse.Namespace) -> int:
     path: Path = options.file
+    if str(path) == "-":
+        return _signing_to_output(options)
     try:
         keys = parse_signing_keys(path.read_text("utf-8")) if path.exists() else ()
         keys = _stepped(keys, options)
@@ -200,6 +204,15 @@ def _signing(options: argparse.Namespace) -> int:
         return EX_CONFIG
     for place, key in enumerate(keys):
         print(f"{key.kid}  {key.algorithm}  {'signs' if place == 0 else 'is published'}")  # noqa: T201  its answer
+    return 0
+
+
+def _signing_to_output(options: argparse.Namespace) -> int:
+    """A new set where the caller keeps it: a container that can write nothing, a store of secrets."""
+    if options.add or options.promote or options.retire:
+        complain("-: a step needs the file that it changes")
+        return EX_CONFIG
+    print(write_signing_keys((new_signing_key(options.alg),)), end="")  # noqa: T201  its answer
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import IO
 
 from app.api.clients import Kind, clients_entry, new_key
 from app.store.embedded import embedded_server, socket_of
+from app.verification.signing import new_signing_key, write_signing_keys
 from bench.load import Result, load, post
 
 REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
@@ -84,12 +85,14 @@ def _everything() -> Iterator[tuple[int, int, int, str]]:
         assert provider.stdout
         provider_port = int(provider.stdout.readline())
         (directory / "clients.toml").write_text(clients_entry("bench", Kind.SECRET, key))
+        (directory / "signing-keys.json").write_text(write_signing_keys((new_signing_key(),)))
         port, floor = _free_port(), _free_port()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")} | {
             "LASTDIGITS_PORT": str(port),
             "LASTDIGITS_PROVIDER_URL": f"http://127.0.0.1:{provider_port}/api/call-password/send/",
             "LASTDIGITS_PROVIDER_API_KEY": "bench",
             "LASTDIGITS_CLIENTS_FILE": str(directory / "clients.toml"),
+            "LASTDIGITS_SIGNING_KEYS_FILE": str(directory / "signing-keys.json"),
             "LASTDIGITS_REDIS_URL": f"unix://{socket_of(directory / 'store')}",
             "LASTDIGITS_PEPPER": secrets.token_hex(32),
             "LASTDIGITS_MAX_ATTEMPTS": "10",

@@ -4,22 +4,48 @@ import asyncio
 import hashlib
 import hmac
 import itertools
+import json
+import secrets
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
+import httpx
+import jwt
 import pytest
 
 from app.settings import SettingsError, load_settings
 from app.store.connect import connect
-from app.verification.signing import new_signing_key, write_signing_keys
+from app.verification.signing import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.harness import PROVIDER_KEY, Service, Simulator, fresh_phone, serving, wrong
 
 
+class Used(NamedTuple):
+    """A service after it was used, and all that it must not tell."""
+
+    service: Service
+    answers: list[httpx.Response]
+    codes: list[str]
+    phones: list[str]
+    keys: list[str]
+    tokens: list[str]
+
+
 @pytest.fixture(scope="module")
-def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Any:
+def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Used]:
     """A service after a hundred verifications that went every way, with all that it answered."""
-    with serving(tmp_path_factory.mktemp("used"), simulator.send_url, LOG_LEVEL="debug") as service:
-        answers, codes, phones = [], [], []
+    with serving(
+        tmp_path_factory.mktemp("used"),
+        simulator.send_url,
+        LOG_LEVEL="debug",
+        STARTS_PER_IP="999/hour",
+        WRONG_GUESSES_PER_IP="999/hour",
+    ) as service:
+        answers: list[httpx.Response] = []
+        codes: list[str] = []
+        phones: list[str] = []
+        keys: list[str] = []
+        tokens: list[str] = []
         for n in range(100):
             phone = fresh_phone()
             length = 6 if n % 2 else 4
@@ -27,21 +53,34 @@ def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Any:
             simulator.behave(phone, digits="730519"[:length])
             if n % 10 == 9:
                 simulator.behave(phone, answer="error", error_code=f"provider-words {phone}")
-            started = service.start(phone, code_length=length, purpose="login")
-            answers.append(started)
+            client, headers = ("app", "backend")[n % 2], {"Idempotency-Key": f"idempotency-{secrets.token_hex(12)}"}
+            keys.append(headers["Idempotency-Key"])
+            asked = {"phone": phone, "code_length": length, "purpose": "login"}
+            if client == "backend":
+                asked["client_ip"] = f"203.0.113.{n}"
+            started = service.post("/verify/start", asked, client, headers=headers)
+            answers += [started, service.post("/verify/start", asked, client, headers=headers)]
             phones.append(phone)
             if started.status_code != 201:
                 continue
             code = simulator.code(phone)
             codes.append(code)
             verification = started.json()["id"]
-            answers.append(service.check(verification, wrong(code)))
-            answers.append(service.get(f"/verify/{verification}"))
+            answers.append(service.check(verification, wrong(code), client))
+            answers.append(service.get(f"/verify/{verification}", "backend"))
             if n % 3:
-                answers.append(service.check(verification, code))
+                approved = service.check(verification, code, client)
+                answers.append(approved)
+                answers.append(service.post("/verify/redeem", {"token": approved.json()["token"]}))
+                tokens.append(approved.json()["token"])
             if n % 5 == 0:
                 answers.append(service.post(f"/verify/{verification}/cancel"))
-        yield service, answers, codes, phones
+        yield Used(service, answers, codes, phones, keys, tokens)
+
+
+def _signing_secrets(service: Service) -> list[str]:
+    keys = parse_signing_keys((service.directory / "signing-keys.json").read_text())
+    return [key.private_jwk()["d"] for key in keys if key.private]
 
 
 def _dump(service: Service) -> bytes:
@@ -53,6 +92,9 @@ def _dump(service: Service) -> bytes:
             async for key in client.scan_iter(count=1000):
                 parts.append(key)
                 assert await client.pttl(key) > 0, f"{key!r} would stay for ever"
+                if await client.type(key) == b"string":
+                    parts.append(await client.get(key))
+                    continue
                 for field, value in (await client.hgetall(key)).items():
                     parts += [field, value]
         return b"\n".join(parts)
@@ -60,21 +102,26 @@ def _dump(service: Service) -> bytes:
     return asyncio.run(read())
 
 
-def test_no_answer_carries_a_code_the_providers_words_or_a_key(used: Any, simulator: Simulator) -> None:
-    service, answers, codes, _ = used
+def test_no_answer_carries_a_code_the_providers_words_or_a_key(used: Used, simulator: Simulator) -> None:
+    service, answers, codes = used[:3]
     for answer in answers:
         told = answer.text + str(dict(answer.headers))
         assert "provider-words" not in told
         assert PROVIDER_KEY not in told
-        assert not any(key in told for key in service.keys.values())
-    for answer, code in itertools.product(answers, [code for code in codes if len(code) == 6]):
-        assert code not in answer.text.replace(answer.json().get("phone", "+"), "").replace(
-            answer.json().get("id", "-"), ""
+        assert not any(key in told for key in (*service.keys.values(), *used.keys, *_signing_secrets(service)))
+    for answer, code in itertools.product(answers, {code for code in codes if len(code) == 6}):
+        told = answer.json()
+        plain = {name: value for name, value in told.items() if name not in {"phone", "id", "token"}}
+        assert code not in json.dumps(plain)
+    for token, code in itertools.product(used.tokens, set(codes)):
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert code not in json.dumps(
+            {name: value for name, value in claims.items() if name not in {"jti", "phone_number", "sub"}}
         )
 
 
-def test_no_log_line_carries_a_code_a_phone_or_a_key(used: Any, simulator: Simulator) -> None:
-    service, _, codes, phones = used
+def test_no_log_line_carries_a_code_a_phone_or_a_key(used: Used, simulator: Simulator) -> None:
+    service, codes, phones = used.service, used.codes, used.phones
     log = service.log.read_text("utf-8")
     for secret in (
         PROVIDER_KEY,
@@ -82,6 +129,10 @@ def test_no_log_line_carries_a_code_a_phone_or_a_key(used: Any, simulator: Simul
         *service.keys.values(),
         *phones,
         *(phone[1:] for phone in phones),
+        *used.keys,
+        *used.tokens,
+        *(token.split(".")[2] for token in used.tokens),
+        *_signing_secrets(service),
     ):
         assert secret not in log
     members = [
@@ -94,15 +145,15 @@ def test_no_log_line_carries_a_code_a_phone_or_a_key(used: Any, simulator: Simul
         assert not any(code in str(value) for value in members if not isinstance(value, int | float))
 
 
-def test_the_providers_words_reach_the_operators_log(used: Any, simulator: Simulator) -> None:
-    service, _, _, _ = used
+def test_the_providers_words_reach_the_operators_log(used: Used, simulator: Simulator) -> None:
+    service = used.service
     refused = [line for line in service.lines() if line["event"] == "call" and line["outcome"] == "refused"]
     assert len(refused) == 10
     assert all("provider-words" in line["detail"] for line in refused)
 
 
-def test_a_dump_holds_no_phone_and_no_code(used: Any) -> None:
-    service, _, codes, phones = used
+def test_a_dump_holds_no_phone_and_no_code(used: Used) -> None:
+    service, codes, phones = used.service, used.codes, used.phones
     dump = _dump(service)
     for phone in phones:
         digits = phone[1:].encode()
@@ -110,11 +161,20 @@ def test_a_dump_holds_no_phone_and_no_code(used: Any) -> None:
             assert form not in dump
     values = dump.split(b"\n")
     assert not {code.encode() for code in codes} & set(values)
+    for secret in (
+        *used.keys,
+        *used.tokens,
+        *service.keys.values(),
+        *_signing_secrets(service),
+        "203.0.113.",
+        "127.0.0.1",
+    ):
+        assert secret.encode() not in dump
 
 
-def test_a_dump_does_not_yield_to_brute_force_without_the_pepper(used: Any) -> None:
+def test_a_dump_does_not_yield_to_brute_force_without_the_pepper(used: Used) -> None:
     """Try every code and every phone that was used, through the digests that a careless store would keep."""
-    service, answers, codes, phones = used
+    service, answers, codes, phones = used[:4]
     dump = _dump(service)
     ids = [answer.json()["id"] for answer in answers if answer.status_code == 201]
     salts = [b"", *(identifier.encode() for identifier in ids), *(identifier[4:].encode() for identifier in ids)]
@@ -133,8 +193,8 @@ def test_a_dump_does_not_yield_to_brute_force_without_the_pepper(used: Any) -> N
                 assert digest[:12].hex().encode() not in dump
 
 
-def test_a_dump_makes_no_id_that_could_be_checked(used: Any) -> None:
-    service, answers, _, _ = used
+def test_a_dump_makes_no_id_that_could_be_checked(used: Used) -> None:
+    service, answers = used[:2]
     dump = _dump(service)
     for answer in answers:
         if answer.status_code == 201:
@@ -142,7 +202,7 @@ def test_a_dump_makes_no_id_that_could_be_checked(used: Any) -> None:
 
 
 def test_settings_and_their_faults_show_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    secrets = {
+    hidden = {
         "PROVIDER_API_KEY": "hidden-provider-1",
         "PROVIDER_LOGIN": "login",
         "PROVIDER_PASSWORD": "hidden-provider-2",
@@ -150,7 +210,7 @@ def test_settings_and_their_faults_show_no_secret(monkeypatch: pytest.MonkeyPatc
         "PEPPER_PREVIOUS": "hidden-pepper-4 " * 3,
         "REDIS_URL": "redis://user:hidden-redis-5@localhost:notaport/0",
     }
-    for name, value in secrets.items():
+    for name, value in hidden.items():
         monkeypatch.setenv(f"LASTDIGITS_{name}", value)
     with pytest.raises(SettingsError) as fault:
         load_settings(dotenv=None)

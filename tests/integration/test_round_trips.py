@@ -1,0 +1,96 @@
+"""Round trips to the store: one for a check, two for a start, with idempotency keys, addresses and limits and all."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.faults.conftest import Server
+from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_ladder, wrong
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[tuple[Service, "redis.Redis"]]:
+    """A service alone on a server that counts its commands."""
+    server = Server(tmp_path_factory.mktemp("counted-server"))
+    try:
+        with (
+            serving(
+                Path(tmp_path_factory.mktemp("counted")),
+                simulator.send_url,
+                REDIS_URL=server.url,
+                WORKERS="1",
+                STARTS_PER_IP="9999/hour",
+            ) as service,
+            redis.Redis.from_url(server.url) as client,
+        ):
+            yield service, client
+    finally:
+        server.stop()
+
+
+def _commands(client: "redis.Redis", do: Any) -> tuple[Any, int]:
+    """What it returns, and how many commands the server was sent meanwhile, each of which may be a round trip of its own."""
+    client.config_resetstat()
+    done = do()
+    stats: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+    ours = {
+        "cmdstat_config|resetstat",
+        "cmdstat_info",
+        "cmdstat_hello",
+        "cmdstat_client|setinfo",
+        "cmdstat_client|setname",
+    }
+    sent = {name: entry["calls"] for name, entry in stats.items() if name not in ours}
+    inside = {
+        "cmdstat_time",
+        "cmdstat_hmget",
+        "cmdstat_hget",
+        "cmdstat_hset",
+        "cmdstat_hdel",
+        "cmdstat_pexpire",
+        "cmdstat_pexpireat",
+    }
+    inside |= {"cmdstat_get", "cmdstat_set", "cmdstat_exists", "cmdstat_hincrby"}  # what scripts call: no round trip
+    return done, sum(calls for name, calls in sent.items() if name not in inside)
+
+
+@pytest.mark.parametrize("client_name", ["backend", "app"])
+async def test_a_verification_asks_the_store_as_often_as_promised(
+    counted: tuple[Service, "redis.Redis"], simulator: Simulator, phone: str, client_name: str
+) -> None:
+    service, client = counted
+    simulator.behave(phone, digits="7305")
+
+    def keyed() -> dict[str, str]:
+        return {"Idempotency-Key": str(uuid.uuid4())}
+
+    # The first of each kind brings its script along.
+    warm = service.start(fresh_phone(), client_name).json()["id"]
+    service.check(warm, "9999", client_name)
+    service.post("/verify/resend", {"id": warm}, client_name)
+
+    headers = keyed()
+    started, trips = _commands(
+        client, lambda: service.post("/verify/start", {"phone": phone}, client_name, headers=headers)
+    )
+    assert (started.status_code, trips) == (201, 2)
+    verification = started.json()["id"]
+    _, trips = _commands(client, lambda: service.post("/verify/start", {"phone": phone}, client_name, headers=headers))
+    assert trips == 1, "a replay calls nobody and records nothing"
+    refused, trips = _commands(client, lambda: service.check(verification, wrong("7305"), client_name))
+    assert (refused.status_code, trips) == (422, 1)
+    await wait_out_the_ladder(service, verification)
+    resent, trips = _commands(
+        client, lambda: service.post("/verify/resend", {"id": verification}, client_name, headers=keyed())
+    )
+    assert (resent.status_code, trips) == (200, 2)
+    approved, trips = _commands(client, lambda: service.check(verification, "7305", client_name))
+    assert (approved.status_code, trips) == (200, 1)
+    token = {"token": approved.json()["token"]}
+    assert service.post("/verify/redeem", token).status_code == 200
+    _, trips = _commands(client, lambda: service.post("/verify/redeem", token))
+    assert trips == 1
