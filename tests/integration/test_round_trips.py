@@ -36,7 +36,7 @@ def _commands(client: "redis.Redis", do: Any) -> tuple[Any, int]:
     """What it returns, and how many commands the server was sent meanwhile, each of which may be a round trip of its own."""
     client.config_resetstat()
     done = do()
-    stats: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+    stats: dict[str, Any] = client.info("commandstats")
     ours = {
         "cmdstat_config|resetstat",
         "cmdstat_info",
