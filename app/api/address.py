@@ -125,6 +125,8 @@ def _network(text: str) -> Network:
         network = ip_network(text.replace("%", " "), strict=False)  # a zone is no part of a network
     except ValueError:
         raise ValueError(f"{text!r} is no address or network: write them like 10.0.0.0/8, 2001:db8::/32") from None
+    if network.prefixlen == 0:
+        raise ValueError(f"{text!r} is everybody, who could then claim any address: name your proxies")
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return ip_network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network

@@ -134,7 +134,11 @@ def _address_of(request: Request, service: Service) -> str | None:
     scope = request.scope
     peer = scope["client"][0] if scope.get("client") else None
     address = service.proxies.address_of(peer, scope["headers"])
-    if address == peer and not service.proxy_suspected and any(name in _FORWARDING for name, _ in scope["headers"]):
+    if (
+        not service.proxy_suspected
+        and any(name in _FORWARDING for name, _ in scope["headers"])
+        and peer not in service.proxies
+    ):
         service.proxy_suspected = True
         structlog.get_logger().warning(
             "forwarding_ignored",

@@ -105,7 +105,15 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
         ({"REDIS_URL": "unix://relative"}, "REDIS_URL"),
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
         ({"TRUSTED_PROXIES": "10.0.0.0/8, nowhere"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "::/0"}, "TRUSTED_PROXIES"),
         ({"TEST_NUMBERS": "+79990000001"}, "TEST_NUMBERS"),
+        ({"TEST_NUMBERS": "+79990000001=0000,+79990000001=1111"}, "TEST_NUMBERS"),
+        ({"TEST_NUMBERS": "+7999=0000"}, "TEST_NUMBERS"),
+        ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS has a code"),
+        ({"SIGNING_KEYS_FILE": "/nowhere/keys.json"}, "SIGNING_KEYS_FILE"),
+        ({"ISSUER": "a b"}, "ISSUER"),
+        ({"APPROVAL_GRACE": "600"}, "APPROVAL_GRACE"),
         ({"SPEND_PER_DAY": "NaN"}, "SPEND_PER_DAY"),
         ({"CLIENTS_FILE": "/nowhere/clients.toml"}, "CLIENTS_FILE"),
         ({"PORT": "http"}, "PORT"),
@@ -118,7 +126,7 @@ def test_a_setting_that_cant_stand_is_named(
         fault for fault in _faults(monkeypatch, **values) if not fault.startswith("LASTDIGITS_CLIENTS_FILE: no client")
     ]
     assert len(faults) == 1
-    assert faults[0].startswith(f"LASTDIGITS_{named}:")
+    assert faults[0].startswith(f"LASTDIGITS_{named}")
 
 
 def test_a_redis_of_ones_own_needs_a_pepper_outside_the_sandbox(

@@ -1,0 +1,344 @@
+"""Limits by address: nobody escapes them by what they write, and nobody's address is taken for another's. ATTACKS.md, "Bypasses".
+
+Each test takes addresses of its own, so that none needs a service of its own; but one without proxies sees a single address, its peer's.
+"""
+
+import asyncio
+import itertools
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_ladder, wrong
+
+STARTS, WRONG_GUESSES = 3, 4
+IN_FLIGHT = 50
+
+_numbers = itertools.count(1)
+
+
+def _address() -> str:
+    """An IPv4 address that no other test uses."""
+    number = next(_numbers)
+    return f"198.18.{number // 250}.{number % 250 + 1}"
+
+
+def _network() -> str:
+    """The first half of IPv6 addresses, a /64, that no other test uses."""
+    return f"2001:db8:{next(_numbers):x}:a"
+
+
+def _serving(directory: Path, simulator: Simulator, **settings: str) -> AbstractContextManager[Service]:
+    """A service that counts no other's addresses, even where the Redis is shared: its digests are made with its own key."""
+    shared = {"REDIS_URL": url} if (url := os.environ.get("TEST_REDIS_URL")) else {}
+    limits = {"STARTS_PER_IP": f"{STARTS}/hour", "WRONG_GUESSES_PER_IP": f"{WRONG_GUESSES}/hour"}
+    return serving(directory, simulator.send_url, PEPPER=secrets.token_hex(32), **shared, **limits, **settings)
+
+
+@pytest.fixture
+def facing(tmp_path: Path, simulator: Simulator) -> Iterator[Service]:
+    """A service that strangers reach themselves; all requests of a test come from 127.0.0.1."""
+    with _serving(tmp_path / "service", simulator) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
+    """A service behind a proxy at 127.0.0.1, which the test plays."""
+    directory = tmp_path_factory.mktemp("behind")
+    with _serving(directory, simulator, TRUSTED_PROXIES="127.0.0.1") as service:
+        yield service
+
+
+def _outcome(answer: httpx.Response) -> str:
+    """`pending`, `approved`, a problem's code, or the limit that is reached."""
+    told = answer.json()
+    return str(told.get("limit") or told.get("code") or told["status"])
+
+
+def _start(service: Service, client: str = "app", headers: dict[str, str] | None = None, **members: str) -> str:
+    answer = service.post("/verify/start", {"phone": fresh_phone(), **members}, client, headers=headers or {})
+    return _outcome(answer)
+
+
+def _forwarded(address: str) -> dict[str, str]:
+    return {"X-Forwarded-For": address}
+
+
+def _use_up_starts(service: Service, headers: dict[str, str] | None = None) -> None:
+    assert [_start(service, headers=headers) for _ in range(STARTS)] == ["pending"] * STARTS
+
+
+def _started(service: Service, simulator: Simulator, client: str, **options: dict[str, str]) -> tuple[str, str]:
+    """A verification and its code."""
+    phone = fresh_phone()
+    answer = service.post("/verify/start", {"phone": phone}, client, **options)
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"], simulator.code(phone)
+
+
+# ---- one address, many phones
+
+
+def test_an_address_gets_as_many_calls_as_its_limit_and_is_told_when_to_come_back(
+    facing: Service, simulator: Simulator, phone: str
+) -> None:
+    _use_up_starts(facing)
+    answer = facing.start(phone, "app")
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["limit"]) == (429, "limit_reached", "starts_per_ip")
+    assert 3600 - 60 <= told["retry_after"] <= 3600 * 2
+    assert answer.headers["retry-after"] == str(told["retry_after"])
+    assert simulator.count(phone) == 0, "who is refused costs nothing"
+
+
+async def test_many_starts_at_once_from_one_address_are_no_more_calls_than_its_limit(
+    behind: Service, simulator: Simulator
+) -> None:
+    headers, phones = _forwarded(_address()), [fresh_phone() for _ in range(IN_FLIGHT)]
+    async with behind.asynchronous("app") as http:
+        asked = (http.post("/verify/start", json={"phone": phone}, headers=headers) for phone in phones)
+        answers = await asyncio.gather(*asked)
+    assert Counter(map(_outcome, answers)) == {"pending": STARTS, "starts_per_ip": IN_FLIGHT - STARTS}
+    assert sum(simulator.count(phone) for phone in phones) == STARTS
+
+
+async def test_a_resend_is_a_call_of_its_address(behind: Service, simulator: Simulator) -> None:
+    headers = _forwarded(_address())
+    verification, _ = _started(behind, simulator, "app", headers=headers)
+    await wait_out_the_ladder(behind, verification)
+    assert behind.post("/verify/resend", {"id": verification}, "app", headers=headers).status_code == 200
+    assert [_start(behind, headers=headers) for _ in range(2)] == ["pending", "starts_per_ip"]
+    await wait_out_the_ladder(behind, verification)
+    denied = behind.post("/verify/resend", {"id": verification}, "app", headers=headers)
+    assert (denied.status_code, _outcome(denied)) == (429, "starts_per_ip")
+
+
+def test_an_address_guesses_wrong_as_often_as_its_limit_and_then_not_even_right(
+    behind: Service, simulator: Simulator
+) -> None:
+    headers = _forwarded(_address())
+    (first, first_code), (second, second_code) = (_started(behind, simulator, "app", headers=headers) for _ in range(2))
+
+    def check(verification: str, code: str, headers: dict[str, str]) -> httpx.Response:
+        return behind.post("/verify/check", {"id": verification, "code": code}, "app", headers=headers)
+
+    for verification, code in ((first, wrong(first_code)), (first, wrong(first_code, 2)), (second, wrong(second_code))):
+        assert _outcome(check(verification, code, headers)) == "code_incorrect"
+    assert _outcome(check(second, wrong(second_code, 2), headers)) == "code_incorrect"
+    for code in (second_code, wrong(second_code, 3)):
+        denied = check(second, code, headers)
+        told = denied.json()
+        assert (denied.status_code, told["code"], told["limit"]) == (429, "limit_reached", "wrong_guesses_per_ip")
+        assert told["retry_after"] >= 1
+        assert denied.headers["retry-after"] == str(told["retry_after"])
+    assert check(second, second_code, _forwarded(_address())).status_code == 200, "no attempt was spent, and it is open"
+
+
+async def test_many_wrong_guesses_at_once_from_one_address_are_no_more_than_its_limit(
+    behind: Service, simulator: Simulator
+) -> None:
+    address = _address()
+    started = [_started(behind, simulator, "backend") for _ in range(IN_FLIGHT)]
+    async with behind.asynchronous() as http:
+        guesses = [{"id": each, "code": wrong(code), "client_ip": address} for each, code in started]
+        answers = await asyncio.gather(*(http.post("/verify/check", json=guess) for guess in guesses))
+    expected = {"code_incorrect": WRONG_GUESSES, "wrong_guesses_per_ip": IN_FLIGHT - WRONG_GUESSES}
+    assert Counter(map(_outcome, answers)) == expected
+
+
+# ---- whose address a backend names
+
+
+def test_two_backends_and_an_app_share_one_addresss_count(behind: Service) -> None:
+    address = _address()
+    assert _start(behind, "backend", client_ip=address) == "pending"
+    assert _start(behind, "other", client_ip=address) == "pending"
+    assert _start(behind, "app", _forwarded(address)) == "pending"
+    assert _start(behind, "backend", client_ip=address) == "starts_per_ip"
+    assert _start(behind, "other", client_ip=address) == "starts_per_ip"
+    assert _start(behind, "app", _forwarded(address)) == "starts_per_ip"
+    assert _start(behind, "other", client_ip=_address()) == "pending"
+
+
+def test_a_backend_that_names_no_address_is_counted_by_none(facing: Service) -> None:
+    assert [_start(facing, "backend") for _ in range(STARTS * 3)] == ["pending"] * STARTS * 3
+    _use_up_starts(facing)
+    assert _start(facing) == "starts_per_ip"
+    assert _start(facing, "backend") == "pending", "its own address is not its users'"
+
+
+def test_a_backends_own_forwarding_headers_name_nobody(behind: Service) -> None:
+    headers = _forwarded(_address())
+    assert [_start(behind, "backend", headers) for _ in range(STARTS * 2)] == ["pending"] * STARTS * 2
+    _use_up_starts(behind, headers)
+
+
+async def test_the_address_that_a_backend_names_counts_on_check_and_resend_too(
+    behind: Service, simulator: Simulator
+) -> None:
+    address = _address()
+    (one, one_code), (two, two_code) = (_started(behind, simulator, "backend") for _ in range(2))
+    for verification, code in ((one, wrong(one_code)), (two, wrong(two_code))):
+        for _ in range(2):
+            body = {"id": verification, "code": code, "client_ip": address}
+            assert _outcome(behind.post("/verify/check", body)) == "code_incorrect"
+    body = {"id": two, "code": two_code}
+    assert _outcome(behind.post("/verify/check", body | {"client_ip": address}, "backend")) == "wrong_guesses_per_ip"
+    for _ in range(STARTS):
+        assert _start(behind, "other", client_ip=address) == "pending"
+    await wait_out_the_ladder(behind, one)
+    assert _outcome(behind.post("/verify/resend", {"id": one, "client_ip": address})) == "starts_per_ip"
+    assert behind.post("/verify/resend", {"id": one, "client_ip": _address()}).status_code == 200
+    assert behind.post("/verify/check", body).status_code == 200, "without an address none is counted"
+
+
+def test_all_spellings_of_the_address_that_a_backend_names_count_as_one(behind: Service) -> None:
+    address, network = _address(), _network()
+    plain = [address, f"::ffff:{address}", f"0:0:0:0:0:FFFF:{address}", address]
+    wide = [f"{network}::1", f"{network}:0:0:0:2".upper(), f"{network}:ffff:ffff:ffff:ffff", f"{network}::1"]
+    for spellings in (plain, wide):
+        outcomes = [_start(behind, "backend", client_ip=each) for each in spellings]
+        assert outcomes == ["pending"] * STARTS + ["starts_per_ip"]
+
+
+# ---- headers of strangers
+
+
+def _claims(address: str) -> list[dict[str, str]]:
+    """Headers that claim to come from an address."""
+    return [
+        {"X-Forwarded-For": address},
+        {"Forwarded": f"for={address}"},
+        {"X-Real-IP": address},
+        {"X-Forwarded-For": address, "Forwarded": f"for={address}", "X-Real-IP": address},
+        {"X-Forwarded-For": f"{address}, 127.0.0.1", "Forwarded": f"for={address}, for=127.0.0.1"},
+        {
+            "True-Client-IP": address,
+            "CF-Connecting-IP": address,
+            "X-Client-IP": address,
+            "X-Cluster-Client-IP": address,
+        },
+    ]
+
+
+def test_without_trusted_proxies_no_header_escapes_the_limit_on_starts(facing: Service) -> None:
+    assert [_start(facing, headers=_claims(_address())[n]) for n in range(STARTS)] == ["pending"] * STARTS
+    for n in range(len(_claims(""))):
+        for _ in range(2):
+            headers = _claims(_address())[n]
+            assert _start(facing, headers=headers) == "starts_per_ip", headers
+
+
+def test_without_trusted_proxies_no_header_escapes_the_limit_on_wrong_guesses(
+    facing: Service, simulator: Simulator
+) -> None:
+    started = [_started(facing, simulator, "app") for _ in range(STARTS)]
+    outcomes = []
+    for (verification, code), headers in zip(started * 3, itertools.cycle(_claims(_address())), strict=False):
+        body = {"id": verification, "code": wrong(code)}
+        outcomes.append(_outcome(facing.post("/verify/check", body, "app", headers=headers)))
+    assert outcomes == ["code_incorrect"] * WRONG_GUESSES + ["wrong_guesses_per_ip"] * (9 - WRONG_GUESSES)
+
+
+def test_a_forwarded_address_of_a_stranger_uses_up_nobody_elses_count(facing: Service) -> None:
+    victim = _address()
+    _use_up_starts(facing, _forwarded(victim))
+    assert _start(facing, "backend", client_ip=victim) == "pending"
+
+
+# ---- behind a proxy
+
+
+def test_behind_a_proxy_each_forwarded_address_has_its_own_count(behind: Service) -> None:
+    one, two = _address(), _address()
+    _use_up_starts(behind, _forwarded(one))
+    assert _start(behind, headers=_forwarded(one)) == "starts_per_ip"
+    _use_up_starts(behind, {"Forwarded": f"for={two};proto=https"})
+    assert _start(behind, headers={"Forwarded": f"for={two}"}) == "starts_per_ip"
+    assert _start(behind, headers=_forwarded(two)) == "starts_per_ip", "one address, whichever header tells it"
+    both = {"Forwarded": f'for="{one}:4711"', "X-Forwarded-For": one}
+    assert _start(behind, headers=both) == "starts_per_ip"
+    assert _start(behind, headers=_forwarded(_address())) == "pending"
+
+
+def test_behind_a_proxy_what_stands_to_the_left_changes_nothing(behind: Service) -> None:
+    one, two = _address(), _address()
+    _use_up_starts(behind, _forwarded(one))
+    for claim in (
+        _address(),
+        "127.0.0.1",
+        "unknown",
+        "::1, 127.0.0.1",
+        '"',
+        "",
+        "\xff",
+        "x" * 2000,
+        ",".join("1" * 60),
+    ):
+        headers = {"X-Forwarded-For": f"{claim}, {one}".encode("latin-1")}
+        assert _start(behind, headers=headers) == "starts_per_ip", claim  # type: ignore[arg-type]
+    _use_up_starts(behind, {"Forwarded": f"for={two}"})
+    for claim in (
+        f"for={_address()}",
+        "for=127.0.0.1",
+        "for=_x",
+        'for="',
+        '"',
+        "\\",
+        f'for={_address()};host="',
+        "\xff",
+    ):
+        headers = {"Forwarded": f"{claim}, for={two}".encode("latin-1")}
+        assert _start(behind, headers=headers) == "starts_per_ip", claim  # type: ignore[arg-type]
+
+
+def test_behind_a_proxy_several_lines_are_read_in_their_order(behind: Service) -> None:
+    address = _address()
+    _use_up_starts(behind, _forwarded(address))
+    key = behind.headers("app")["Authorization"]
+    lines = [("Authorization", key), ("X-Forwarded-For", _address()), ("X-Forwarded-For", address)]
+    answer = behind.http.post("/verify/start", json={"phone": fresh_phone()}, headers=lines)
+    assert _outcome(answer) == "starts_per_ip"
+
+
+def test_behind_a_proxy_a_header_that_it_does_not_manage_wins_no_second_count(behind: Service) -> None:
+    """The proxy tells X-Forwarded-For, and hands on Forwarded as a stranger wrote it: at most the proxy's own count is theirs too."""
+    address = _address()
+    _use_up_starts(behind, _forwarded(address))
+    assert _start(behind, headers=_forwarded(address) | {"X-Real-IP": _address()}) == "starts_per_ip"
+    outcomes = [_start(behind, headers=_forwarded(address) | {"Forwarded": f"for={_address()}"}) for _ in range(10)]
+    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * (10 - STARTS)
+
+
+def test_behind_a_proxy_an_ipv4_address_is_one_in_all_its_spellings(behind: Service) -> None:
+    address = _address()
+    spellings = [address, f"::ffff:{address}", f"[::FFFF:{address}]:443", f"{address}:49152"]
+    outcomes = [_start(behind, headers=_forwarded(each)) for each in spellings]
+    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"]
+
+
+def test_behind_a_proxy_an_ipv6_address_counts_by_its_64(behind: Service) -> None:
+    network = _network()
+    told = [
+        {"X-Forwarded-For": f"{network}::1"},
+        {"X-Forwarded-For": f"[{network}:1:2:3:4]:443"},
+        {"Forwarded": f'for="[{network.upper()}::2]:4711"'},
+        {"X-Forwarded-For": f"{network}:ffff:ffff:ffff:ffff"},
+    ]
+    assert [_start(behind, headers=each) for each in told] == ["pending"] * STARTS + ["starts_per_ip"]
+    assert _start(behind, headers=_forwarded(f"{network[:-1]}b::1")) == "pending", "another /64 is another customer"
+
+
+def test_behind_a_proxy_a_page_is_counted_as_an_app_is(behind: Service) -> None:
+    address = _address()
+    _use_up_starts(behind, _forwarded(address))
+    headers = _forwarded(address) | {"Origin": "https://shop.example"}
+    answer = behind.post("/verify/start", {"phone": fresh_phone()}, "web", headers=headers)
+    assert _outcome(answer) == "starts_per_ip"
