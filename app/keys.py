@@ -21,7 +21,7 @@ from app.api.clients import (
     load_clients,
     new_key,
 )
-from app.verification.policy import parse_rates
+from app.verification.rates import parse_rates
 from app.verification.signing import (
     ALGORITHMS,
     SigningKey,

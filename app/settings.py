@@ -18,8 +18,10 @@ from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_table import NOT_IN_FORCE, PREFIX, Values, parse_ladder, parse_regions
 from app.store.connect import embedded_path
+from app.verification.budget import GuessBudget
 from app.verification.phone import PhoneRules, parse_test_numbers
-from app.verification.policy import Policy, parse_rates
+from app.verification.policy import Policy
+from app.verification.rates import parse_rates
 from app.verification.signing import SigningKeyError, parse_signing_keys
 
 SECRETS_DIR = Path("/run/secrets")
@@ -235,6 +237,7 @@ def read_signing_keys(path: Path) -> SecretStr:
 
 def _policy(values: Values) -> Policy:
     longest_call = values.provider_pool_timeout + 2 * values.provider_connect_timeout + values.provider_read_timeout
+    starts_per_phone = parse_rates(values.starts_per_phone)
     test_numbers = parse_test_numbers(values.test_numbers) if values.test_numbers else {}
     return Policy(
         phones=PhoneRules(
@@ -244,9 +247,10 @@ def _policy(values: Values) -> Policy:
         ttl=values.verification_ttl,
         max_attempts=values.max_attempts,
         ladder=parse_ladder(values.resend_ladder),
-        starts_per_phone=parse_rates(values.starts_per_phone),
+        starts_per_phone=starts_per_phone,
         starts_per_ip=parse_rates(values.starts_per_ip),
         wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
+        guesses=GuessBudget.of(values.guess_bound, values.max_attempts, starts_per_phone),
         test_numbers=test_numbers,
         approval_grace=values.approval_grace,
         call_deadline=int(longest_call + 4 * values.redis_timeout) + 5,

@@ -16,12 +16,12 @@ from app.api.address import TrustedProxies
 from app.store.connect import url_fault
 from app.verification.keyring import LEAST_PEPPER_BYTES
 from app.verification.phone import parse_test_numbers
-from app.verification.policy import parse_rates
+from app.verification.rates import parse_rates
 
 PREFIX = "LASTDIGITS_"
 PROVIDER_URL = "https://voice.mobilgroup.ru/api/call-password/send/"
 
-NOT_IN_FORCE = ("GUESS_BOUND", "SPEND_PER_HOUR", "SPEND_PER_DAY", "EXPECTED_PRICE")
+NOT_IN_FORCE = ("SPEND_PER_HOUR", "SPEND_PER_DAY", "EXPECTED_PRICE")
 """Settings of the contract that this version reads and checks but does not act on yet. Setting one is answered with a warning at start-up."""
 
 
@@ -188,6 +188,14 @@ class Values(BaseModel):
     approval_grace: Annotated[
         int, Field(ge=0, le=300, description="Seconds in which the right code is told its approval again.")
     ] = 60
+    guess_bound: Annotated[
+        float,
+        Field(
+            ge=0.00001,
+            lt=1,
+            description="Chance that all guesses against one phone in 24 hours may add up to. As it fills, codes grow to 6 digits.",
+        ),
+    ] = 0.001
     resend_ladder: Annotated[
         str,
         _parses(parse_ladder),
@@ -214,9 +222,6 @@ class Values(BaseModel):
         int, Field(ge=0, le=65535, description="Sandbox: port of the simulator; 0 takes a free one.")
     ] = 8001
 
-    guess_bound: Annotated[
-        float, Field(gt=0, lt=1, description="Chance per phone and day that all guesses may add up to.")
-    ] = 0.001
     spend_per_hour: Annotated[
         Cap, Field(description="Most money for calls in an hour, in the provider's currency.")
     ] = Decimal(100)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.verification.client import Client
-from app.verification.policy import parse_rates
+from app.verification.rates import parse_rates
 
 
 class Kind(StrEnum):

@@ -6,8 +6,8 @@ them together.
 
 | key | type | fields | lives |
 |---|---|---|---|
-| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `y` redeemed, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
-| `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed | the longest per-phone limit (a day by default), counted from the last call |
+| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `y` redeemed, `q` what its wrong guesses have cost, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
+| `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed, `g` what guesses have cost, in slices of 24 h | the longest per-phone limit (a day by default), counted from the last call; 26 h from the last wrong guess |
 | `ld:k:REQUEST` | hash | `b` digest of the body, `s` seed of the id, `u` in flight until, `o` what came of it | 24 h from the first sending of a request with an idempotency key |
 | `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | the longest window and a slice, from the last call |
 | `ld:g:ADDRESS` | string | wrong guesses from an address, the same way | the same |

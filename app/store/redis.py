@@ -1,5 +1,6 @@
 """The `Store` over Redis or Valkey: one method per operation, one script per method."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ from app.store.coalesce import Coalescer
 from app.store.keys import calling_keys, guessing_keys, keys_of, phone_key, reporting_keys, request_key
 from app.store.scripts import Script, load_script
 from app.verification.call import Refusal
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Handle, Receipt
 from app.verification.model import (
@@ -26,9 +28,11 @@ from app.verification.model import (
     TokenRedeemed,
     Verification,
 )
-from app.verification.policy import LONGEST_LIFE, TEST_STARTS, TOMBSTONE, Policy, Rate
+from app.verification.policy import LONGEST_LIFE, TEST_STARTS, TOMBSTONE, Policy
 from app.verification.ports import Ask, Reserved
+from app.verification.rates import Rate
 
+_MOST_LONGER = MOST_DIGITS - LEAST_DIGITS
 _TOMBSTONE = TOMBSTONE * 1000
 _LONGEST_LIFE = LONGEST_LIFE * 1000
 
@@ -62,6 +66,11 @@ class RedisStore:
         self._never_called = _Limits("0", _text(TEST_STARTS), 0)
         self._starts_per_ip = _text(policy.starts_per_ip)
         self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
+        self._guesses = policy.guesses
+        self._budgets = {
+            digits: f"{self._guesses.worst(digits)}:{self._guesses.room(digits)}"
+            for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)
+        }
         self._start, self._resend, self._recall, self._settle, self._abandon = (
             load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
         )
@@ -70,19 +79,24 @@ class RedisStore:
         )
 
     async def start(
-        self, handle: Handle, ask: Ask, purpose: str | None, before: Handle | None
+        self, handles: Sequence[Handle], ask: Ask, purpose: str | None, before: Handle | None
     ) -> Reserved | CallDenied | KeySeen:
         """See `Store.start`. While the pepper is being rotated this is one round trip more."""
         inherited = await self._limits_under(before.tag) if before else ()
-        asked = self._asked(handle, ask)
-        reply = await self._run(self._start, calling_keys(handle, ask), *asked, purpose or "", *inherited)
-        return self._reserved(handle, reply, 1)
+        first, longer = handles[0], handles[1:]
+        keys = (*calling_keys(first, ask), *(keys_of(handle)[0] for handle in longer))
+        seeds = [handle.seed for handle in longer] + [b""] * (_MOST_LONGER - len(longer))
+        budget = "" if first.test else ",".join(self._budgets[handle.code_length] for handle in handles)
+        reply = await self._run(self._start, keys, *self._asked(first, ask), purpose or "", budget, *seeds, *inherited)
+        return Reserved(1, reply[1], reply[2]) if reply[0] == b"reserved" else self._not_reserved(first, reply)
 
     async def resend(self, handle: Handle, ask: Ask) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """See `Store.resend`."""
         asked = self._asked(handle, ask)
         reply = await self._run(self._resend, calling_keys(handle, ask), *asked, self._ttl, _LONGEST_LIFE, _TOMBSTONE)
-        return replies.not_pending(reply) or self._reserved(handle, reply, reply[-1])
+        if reply[0] == b"reserved":
+            return Reserved(reply[2], reply[1])
+        return replies.not_pending(reply) or self._not_reserved(handle, reply)
 
     async def recall(self, handle: Handle, receipt: Receipt) -> KeySeen | None:
         """See `Store.recall`."""
@@ -120,7 +134,9 @@ class RedisStore:
     ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """See `Store.check`."""
         limits = self._wrong_guesses_per_ip if ask.address else ""
-        arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits)
+        cost = 0 if handle.test else self._guesses.cost(handle.code_length)
+        room = self._guesses.room(handle.code_length)
+        arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
         reply = await self._run(self._check, guessing_keys(handle, ask), *arguments)
         if reply[0] == b"incorrect":
             return CodeIncorrect(reply[1])
@@ -167,12 +183,8 @@ class RedisStore:
             self._deadline,
         )
 
-    def _reserved(self, handle: Handle, reply: replies.Reply, number: int) -> Reserved | CallDenied | KeySeen:
-        if reply[0] == b"reserved":
-            return Reserved(number, reply[1])
-        if reply[0] in replies.SEEN:
-            return replies.seen(handle, reply, self._max_attempts)
-        return replies.denied(reply)
+    def _not_reserved(self, handle: Handle, reply: replies.Reply) -> CallDenied | KeySeen:
+        return replies.seen(handle, reply, self._max_attempts) if reply[0] in replies.SEEN else replies.denied(reply)
 
     async def _give_up(self, handle: Handle, ask: Ask, call: Reserved, refused: str) -> int:
         limits = self._limits(handle)
@@ -182,10 +194,10 @@ class RedisStore:
 
     async def _limits_under(self, tag: str) -> tuple[bytes, ...]:
         try:
-            held = await self._coalescer.run("HMGET", phone_key(tag), "h", "l", "f")
+            held = await self._coalescer.run("HMGET", phone_key(tag), "h", "l", "f", "g")
         except RedisError as fault:
             raise StoreUnavailable(str(fault)) from fault
-        return tuple(value or b"" for value in held) if held[0] else ()
+        return tuple(value or b"" for value in held) if held[0] or held[3] else ()
 
     async def _run(self, script: Script, keys: tuple[str, ...], *arguments: Any) -> Any:  # noqa: ANN401  a script's own answer
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is given its text."""

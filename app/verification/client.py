@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from app.verification.policy import Rate
+from app.verification.rates import Rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,10 @@ class Handle:
         """The keyed digest of one of this verification's codes: 16 bytes, of no use under another verification."""
         return hmac.digest(self._pepper.code_key, f"{self.ref}:{code}".encode(), "sha256")[:_DIGEST]
 
+    def longer(self, code_length: int) -> "Handle":
+        """The same verification, if its code had so many digits."""
+        return self.again(bytes([self.test << 3 | code_length]) + self.seed[1:])
+
     def again(self, seed: bytes) -> "Handle":
         """The verification of the same phone that once had this seed."""
         return _handle(self._pepper, self.phone, seed, outdated=self.outdated)

@@ -29,6 +29,7 @@ class Limit(StrEnum):
     STARTS_PER_PHONE = "starts_per_phone"  # as many calls to this phone as the hour or day allows
     STARTS_PER_IP = "starts_per_ip"  # as many calls for this address
     STARTS_PER_CLIENT = "starts_per_client"  # as many calls for this client, by its entry in the clients file
+    GUESS_BUDGET = "guess_budget"  # guesses against this phone have cost as much as a day allows (budget.py)
     WRONG_GUESSES_PER_IP = "wrong_guesses_per_ip"  # as many wrong codes from this address
 
 

@@ -1,12 +1,13 @@
 """The rules in force: how long, how often, how many. Made once at start-up from the settings."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from app.verification.budget import GuessBudget
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.phone import PhoneRules
+from app.verification.rates import Rate
 
 LONGEST_LIFE = 600
 """Seconds: no verification lives longer, whatever is resent."""
@@ -14,41 +15,8 @@ LONGEST_LIFE = 600
 TOMBSTONE = 600
 """Seconds that an ended verification is remembered, so that its caller learns how it ended."""
 
-_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(second|minute|hour|day)\s*")
 MOST_CALLS_COUNTED = 200
 """The largest count of a per-phone limit: each phone's record keeps one time for each call it counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` in any `seconds`: `5/hour` is Rate(5, 3600)."""
-
-    count: int
-    seconds: int
-
-    def __str__(self) -> str:
-        """Return the notation that `parse_rates` reads."""
-        name = next((name for name, seconds in _PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
-        return f"{self.count}/{name}"
-
-
-def parse_rates(text: str) -> tuple[Rate, ...]:
-    """Read limits in the one notation of all limits: `5/hour, 10/day`.
-
-    Raises:
-        ValueError: it is not that notation, a count is 0, or one period is named twice; the message names the mend.
-    """
-    rates = []
-    for part in text.split(","):
-        match = _RATE.fullmatch(part)
-        if not match or int(match[1]) == 0:
-            msg = f"{part.strip()!r} is not a limit: write them like '5/hour, 10/day', with a count of at least 1"
-            raise ValueError(msg)
-        rates.append(Rate(int(match[1]), _PERIODS[match[2]]))
-    if len({rate.seconds for rate in rates}) < len(rates):
-        raise ValueError("one period is named twice: keep the smaller count")
-    return tuple(sorted(rates, key=lambda rate: rate.seconds))
 
 
 TEST_STARTS = (Rate(100, 60),)
@@ -68,6 +36,7 @@ class Policy:
         starts_per_phone: limits on calls to one phone, starts and resends together.
         starts_per_ip: limits on calls for one address, starts and resends together.
         wrong_guesses_per_ip: limits on wrong codes from one address.
+        guesses: what guesses against one phone may add up to.
         test_numbers: the fixed codes of numbers that are never called, by E.164.
         approval_grace: seconds in which the right code is told its approval again.
         call_deadline: seconds after which a call whose placing never reported back no longer blocks the next.
@@ -81,6 +50,7 @@ class Policy:
     starts_per_phone: tuple[Rate, ...]
     starts_per_ip: tuple[Rate, ...]
     wrong_guesses_per_ip: tuple[Rate, ...]
+    guesses: GuessBudget
     test_numbers: Mapping[str, str] = field(repr=False)
     approval_grace: int
     call_deadline: int
@@ -105,7 +75,9 @@ class Policy:
                 f"TEST_NUMBERS has a code of fewer digits than CODE_LENGTH={self.code_length}: give it as many",
             ),
         ]
-        return [sentence for holds, sentence in checks if not holds]
+        faults = [sentence for holds, sentence in checks if not holds]
+        # What is wrong already needs no second complaint.
+        return faults or [fault for fault in [self.guesses.fault()] if fault]
 
 
 def whole_seconds(milliseconds: int) -> int:

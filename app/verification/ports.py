@@ -3,6 +3,7 @@
 The other rooms implement these; the core imports none of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,11 +50,13 @@ class Reserved:
 
     Attributes:
         number: which call of its verification it is, from 1.
+        digits: for a start, which of the verifications offered was begun: 0 for the one with the fewest digits.
         at: when it was reserved, unix milliseconds on the store's clock: names the reservation when it is given back.
     """
 
     number: int
     at: int
+    digits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,13 @@ class Store(Protocol):
     """
 
     async def start(
-        self, handle: Handle, ask: Ask, purpose: str | None, before: Handle | None
+        self, handles: Sequence[Handle], ask: Ask, purpose: str | None, before: Handle | None
     ) -> Reserved | CallDenied | KeySeen:
         """Reserve a phone's next call and write the verification that it is for.
 
         Args:
-            handle: the new verification.
+            handles: the new verification with as few digits as may be, with one more, and so on: the first whose guesses the phone's budget has
+                room for is begun; if there is none, the last.
             ask: who starts it: nobody else will see it. With a receipt, the request is carried out once.
             purpose: what it is for.
             before: where the phone's limits lie under the pepper before this one.

@@ -14,7 +14,7 @@ from typing import TypeVar, assert_never
 
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
 from app.verification.client import Caller
-from app.verification.code import typed_digits
+from app.verification.code import MOST_DIGITS, typed_digits
 from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Handle, Keyring
 from app.verification.model import (
@@ -74,7 +74,8 @@ class Verifier:
         Args:
             caller: who asks, and to whose client the verification will belong.
             phone: in any human spelling.
-            code_length: digits of the code; None for the policy's. A test number has its own.
+            code_length: the fewest digits of the code; None for the policy's. There are more while guesses against the phone leave less room for
+                short ones (budget.py). A test number has its own.
             purpose: what it is for.
 
         Raises:
@@ -89,13 +90,16 @@ class Verifier:
 
         code = self._policy.test_numbers.get(canonical)
         handle = self._keyring.new(canonical, len(code) if code else length, test=code is not None)
+        longest = handle.code_length if code else MOST_DIGITS
+        handles = [handle, *(handle.longer(digits) for digits in range(handle.code_length + 1, longest + 1))]
         before = self._keyring.before(handle)
         if before and (seen := await self._recall(before, caller, "start")):
             return self._ended("start", caller, handle, seen)
         ask = self._ask(handle, caller, "start")
-        call = await self._store.start(handle, ask, purpose, before)
+        call = await self._store.start(handles, ask, purpose, before)
         if not isinstance(call, Reserved):
             return self._ended("start", caller, handle, call)
+        handle = handles[call.digits]
         outcome = await self._to_the_end(self._place(handle, ask, call))
         # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
         started = (

@@ -15,9 +15,11 @@ from app.store.coalesce import Coalescer
 from app.store.connect import connect
 from app.store.embedded import embedded_server
 from app.store.redis import RedisStore
+from app.verification.budget import GuessBudget
 from app.verification.keyring import Keyring
 from app.verification.phone import PhoneRules
-from app.verification.policy import Policy, parse_rates
+from app.verification.policy import Policy
+from app.verification.rates import parse_rates
 
 POLICY = Policy(
     phones=PhoneRules("RU", frozenset({"RU"})),
@@ -28,6 +30,7 @@ POLICY = Policy(
     starts_per_phone=parse_rates("5/hour, 10/day"),
     starts_per_ip=parse_rates("3/hour"),
     wrong_guesses_per_ip=parse_rates("4/hour"),
+    guesses=GuessBudget.of(0.001, 3, parse_rates("5/hour, 10/day")),
     test_numbers={},
     approval_grace=60,
     call_deadline=30,

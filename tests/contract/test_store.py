@@ -30,8 +30,8 @@ from app.verification.model import (
     Status,
     Verification,
 )
-from app.verification.policy import Rate
 from app.verification.ports import Ask, Reserved
+from app.verification.rates import Rate
 from tests.contract.conftest import POLICY
 from tests.harness import fresh_phone, make_older
 
@@ -44,7 +44,7 @@ def handle(keyring: Keyring) -> Handle:
 
 
 async def _reserved(store: RedisStore, handle: Handle, before: Handle | None = None) -> Reserved:
-    call = await store.start(handle, WEB, None, before)
+    call = await store.start([handle], WEB, None, before)
     assert isinstance(call, Reserved), call
     return call
 
@@ -84,7 +84,7 @@ async def test_a_second_start_while_the_first_is_being_placed_is_told_so(
     store: RedisStore, keyring: Keyring, handle: Handle
 ) -> None:
     await _reserved(store, handle)
-    second = await store.start(keyring.new(handle.phone, 4), OTHER, None, None)
+    second = await store.start([keyring.new(handle.phone, 4)], OTHER, None, None)
     assert isinstance(second, CallInProgress)
     assert 25 <= second.retry_after <= 30
 
@@ -95,14 +95,14 @@ async def test_the_ladder_grows_with_each_call_and_restarts_after_an_approval(
     for step in (30, 60, 300, 300):
         current = keyring.new(handle.phone, 4)
         await _pending(store, current)
-        too_soon = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
+        too_soon = await store.start([keyring.new(handle.phone, 4)], WEB, None, None)
         assert isinstance(too_soon, LimitReached)
         assert (too_soon.limit, too_soon.retry_after) == (Limit.LADDER, step)
         await _ago(server, current, step)
     current = keyring.new(handle.phone, 4)
     await _pending(store, current)
     assert isinstance(await store.check(current, WEB, current.digest("0123")), Approval)
-    after = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
+    after = await store.start([keyring.new(handle.phone, 4)], WEB, None, None)
     assert isinstance(after, LimitReached), "the hour's five are spent, whatever the ladder says"
     assert after.limit is Limit.STARTS_PER_PHONE
 
@@ -117,7 +117,7 @@ async def test_an_hour_of_silence_restarts_the_ladder(
     await _ago(server, second, 3600)
     third = keyring.new(handle.phone, 4)
     await _pending(store, third)
-    refused = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
+    refused = await store.start([keyring.new(handle.phone, 4)], WEB, None, None)
     assert isinstance(refused, LimitReached)
     assert refused.retry_after == 30
 
@@ -131,13 +131,13 @@ async def test_the_limits_per_hour_and_day_are_exact(server: Any, keyring: Keyri
     second = keyring.new(handle.phone, 4)
     await _pending(store, second)
     await _ago(server, second, 0.5)
-    held = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
+    held = await store.start([keyring.new(handle.phone, 4)], WEB, None, None)
     assert isinstance(held, LimitReached), "both calls lie within the hour"
     await _ago(server, second, 5)
     third = keyring.new(handle.phone, 4)
     await _pending(store, third)
     await _ago(server, third, 3600)
-    by_day = await store.start(keyring.new(handle.phone, 4), WEB, None, None)
+    by_day = await store.start([keyring.new(handle.phone, 4)], WEB, None, None)
     assert isinstance(by_day, LimitReached)
     assert by_day.limit is Limit.STARTS_PER_PHONE
     assert 86400 - 2 * 3600 - 60 < by_day.retry_after <= 86400 - 2 * 3600
@@ -159,7 +159,7 @@ async def test_a_call_of_unknown_fate_keeps_its_place_and_fails_its_verification
     found = await store.read(handle, "web")
     assert isinstance(found, Verification)
     assert found.status is Status.FAILED
-    assert isinstance(await store.start(keyring.new(handle.phone, 4), WEB, None, None), LimitReached)
+    assert isinstance(await store.start([keyring.new(handle.phone, 4)], WEB, None, None), LimitReached)
 
 
 async def test_reporting_a_call_twice_changes_nothing(store: RedisStore, handle: Handle) -> None:
@@ -302,7 +302,7 @@ async def test_every_key_has_a_ttl_from_its_first_write(server: Any, store: Redi
     async def ttls(handle: Handle) -> list[int]:
         return [await server.pttl(key) for key in keys_of(handle)]
 
-    longest = 86_400_000
+    longest = 93_600_000
     handle = keyring.new(fresh_phone(), 4)
     call = await _reserved(store, handle)
     assert all(0 < ttl <= longest for ttl in await ttls(handle))
@@ -347,7 +347,7 @@ async def test_the_limits_of_a_phone_outlive_a_rotation_of_the_pepper(store: Red
     await _pending(store, handle)
     rotating = Keyring(b"the next pepper 0123456789 0123456789", b"pepper of the contract tests 0123456789")
     moved = rotating.new(handle.phone, 4)
-    denied = await store.start(moved, WEB, None, rotating.before(moved))
+    denied = await store.start([moved], WEB, None, rotating.before(moved))
     assert isinstance(denied, LimitReached)
     assert phone_key(moved.tag) != phone_key(handle.tag)
 
@@ -365,7 +365,7 @@ async def test_a_full_server_decides_nothing_and_recovers(server: Any, store: Re
     before = (await server.config_get("maxmemory"))["maxmemory"]
     try:
         await server.config_set("maxmemory", "1")
-        for step in (store.start(handle, WEB, None, None), store.check(handle, WEB, handle.digest("9999"))):
+        for step in (store.start([handle], WEB, None, None), store.check(handle, WEB, handle.digest("9999"))):
             with pytest.raises(StoreUnavailable):
                 await step
     finally:

@@ -42,7 +42,7 @@ def _ask(keyring: Keyring, handle: Handle, key: str = "one", body: bytes = b"bod
 
 
 async def _reserved(store: RedisStore, handle: Handle, ask: Ask) -> Reserved:
-    call = await store.start(handle, ask, "login", None)
+    call = await store.start([handle], ask, "login", None)
     assert isinstance(call, Reserved), call
     return call
 
@@ -55,7 +55,7 @@ async def test_what_came_of_a_request_is_told_again_as_it_was(
     first = await store.settle(handle, ask, call, handle.digest("0123"))
     assert isinstance(first, Verification)
     await store.check(handle, ask, handle.digest("9999"))
-    again = await store.start(keyring.new(handle.phone, 4), ask, "login", None)
+    again = await store.start([keyring.new(handle.phone, 4)], ask, "login", None)
     assert again == Replayed(Pending(first)), "not a day older, whatever has happened since"
 
 
@@ -63,17 +63,17 @@ async def test_a_request_in_flight_is_told_so_and_one_with_another_body_is_refus
     store: RedisStore, keyring: Keyring, handle: Handle
 ) -> None:
     await _reserved(store, handle, _ask(keyring, handle))
-    assert await store.start(keyring.new(handle.phone, 4), _ask(keyring, handle), None, None) == KeyInUse(1)
+    assert await store.start([keyring.new(handle.phone, 4)], _ask(keyring, handle), None, None) == KeyInUse(1)
     other = keyring.new(fresh_phone(), 4)
     other_body = Ask(CLIENT, None, _receipt(keyring, handle, "one", b"other"))
-    assert await store.start(other, other_body, None, None) == KeyReused()
+    assert await store.start([other], other_body, None, None) == KeyReused()
     other_route = Ask(CLIENT, None, _receipt(keyring, handle, "one", operation="resend"))
     assert await store.resend(handle, other_route) == KeyReused()
 
 
 async def test_a_hundred_sendings_at_once_reserve_one_call(store: RedisStore, keyring: Keyring, handle: Handle) -> None:
     ask = _ask(keyring, handle)
-    answers = await asyncio.gather(*(store.start(keyring.new(handle.phone, 4), ask, None, None) for _ in range(100)))
+    answers = await asyncio.gather(*(store.start([keyring.new(handle.phone, 4)], ask, None, None) for _ in range(100)))
     assert sum(isinstance(answer, Reserved) for answer in answers) == 1
     assert sum(answer == KeyInUse(1) for answer in answers) == 99
 
@@ -88,13 +88,13 @@ async def test_a_request_whose_worker_died_is_never_carried_out_again(
     await server.hincrby(request_key(ask.receipt), "u", -31_000)
     await server.hincrby(phone_key(handle.tag), "f", -31_000)
     await make_older(server, handle, 31)
-    told = await store.start(keyring.new(handle.phone, 4), ask, None, None)
+    told = await store.start([keyring.new(handle.phone, 4)], ask, None, None)
     assert isinstance(told, Replayed)
     assert isinstance(told.first, CallUnknown)
     assert told.first.id == handle.id, "the verification that the call was for, not the one that was not begun"
-    assert await store.start(keyring.new(handle.phone, 4), ask, None, None) == told
+    assert await store.start([keyring.new(handle.phone, 4)], ask, None, None) == told
     assert isinstance(
-        await store.start(keyring.new(handle.phone, 4), _ask(keyring, handle, "two"), None, None), Reserved
+        await store.start([keyring.new(handle.phone, 4)], _ask(keyring, handle, "two"), None, None), Reserved
     )
 
 
@@ -108,7 +108,7 @@ async def test_a_refusal_and_an_unknown_fate_are_told_again(
         await store.release(handle, ask, call, Refusal.BALANCE)
     else:
         await store.keep(handle, ask, call)
-    told = await store.start(keyring.new(handle.phone, 4), ask, None, None)
+    told = await store.start([keyring.new(handle.phone, 4)], ask, None, None)
     expected = CallRefused(handle.id, Refusal.BALANCE, 60) if refused else CallUnknown(handle.id, 30)
     assert told == Replayed(expected)
 
@@ -118,7 +118,7 @@ async def test_a_denied_request_uses_nothing_of_its_key(
 ) -> None:
     await _reserved(store, handle, Ask(CLIENT))
     ask = _ask(keyring, handle)
-    assert isinstance(await store.start(keyring.new(handle.phone, 4), ask, None, None), CallInProgress)
+    assert isinstance(await store.start([keyring.new(handle.phone, 4)], ask, None, None), CallInProgress)
     assert ask.receipt
     assert not await server.exists(request_key(ask.receipt))
 

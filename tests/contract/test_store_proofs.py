@@ -27,7 +27,7 @@ def handle(keyring: Keyring) -> Handle:
 
 
 async def _reserved(store: RedisStore, handle: Handle, ask: Ask) -> Reserved:
-    call = await store.start(handle, ask, None, None)
+    call = await store.start([handle], ask, None, None)
     assert isinstance(call, Reserved), call
     return call
 

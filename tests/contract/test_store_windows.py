@@ -15,8 +15,8 @@ from app.verification.model import (
     Limit,
     LimitReached,
 )
-from app.verification.policy import parse_rates
 from app.verification.ports import Ask, Reserved
+from app.verification.rates import parse_rates
 from tests.harness import fresh_phone
 
 CLIENT = Client("web", "web")
@@ -28,14 +28,14 @@ def handle(keyring: Keyring) -> Handle:
 
 
 async def _reserved(store: RedisStore, handle: Handle, ask: Ask) -> Reserved:
-    call = await store.start(handle, ask, None, None)
+    call = await store.start([handle], ask, None, None)
     assert isinstance(call, Reserved), call
     return call
 
 
 async def test_an_address_gets_as_many_calls_as_its_limit_over_all_phones(store: RedisStore, keyring: Keyring) -> None:
     ask = Ask(CLIENT, keyring.address(fresh_phone()))
-    answers = [await store.start(keyring.new(fresh_phone(), 4), ask, None, None) for _ in range(5)]
+    answers = [await store.start([keyring.new(fresh_phone(), 4)], ask, None, None) for _ in range(5)]
     assert [isinstance(answer, Reserved) for answer in answers] == [True, True, True, False, False]
     assert isinstance(answers[3], LimitReached)
     assert answers[3].limit is Limit.STARTS_PER_IP
@@ -44,7 +44,7 @@ async def test_an_address_gets_as_many_calls_as_its_limit_over_all_phones(store:
 
 async def test_a_hundred_calls_of_an_address_at_once_are_three(store: RedisStore, keyring: Keyring) -> None:
     ask = Ask(CLIENT, keyring.address(fresh_phone()))
-    answers = await asyncio.gather(*(store.start(keyring.new(fresh_phone(), 4), ask, None, None) for _ in range(100)))
+    answers = await asyncio.gather(*(store.start([keyring.new(fresh_phone(), 4)], ask, None, None) for _ in range(100)))
     assert sum(isinstance(answer, Reserved) for answer in answers) == 3
 
 
@@ -52,17 +52,17 @@ async def test_a_denial_counts_nowhere(server: Any, store: RedisStore, keyring: 
     ask = Ask(CLIENT, keyring.address(handle.phone))
     await _reserved(store, handle, ask)
     for _ in range(5):
-        assert isinstance(await store.start(keyring.new(handle.phone, 4), ask, None, None), CallInProgress)
-    assert isinstance(await store.start(keyring.new(fresh_phone(), 4), ask, None, None), Reserved)
+        assert isinstance(await store.start([keyring.new(handle.phone, 4)], ask, None, None), CallInProgress)
+    assert isinstance(await store.start([keyring.new(fresh_phone(), 4)], ask, None, None), Reserved)
 
 
 async def test_a_client_has_limits_of_its_own(store: RedisStore, keyring: Keyring) -> None:
     client = Client(f"c{fresh_phone()[1:]}", "web", parse_rates("2/minute, 3/day"))
-    answers = [await store.start(keyring.new(fresh_phone(), 4), Ask(client), None, None) for _ in range(3)]
+    answers = [await store.start([keyring.new(fresh_phone(), 4)], Ask(client), None, None) for _ in range(3)]
     assert [isinstance(answer, Reserved) for answer in answers] == [True, True, False]
     assert isinstance(answers[2], LimitReached)
     assert answers[2].limit is Limit.STARTS_PER_CLIENT
-    assert isinstance(await store.start(keyring.new(fresh_phone(), 4), Ask(CLIENT), None, None), Reserved)
+    assert isinstance(await store.start([keyring.new(fresh_phone(), 4)], Ask(CLIENT), None, None), Reserved)
 
 
 async def test_wrong_guesses_of_an_address_add_up_over_verifications(store: RedisStore, keyring: Keyring) -> None:
@@ -101,7 +101,7 @@ async def test_counts_slide_out_of_the_window(server: Any, store: RedisStore, ke
         newest = int.from_bytes(stored[4:10], "big")
         older = stored[:4] + (newest - slices).to_bytes(6, "big") + stored[10:]
         await server.set(key, older, keepttl=True)
-        answer = await store.start(keyring.new(fresh_phone(), 4), ask, None, None)
+        answer = await store.start([keyring.new(fresh_phone(), 4)], ask, None, None)
         assert isinstance(answer, LimitReached) == closed
         await server.set(key, stored, keepttl=True)
 
@@ -114,17 +114,17 @@ async def test_a_clock_that_is_set_back_opens_nothing(server: Any, store: RedisS
     stored = await server.get(key)
     ahead = stored[:4] + (int.from_bytes(stored[4:10], "big") + 50).to_bytes(6, "big") + stored[10:]
     await server.set(key, ahead, keepttl=True)
-    assert isinstance(await store.start(keyring.new(fresh_phone(), 4), ask, None, None), LimitReached)
+    assert isinstance(await store.start([keyring.new(fresh_phone(), 4)], ask, None, None), LimitReached)
 
 
 async def test_a_test_number_has_no_ladder_and_no_call_in_the_way(store: RedisStore, keyring: Keyring) -> None:
     phone = fresh_phone()
     ask = Ask(CLIENT)
-    answers = [await store.start(keyring.new(phone, 4, test=True), ask, None, None) for _ in range(100)]
+    answers = [await store.start([keyring.new(phone, 4, test=True)], ask, None, None) for _ in range(100)]
     assert all(isinstance(answer, Reserved) for answer in answers)
-    over = await store.start(keyring.new(phone, 4, test=True), ask, None, None)
+    over = await store.start([keyring.new(phone, 4, test=True)], ask, None, None)
     assert isinstance(over, LimitReached)
     assert over.retry_after <= 60
-    assert isinstance(await store.start(keyring.new(phone, 4), ask, None, None), Reserved), (
+    assert isinstance(await store.start([keyring.new(phone, 4)], ask, None, None), Reserved), (
         "the phone itself is counted apart"
     )

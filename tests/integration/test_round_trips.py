@@ -54,7 +54,13 @@ def _commands(client: "redis.Redis", do: Any) -> tuple[Any, int]:
         "cmdstat_pexpire",
         "cmdstat_pexpireat",
     }
-    inside |= {"cmdstat_get", "cmdstat_set", "cmdstat_exists", "cmdstat_hincrby"}  # what scripts call: no round trip
+    inside |= {
+        "cmdstat_pttl",
+        "cmdstat_get",
+        "cmdstat_set",
+        "cmdstat_exists",
+        "cmdstat_hincrby",
+    }  # what scripts call: no round trip
     return done, sum(calls for name, calls in sent.items() if name not in inside)
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.verification.policy import Rate, parse_rates, whole_seconds
+from app.verification.policy import whole_seconds
+from app.verification.rates import Rate, parse_rates
 from tests.contract.conftest import POLICY
 
 

@@ -143,9 +143,9 @@ def test_a_redis_of_ones_own_needs_a_pepper_outside_the_sandbox(
 
 
 def test_what_this_version_does_not_act_on_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LASTDIGITS_GUESS_BOUND", "0.001")
+    monkeypatch.setenv("LASTDIGITS_SPEND_PER_DAY", "100")
     (warning,) = load_settings(dotenv=None).warnings
-    assert "GUESS_BOUND" in warning
+    assert "SPEND_PER_DAY" in warning
 
 
 @pytest.mark.parametrize("document", [".env.example", "docs/settings.md"])

@@ -2,6 +2,7 @@
 --   h  when each counted call was reserved: 6 bytes a call, unix ms, oldest first
 --   l  calls in the present series: the rung of the ladder; a series ends with an approval or an hour of silence
 --   f  until when a call is being placed (unix ms); i  which one: REF:NUMBER, which no later call repeats
+--   g  what guesses against it have cost (guesses.lua)
 -- A limit is a pair {count, milliseconds}. Limits are exact: every counted call keeps its own time.
 local QUIET = 3600000
 
@@ -35,10 +36,11 @@ end
 
 -- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', which, ms}.
 -- blocking: ms until a call whose placing never reported back stops blocking the next one.
--- inherited: {h, l, f} of the same phone under the previous pepper, for a phone that has no record yet.
+-- inherited: {h, l, f, g} of the same phone under the previous pepper, for a phone that has no record yet.
 local function reserve_call(phone, call, now, ladder, limits, blocking, inherited)
   local held = redis.call('HMGET', phone, 'h', 'l', 'f')
-  if inherited and redis.call('EXISTS', phone) == 0 then held = inherited end
+  local moved = inherited and redis.call('EXISTS', phone) == 0
+  if moved then held = inherited end
   local history, rung, busy_until = held[1] or '', tonumber(held[2] or 0), tonumber(held[3] or 0)
   if busy_until > now then return {'in_progress', busy_until - now} end
   local at, held_by = next_call(history, rung, now, ladder, limits)
@@ -47,9 +49,11 @@ local function reserve_call(phone, call, now, ladder, limits, blocking, inherite
   local made = #history / 6
   if made > 0 and now - time_at(history, made) >= QUIET then rung = 0 end
   redis.call('HSET', phone, 'h', with_call(history, now, limits), 'l', rung + 1, 'f', now + blocking, 'i', call)
+  if moved and held[4] then redis.call('HSET', phone, 'g', held[4]) end
   local longest = math.max(QUIET, blocking + ladder[#ladder])
   for _, limit in ipairs(limits) do longest = math.max(longest, limit[2]) end
-  redis.call('PEXPIRE', phone, longest)
+  -- What guesses have cost may have to be remembered for longer.
+  if redis.call('PTTL', phone) < longest then redis.call('PEXPIRE', phone, longest) end
   return nil
 end
 

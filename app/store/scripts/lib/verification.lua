@@ -2,7 +2,7 @@
 --   c  client     u  purpose        t  created     x  expires      z  approved   (times: unix ms)
 --   s  r = its first call is being placed, p = pending, a = approved, l = locked, c = canceled, f = failed
 --   n  calls that were reserved: their numbers are never used again     r  how many of them were refused     k  the last that settled
---   w  wrong guesses     d, e  digests of the last code and of the one before it
+--   w  wrong guesses     q  what they have cost (guesses.lua)     y  redeemed     d, e  digests of the last code and of the one before it
 -- Its status for its own client, or nil: unknown, another client's, or not yet placed (nobody was told its id).
 local function status_of(key, client, now)
   local held = redis.call('HMGET', key, 'c', 's', 'x')

@@ -20,19 +20,28 @@ local function open_part(stored, index, now, span)
   return part
 end
 
+local function part_text(part, span)
+  local text = {struct.pack('>I4>I6', span / 1000, part.newest)}
+  for n = 1, SLICES + 1 do text[#text + 1] = struct.pack('>I4', part[n]) end
+  return table.concat(text)
+end
+
+-- How long until a part has room for so much: ms, 0 for now.
+local function wait_for(part, amount, room, now)
+  local left, kept = part.total, SLICES + 1
+  while kept > 0 and left + amount > room do
+    left, kept = left - part[kept], kept - 1
+  end
+  return kept > SLICES and 0 or math.ceil((part.newest + SLICES + 1 - kept) * part.slice - now)
+end
+
 -- A subject's counts, and how long until its limits let one more through: ms, 0 for now.
 local function open_window(key, limits, now)
   local window, stored = {key = key, limits = limits, wait = 0}, redis.call('GET', key) or ''
   for index, limit in ipairs(limits) do
     local part = open_part(stored, index, now, limit[2])
     window[index] = part
-    local left, kept = part.total, SLICES + 1
-    while left >= limit[1] do
-      left, kept = left - part[kept], kept - 1
-    end
-    if kept <= SLICES then
-      window.wait = math.max(window.wait, math.ceil((part.newest + SLICES + 1 - kept) * part.slice - now))
-    end
+    window.wait = math.max(window.wait, wait_for(part, 1, limit[1], now))
   end
   return window
 end
@@ -58,8 +67,7 @@ local function count_in(windows)
     for index, limit in ipairs(window.limits) do
       local part = window[index]
       part[1] = part[1] + 1
-      parts[#parts + 1] = struct.pack('>I4>I6', limit[2] / 1000, part.newest)
-      for n = 1, SLICES + 1 do parts[#parts + 1] = struct.pack('>I4', part[n]) end
+      parts[#parts + 1] = part_text(part, limit[2])
       longest = math.max(longest, limit[2])
     end
     redis.call('SET', window.key, table.concat(parts), 'PX', math.ceil(longest * (SLICES + 1) / SLICES))

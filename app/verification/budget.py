@@ -1,0 +1,86 @@
+"""The guess budget: what all guesses against one phone may add up to in any 24 hours, as a probability.
+
+A guess at a code of d digits is right with 10^-d, if the digits are drawn evenly, for each code that counts at that moment: two after a resend. It is
+charged before anything is compared. The sum over all verifications, clients and addresses stays under the bound (union bound: whatever the order, and
+whatever an attacker learns from wrong ones).
+
+As the budget fills, codes grow: five digits cost a tenth, six a hundredth. A part of it, the reserve, is for six digits alone: as much as all calls
+that the phone's limits allow can cost at most. So a stranger's guesses make codes longer, and never keep the owner out.
+"""
+
+import math
+from dataclasses import dataclass
+
+from app.verification.code import MOST_DIGITS
+from app.verification.rates import Rate
+
+UNIT = 10**-MOST_DIGITS
+"""What one guess at one code of six digits costs: all costs are whole numbers of it."""
+
+WINDOW = 86400
+"""Seconds."""
+
+WINDOW_AS_COUNTED = WINDOW * 13 // 12
+"""Seconds: the oldest of twelve slices counts in whole (store/scripts/lib/window.lua), so what is counted may be two hours older."""
+
+MOST_CODES = 2
+"""Codes that count at once: of the last two calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuessBudget:
+    """The budget of each phone, in units.
+
+    Attributes:
+        bound: what guesses may add up to.
+        reserve: the part of it that only codes of six digits may use.
+        attempts: wrong guesses that one verification bears.
+    """
+
+    bound: int
+    reserve: int
+    attempts: int
+
+    @classmethod
+    def of(cls, bound: float, attempts: int, starts_per_phone: tuple[Rate, ...]) -> "GuessBudget":
+        """Work out the budget.
+
+        Args:
+            bound: a probability.
+            attempts: wrong guesses that one verification bears.
+            starts_per_phone: limits on calls to one phone: they limit how many codes there are to guess at.
+        """
+        guesses = most_calls(starts_per_phone, WINDOW_AS_COUNTED) * attempts
+        return cls(math.floor(bound / UNIT + 1e-9), guesses, attempts)
+
+    def cost(self, code_length: int) -> int:
+        """What one guess at one code costs."""
+        return int(10 ** (MOST_DIGITS - code_length))
+
+    def worst(self, code_length: int) -> int:
+        """What one verification can cost at most: all its attempts at two codes."""
+        return self.cost(code_length) * MOST_CODES * self.attempts
+
+    def room(self, code_length: int) -> int:
+        """What guesses at codes of this length may fill."""
+        return self.bound if code_length == MOST_DIGITS else self.bound - self.reserve
+
+    def first_length(self, code_length: int) -> int:
+        """How many digits the first code of a day has, where the policy asks for this many."""
+        fits = (length for length in range(code_length, MOST_DIGITS) if self.worst(length) <= self.room(length))
+        return next(fits, MOST_DIGITS)
+
+    def fault(self) -> str | None:
+        """Why the bound can't hold, as a sentence that names the mend; None if it can."""
+        if self.reserve <= self.bound:
+            return None
+        return (
+            f"GUESS_BOUND={self.bound * UNIT:g} can't hold: even with six digits the {self.reserve // self.attempts} calls that STARTS_PER_PHONE "
+            f"allows one phone in {WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} guesses each (MAX_ATTEMPTS), add up to "
+            f"{self.reserve * UNIT:g}: lower one of these two, or raise the bound"
+        )
+
+
+def most_calls(rates: tuple[Rate, ...], seconds: int) -> int:
+    """The most calls that limits let through in any so many seconds."""
+    return min(rate.count * math.ceil(seconds / rate.seconds) for rate in rates)

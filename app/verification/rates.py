@@ -1,0 +1,38 @@
+"""The one notation of all limits: `5/hour, 10/day`."""
+
+import re
+from dataclasses import dataclass
+
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(second|minute|hour|day)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any `seconds`: `5/hour` is Rate(5, 3600)."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        """Return the notation that `parse_rates` reads."""
+        name = next((name for name, seconds in _PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
+        return f"{self.count}/{name}"
+
+
+def parse_rates(text: str) -> tuple[Rate, ...]:
+    """Read limits in the one notation of all limits: `5/hour, 10/day`.
+
+    Raises:
+        ValueError: it is not that notation, a count is 0, or one period is named twice; the message names the mend.
+    """
+    rates = []
+    for part in text.split(","):
+        match = _RATE.fullmatch(part)
+        if not match or int(match[1]) == 0:
+            msg = f"{part.strip()!r} is not a limit: write them like '5/hour, 10/day', with a count of at least 1"
+            raise ValueError(msg)
+        rates.append(Rate(int(match[1]), _PERIODS[match[2]]))
+    if len({rate.seconds for rate in rates}) < len(rates):
+        raise ValueError("one period is named twice: keep the smaller count")
+    return tuple(sorted(rates, key=lambda rate: rate.seconds))
