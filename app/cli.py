@@ -1,4 +1,4 @@
-"""`lastdigits serve | doctor | keys | simulator`."""
+"""`lastdigits serve | policy | doctor | keys | simulator`."""
 
 import argparse
 import asyncio
@@ -37,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_doctor)
 
+    policy = commands.add_parser("policy", help="say what the settings in force add up to: chances, calls, money")
+    policy.set_defaults(run=_policy)
+
     add_keys(commands.add_parser("keys", help="make, list and check the keys of clients, and those that sign proofs"))
 
     simulator = commands.add_parser("simulator", help="run the provider's stand-in alone")
@@ -70,6 +73,16 @@ def _doctor(_: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok  ' if finding.good else 'FAIL'}  {finding.subject:<10} {finding.sentence}")  # noqa: T201  its answer
     return 0 if all(finding.good for finding in findings) else 1
+
+
+def _policy(_: argparse.Namespace) -> int:
+    from app.policy_report import policy_report  # noqa: PLC0415  the same
+
+    settings = load_settings()
+    print(policy_report(settings), end="")  # noqa: T201  its answer
+    for warning in settings.warnings:
+        complain(warning)
+    return 0
 
 
 def _simulator(options: argparse.Namespace) -> int:

@@ -110,7 +110,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     async with client, asked, _provider(settings.provider) as provider:
         proofs = Proofs(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
         verifier = Verifier(store, provider, keyring, settings.policy, proofs, LogObserver())
-        yield Service(verifier, settings.clients, proofs, settings.proxies, Examiner(asked), settings.sandbox)
+        yield Service(
+            verifier, settings.clients, proofs, settings.policy, settings.proxies, Examiner(asked), settings.sandbox
+        )
         await verifier.close(settings.policy.call_deadline)
 
 

@@ -57,7 +57,7 @@ def serve(settings: Settings) -> None:
         # uvicorn raises the signal again when it has ended its work: the process then ends as asked, not by accident.
         signal.signal(number, lambda *_: sys.exit(0))
     for warning in settings.warnings:
-        structlog.get_logger().warning("setting_not_in_force", detail=warning)
+        structlog.get_logger().warning("settings", detail=warning)
     with ExitStack() as children:
         listener = children.enter_context(listen(settings.host, settings.port, "LASTDIGITS_PORT"))
         settings = replace(settings, port=listener.getsockname()[1])

@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -82,6 +83,7 @@ class Settings:
     signing_keys: SecretStr | None
     signing_keys_file: Path | None
     policy: Policy
+    expected_price: Decimal
     simulator_host: str
     simulator_port: int
     sandbox: bool
@@ -163,15 +165,45 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
         faults.append(f"{PREFIX}PEPPER_PREVIOUS: it is set, but {PREFIX}PEPPER is not: set the new one beside it")
     if len(parse_regions(values.default_region)) != 1:
         faults.append(f"{PREFIX}DEFAULT_REGION: name one country")
+    not_acted_on = [name for name in NOT_IN_FORCE if name.lower() in raw]
     settings = Settings(
-        values.host, values.port, values.workers, values.log_format, values.log_level, provider, values.redis_url,
-        values.redis_timeout, values.pepper, values.pepper_previous, clients, values.clients_file, TrustedProxies.parse(values.trusted_proxies),
-        values.issuer, signing_keys, values.signing_keys_file, policy, values.simulator_host, values.simulator_port, provider is None,
-        tuple(
-            f"{PREFIX}{name} is set, but this version does not act on it yet" for name in NOT_IN_FORCE if name.lower() in raw
+        host=values.host,
+        port=values.port,
+        workers=values.workers,
+        log_format=values.log_format,
+        log_level=values.log_level,
+        provider=provider,
+        redis_url=values.redis_url,
+        redis_timeout=values.redis_timeout,
+        pepper=values.pepper,
+        pepper_previous=values.pepper_previous,
+        clients=clients,
+        clients_file=values.clients_file,
+        proxies=TrustedProxies.parse(values.trusted_proxies),
+        issuer=values.issuer,
+        signing_keys=signing_keys,
+        signing_keys_file=values.signing_keys_file,
+        policy=policy,
+        expected_price=values.expected_price,
+        simulator_host=values.simulator_host,
+        simulator_port=values.simulator_port,
+        sandbox=provider is None,
+        warnings=(
+            *(f"{PREFIX}{name} is set, but this version does not act on it yet" for name in not_acted_on),
+            *_longer_codes(policy),
         ),
-    )  # fmt: skip
+    )
     return settings, faults
+
+
+def _longer_codes(policy: Policy) -> list[str]:
+    """What an operator should know if the policy's own code length is never used."""
+    first = policy.guesses.first_length(policy.code_length)
+    warning = (
+        f"{PREFIX}CODE_LENGTH is {policy.code_length}, but codes have {first} digits from the start: MAX_ATTEMPTS guesses at the codes of two "
+        "calls do not fit under GUESS_BOUND with fewer; `lastdigits policy` shows the sum"
+    )
+    return [] if first == policy.code_length else [warning]
 
 
 def _provider(values: Values, raw: dict[str, str]) -> tuple[ProviderSettings | None, list[str]]:

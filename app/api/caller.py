@@ -18,6 +18,7 @@ from app.api.idempotency import idempotency_key
 from app.api.problems import Fault, RequestFault
 from app.store.connect import Health
 from app.verification.client import Caller
+from app.verification.policy import Policy
 from app.verification.proof import Proofs
 from app.verification.verifier import Verifier
 
@@ -32,6 +33,7 @@ class Service:
         verifier: the operations.
         clients: who may call.
         proofs: what signs and verifies proofs.
+        policy: the rules in force.
         proxies: whose forwarding headers count.
         examine: asks the store whether it can be relied on.
         sandbox: whether calls go to the simulator.
@@ -41,6 +43,7 @@ class Service:
     verifier: Verifier
     clients: Clients
     proofs: Proofs
+    policy: Policy
     proxies: TrustedProxies
     examine: Callable[[], Awaitable[Health]]
     sandbox: bool
@@ -151,5 +154,6 @@ def _address_of(request: Request, service: Service) -> str | None:
 
 AnyClient = Annotated[Asking, Depends(any_client)]
 SecretClient = Annotated[Caller, Depends(secret_client)]
+TheService = Annotated[Service, Depends(service_of)]
 TheVerifier = Annotated[Verifier, Depends(verifier_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

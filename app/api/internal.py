@@ -1,12 +1,19 @@
-"""The routes for a backend: look at a verification, cancel it, redeem its proof, fetch the keys that verify proofs."""
+"""The routes for a backend: look at a verification, cancel it, redeem its proof, the policy, the keys that verify proofs."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from app.api.bodies import KeySetAnswer, RedeemedAnswer, RedeemRequest, StateAnswer, redeemed_answer, state_answer
-from app.api.caller import SecretClient, Service, TheVerifier, service_of
+from app.api.bodies import (
+    KeySetAnswer,
+    PolicyAnswer,
+    RedeemedAnswer,
+    RedeemRequest,
+    StateAnswer,
+    policy_answer,
+    redeemed_answer,
+    state_answer,
+)
+from app.api.caller import SecretClient, TheService, TheVerifier
 from app.api.documented import BODY, ENDED, KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
 from app.api.lean import LeanRoute
 from app.api.problems import failed
@@ -65,11 +72,21 @@ async def cancel(verification_id: str, caller: SecretClient, verifier: TheVerifi
 
 
 @router.get(
+    "/policy",
+    responses=answers(200, PolicyAnswer, "The limits in force.", *KEY_OF_A_BACKEND),
+    **SECRET_ONLY,
+)
+async def policy(caller: SecretClient, service: TheService) -> Response:
+    """Tell the limits in force, and what they add up to. `lastdigits policy` says the same in words."""
+    return encoded(200, policy_answer(service.policy, caller.client))
+
+
+@router.get(
     "/.well-known/jwks.json",
     responses=answers(200, KeySetAnswer, "The public keys.", keep=KEEP_KEYS),
     response_model=None,
     response_class=_KeySet,
 )
-async def jwks(service: Annotated[Service, Depends(service_of)]) -> Response:
+async def jwks(service: TheService) -> Response:
     """Tell the public keys that proofs verify with. They may be kept for five minutes; an unknown `kid` is a reason to ask again."""
     return _KeySet(service.proofs.jwks, 200, {"Cache-Control": KEEP_KEYS})

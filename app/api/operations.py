@@ -1,14 +1,13 @@
 """The routes for operators: is the process alive, can the service do its work."""
 
 from importlib.metadata import version
-from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.api.bodies import HealthAnswer, ReadyAnswer
-from app.api.caller import Service, service_of
+from app.api.caller import TheService
 from app.api.documented import answers, encoded
 from app.api.lean import LeanRoute
 from app.api.problems import FAULTS, Fault, faulty
@@ -24,7 +23,7 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz", responses=answers(200, ReadyAnswer, "It can do its work.", "not_ready"), response_model=None)
-async def readyz(service: Annotated[Service, Depends(service_of)]) -> Response:
+async def readyz(service: TheService) -> Response:
     """Tell whether the service can do its work: Redis is reachable, new enough, writable, and drops no counters."""
     health = await service.examine()
     if not health.ready:

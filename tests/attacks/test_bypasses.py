@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import Service, Simulator, wait_out_the_ladder, wrong
 
-INTERNAL = [("GET", "/verify/{id}"), ("POST", "/verify/{id}/cancel"), ("POST", "/verify/redeem")]
+INTERNAL = [("GET", "/verify/{id}"), ("POST", "/verify/{id}/cancel"), ("POST", "/verify/redeem"), ("GET", "/policy")]
 ALL = [("POST", "/verify/start"), ("POST", "/verify/check"), ("POST", "/verify/resend"), *INTERNAL]
 
 

@@ -1,0 +1,72 @@
+"""What the rules in force add up to: for whoever must answer for them. Figures are upper bounds, whatever an attacker does."""
+
+from dataclasses import dataclass
+
+from app.verification.budget import UNIT, most_calls
+from app.verification.code import MOST_DIGITS
+from app.verification.policy import Policy
+
+HOUR, DAY = 3600, 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How many verifications of one phone a day bears, if nobody ever types a right code, before codes grow.
+
+    Attributes:
+        code_length: their digits.
+        verifications: how many are begun with so many digits; None for as many as the limits on calls let through.
+        chance: that a guess at one of them is right, each.
+    """
+
+    code_length: int
+    verifications: int | None
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the rules add up to.
+
+    Attributes:
+        takeover: chance that all guesses against one phone in any 24 hours are right once.
+        steps: how its codes grow under attack.
+        calls_per_hour: most calls that one phone gets in any hour.
+        calls_per_day: most calls that one phone gets in any 24 hours.
+        address_calls_per_hour: most calls that one address has placed in any hour.
+        address_guesses_per_hour: most wrong codes of one address that are compared in any hour.
+    """
+
+    takeover: float
+    steps: tuple[Step, ...]
+    calls_per_hour: int
+    calls_per_day: int
+    address_calls_per_hour: int
+    address_guesses_per_hour: int
+
+    def takeover_of_any(self, phones: int) -> float:
+        """The chance that at least one of so many phones is taken over in a day, if all are attacked at once (union bound)."""
+        return min(1.0, phones * self.takeover)
+
+
+def bounds_of(policy: Policy) -> Bounds:
+    """Work out what a policy adds up to."""
+    return Bounds(
+        takeover=policy.guesses.bound * UNIT,
+        steps=tuple(_steps(policy)),
+        calls_per_hour=most_calls(policy.starts_per_phone, HOUR),
+        calls_per_day=most_calls(policy.starts_per_phone, DAY),
+        address_calls_per_hour=most_calls(policy.starts_per_ip, HOUR),
+        address_guesses_per_hour=most_calls(policy.wrong_guesses_per_ip, HOUR),
+    )
+
+
+def _steps(policy: Policy) -> list[Step]:
+    """Play a day of a stranger who uses up every attempt of each verification, and never has a phone called twice for one."""
+    budget, steps, spent = policy.guesses, [], 0
+    for length in range(policy.code_length, MOST_DIGITS):
+        cost, begun = budget.cost(length) * budget.attempts, 0
+        while spent + budget.worst(length) <= budget.room(length):
+            spent, begun = spent + cost, begun + 1
+        steps.append(Step(length, begun, budget.cost(length) * UNIT))
+    return [*steps, Step(MOST_DIGITS, None, budget.cost(MOST_DIGITS) * UNIT)]
