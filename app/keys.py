@@ -7,6 +7,7 @@ import argparse
 import os
 import secrets
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 from app.api.clients import (
@@ -21,6 +22,7 @@ from app.api.clients import (
     load_clients,
     new_key,
 )
+from app.verification.money import SCALE, parse_caps
 from app.verification.rates import parse_rates
 from app.verification.signing import (
     ALGORITHMS,
@@ -73,6 +75,7 @@ def _add_new(new: argparse.ArgumentParser) -> None:
     new.add_argument("--native", action="store_true", help="a public key for an app, which sends no Origin")
     new.add_argument("--audience", help="the aud of its proofs: of a page's key, the id of the backend that takes them")
     new.add_argument("--starts", help="limits of its own on calls: 1000/hour, 10000/day")
+    new.add_argument("--spend", help="caps of its own on what calls cost: 100/hour, 500.50/day")
     new.set_defaults(run=_new)
 
 
@@ -83,7 +86,7 @@ def _new(options: argparse.Namespace) -> int:
     kind = Kind(options.kind)
     key = new_key(kind)
     origins = tuple(options.origin)
-    rest = {"native": options.native, "audience": options.audience, "starts": options.starts}
+    rest = {"native": options.native, "audience": options.audience, "starts": options.starts, "spend": options.spend}
     print(clients_entry(options.id, kind, key, origins, **rest))  # noqa: T201  its answer
     complain(f"The key of client {options.id}, shown only now:", key)
     return 0
@@ -105,11 +108,12 @@ def _faults(options: argparse.Namespace) -> list[str]:
         not AUDIENCE.fullmatch(options.audience) or set(options.audience) & set('"\\')
     ):
         faults.append("--audience: up to 128 printable characters without spaces and quotes")
-    if options.starts is not None:
-        try:
-            parse_rates(options.starts)
-        except ValueError as fault:
-            faults.append(f"--starts: {fault}")
+    for name, given, parse in (("starts", options.starts, parse_rates), ("spend", options.spend, parse_caps)):
+        if given is not None:
+            try:
+                parse(given)
+            except ValueError as fault:
+                faults.append(f"--{name}: {fault}")
     return faults
 
 
@@ -129,7 +133,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _row(client: Registered, digests: list[str]) -> tuple[str, ...]:
     used_from = " ".join([*sorted(client.origins), *(["apps"] if client.native else [])])
-    limits = ", ".join(str(rate) for rate in client.starts)
+    spend = [f"{Decimal(cap.count) / SCALE} of money/{cap.period}" for cap in client.spend]
+    limits = ", ".join([*(f"{rate} calls" for rate in client.starts), *spend])
     keys = " ".join(f"{digest}…" for digest in digests)
     return (client.id, client.kind.value, client.audience, used_from or "backends", limits or "none", keys)
 

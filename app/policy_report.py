@@ -1,10 +1,13 @@
 """`lastdigits policy`: what the settings in force add up to, in words and a table, and which setting changes what."""
 
 import textwrap
+from decimal import Decimal
 
 from app.settings import Settings
-from app.verification.bounds import Bounds, Step, bounds_of
+from app.verification.bounds import HOUR, Bounds, Step, bounds_of
+from app.verification.money import SCALE
 from app.verification.policy import Policy
+from app.verification.rates import Rate
 
 _WIDTH = 110
 _PHONES = (10, 100, 1_000)
@@ -64,27 +67,44 @@ def _calling(policy: Policy, bounds: Bounds) -> str:
             ),
             _paragraph(
                 f"One address, an IPv6 /64 being one, has at most {bounds.address_calls_per_hour} calls placed in any hour (STARTS_PER_IP), "
-                f"and at most {bounds.address_guesses_per_hour} wrong codes compared (WRONG_GUESSES_PER_IP). A backend that names no client_ip is bound by its "
-                "client's own limits only (starts in CLIENTS_FILE)."
+                f"and at most {bounds.address_guesses_per_hour} wrong codes compared (WRONG_GUESSES_PER_IP). A backend that names no "
+                "client_ip is bound by its client's own limits only (starts in CLIENTS_FILE)."
             ),
         ]
     )
 
 
 def _money(settings: Settings, bounds: Bounds) -> str:
-    price = settings.expected_price
+    spending = settings.policy.spending
+    price = Decimal(spending.price) / SCALE
     clients = [client for client, _ in settings.clients.listed()] if settings.clients else []
-    rows = [f"    {client.id}: {', '.join(map(str, client.starts)) or 'no limit of its own'}" for client in clients]
+    capped = [(f"calls to {country}", caps) for country, caps in sorted(spending.by_country.items())]
+    capped += [(f"client {client.id}", client.spend) for client in clients if client.spend]
+    limited = [
+        f"    client {client.id}: {', '.join(map(str, client.starts))} calls" for client in clients if client.starts
+    ]
     return "\n".join(
         [
             "MONEY",
             _paragraph(
-                f"At {price} a call (EXPECTED_PRICE), one phone costs at most {price * bounds.calls_per_day} in 24 hours, and one address at most "
-                f"{price * bounds.address_calls_per_hour} an hour. Nothing caps what all together cost: this version does not act on "
-                "SPEND_PER_HOUR and SPEND_PER_DAY yet. The nearest thing to a cap are the clients' own limits:"
+                f"All calls together cost at most {_caps(spending.caps)} in the provider's currency (SPEND_PER_HOUR, SPEND_PER_DAY), "
+                f"over all workers and replicas. At {price} a call (EXPECTED_PRICE) that is {bounds.all_calls_per_hour} calls in any hour and "
+                f"{bounds.all_calls_per_day} in any 24 hours; if calls cost more than that, those being placed at one moment may exceed a "
+                "cap by the difference."
             ),
-            *(rows or ["    no client is configured: the sandbox makes two, without limits"]),
+            _paragraph(
+                f"One phone costs at most {price * bounds.calls_per_day} in 24 hours, and one address at most "
+                f"{price * bounds.address_calls_per_hour} an hour."
+            ),
+            *(f"    {whose}: {_caps(caps)}" for whose, caps in capped),
+            *limited,
         ]
+    )
+
+
+def _caps(caps: tuple[Rate, ...]) -> str:
+    return " and ".join(
+        f"{Decimal(cap.count) / SCALE} in any {'hour' if cap.seconds == HOUR else '24 hours'}" for cap in caps
     )
 
 
@@ -99,6 +119,8 @@ def _table(policy: Policy) -> str:
         ("STARTS_PER_PHONE", ", ".join(map(str, policy.starts_per_phone))),
         ("STARTS_PER_IP", ", ".join(map(str, policy.starts_per_ip))),
         ("WRONG_GUESSES_PER_IP", ", ".join(map(str, policy.wrong_guesses_per_ip))),
+        ("SPEND_PER_HOUR, _DAY", ", ".join(str(Decimal(cap.count) / SCALE) for cap in policy.spending.caps)),
+        ("EXPECTED_PRICE", str(Decimal(policy.spending.price) / SCALE)),
         ("ALLOWED_COUNTRIES", ", ".join(sorted(policy.phones.allowed_countries))),
         ("TEST_NUMBERS", f"{len(policy.test_numbers)}, never called"),
     ]

@@ -8,7 +8,6 @@ import difflib
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -17,12 +16,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
-from app.settings_table import NOT_IN_FORCE, PREFIX, Values, parse_ladder, parse_regions
+from app.settings_table import PREFIX, Values, parse_ladder, parse_regions
 from app.store.connect import embedded_path
 from app.verification.budget import GuessBudget
+from app.verification.money import Spending, cap_units, parse_country_caps, price_units
 from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import Policy
-from app.verification.rates import parse_rates
+from app.verification.rates import Rate, parse_rates
 from app.verification.signing import SigningKeyError, parse_signing_keys
 
 SECRETS_DIR = Path("/run/secrets")
@@ -83,7 +83,6 @@ class Settings:
     signing_keys: SecretStr | None
     signing_keys_file: Path | None
     policy: Policy
-    expected_price: Decimal
     simulator_host: str
     simulator_port: int
     sandbox: bool
@@ -165,7 +164,6 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
         faults.append(f"{PREFIX}PEPPER_PREVIOUS: it is set, but {PREFIX}PEPPER is not: set the new one beside it")
     if len(parse_regions(values.default_region)) != 1:
         faults.append(f"{PREFIX}DEFAULT_REGION: name one country")
-    not_acted_on = [name for name in NOT_IN_FORCE if name.lower() in raw]
     settings = Settings(
         host=values.host,
         port=values.port,
@@ -184,14 +182,10 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
         signing_keys=signing_keys,
         signing_keys_file=values.signing_keys_file,
         policy=policy,
-        expected_price=values.expected_price,
         simulator_host=values.simulator_host,
         simulator_port=values.simulator_port,
         sandbox=provider is None,
-        warnings=(
-            *(f"{PREFIX}{name} is set, but this version does not act on it yet" for name in not_acted_on),
-            *_longer_codes(policy),
-        ),
+        warnings=tuple(_longer_codes(policy)),
     )
     return settings, faults
 
@@ -267,6 +261,12 @@ def read_signing_keys(path: Path) -> SecretStr:
     return SecretStr(text)
 
 
+def _spending(values: Values) -> Spending:
+    caps = (Rate(cap_units(values.spend_per_hour), 3600), Rate(cap_units(values.spend_per_day), 86400))
+    by_country = parse_country_caps(values.spend_per_country) if values.spend_per_country else {}
+    return Spending(price_units(values.expected_price), caps, by_country)
+
+
 def _policy(values: Values) -> Policy:
     longest_call = values.provider_pool_timeout + 2 * values.provider_connect_timeout + values.provider_read_timeout
     starts_per_phone = parse_rates(values.starts_per_phone)
@@ -283,6 +283,7 @@ def _policy(values: Values) -> Policy:
         starts_per_ip=parse_rates(values.starts_per_ip),
         wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
         guesses=GuessBudget.of(values.guess_bound, values.max_attempts, starts_per_phone),
+        spending=_spending(values),
         test_numbers=test_numbers,
         approval_grace=values.approval_grace,
         call_deadline=int(longest_call + 4 * values.redis_timeout) + 5,

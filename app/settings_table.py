@@ -15,14 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from app.api.address import TrustedProxies
 from app.store.connect import url_fault
 from app.verification.keyring import LEAST_PEPPER_BYTES
+from app.verification.money import MOST, parse_country_caps
 from app.verification.phone import parse_test_numbers
 from app.verification.rates import parse_rates
 
 PREFIX = "LASTDIGITS_"
 PROVIDER_URL = "https://voice.mobilgroup.ru/api/call-password/send/"
-
-NOT_IN_FORCE = ("SPEND_PER_HOUR", "SPEND_PER_DAY", "EXPECTED_PRICE")
-"""Settings of the contract that this version reads and checks but does not act on yet. Setting one is answered with a warning at start-up."""
 
 
 # ---- checks of single values
@@ -96,7 +94,7 @@ def parse_regions(text: str) -> frozenset[str]:
 
 
 Rates = Annotated[str, _parses(parse_rates)]
-Cap = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(ge=0, le=MOST, decimal_places=4, allow_inf_nan=False)]
 
 
 class Values(BaseModel):
@@ -182,7 +180,9 @@ class Values(BaseModel):
         ),
     ] = None
 
-    code_length: Annotated[int, Field(ge=4, le=6, description="Digits of a code, 4 to 6.")] = 4
+    code_length: Annotated[
+        int, Field(ge=4, le=6, description="Fewest digits of a code, 4 to 6; more while a phone is guessed at.")
+    ] = 4
     verification_ttl: Annotated[int, Field(description="Seconds that a code is taken, 30 to 600.")] = 300
     max_attempts: Annotated[int, Field(description="Wrong codes that one verification bears, 1 to 10.")] = 3
     approval_grace: Annotated[
@@ -206,6 +206,22 @@ class Values(BaseModel):
         "20/hour"
     )
     wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
+    spend_per_hour: Annotated[
+        Money, Field(description="Most money that all calls cost in any hour, in the provider's currency.")
+    ] = Decimal(100)
+    spend_per_day: Annotated[Money, Field(description="Most money that all calls cost in any 24 hours.")] = Decimal(
+        1000
+    )
+    spend_per_country: Annotated[
+        Annotated[str, _parses(parse_country_caps)] | None,
+        Field(description="Caps by country, besides those of all: KZ 50/hour, 200/day; BY 20/day"),
+    ] = None
+    expected_price: Annotated[
+        Money,
+        Field(
+            description="What a call is expected to cost: reserved before it is placed, and settled at the provider's answer."
+        ),
+    ] = Decimal("0.35")
     test_numbers: Annotated[
         Annotated[str, _parses(parse_test_numbers)] | None,
         Field(description="Numbers with fixed codes that are never called: +79990000001=0000,+79990000002=1234"),
@@ -221,12 +237,6 @@ class Values(BaseModel):
     simulator_port: Annotated[
         int, Field(ge=0, le=65535, description="Sandbox: port of the simulator; 0 takes a free one.")
     ] = 8001
-
-    spend_per_hour: Annotated[
-        Cap, Field(description="Most money for calls in an hour, in the provider's currency.")
-    ] = Decimal(100)
-    spend_per_day: Annotated[Cap, Field(description="Most money for calls in a day.")] = Decimal(1000)
-    expected_price: Annotated[Cap, Field(description="What a call is expected to cost.")] = Decimal("0.35")
 
 
 def described() -> list[tuple[str, str, str]]:

@@ -196,6 +196,8 @@ def serving(
         "REDIS_URL": f"embedded://{directory}/data",
         "PEPPER": "pepper-of-the-tests-0123456789abcdef",
         "WORKERS": "2",
+        "SPEND_PER_HOUR": "100000",
+        "SPEND_PER_DAY": "100000",
     } | settings
     environ = {f"LASTDIGITS_{name}": value for name, value in given.items()}
     with running(["serve"], environ, directory / "log", logged_address) as (process, url):

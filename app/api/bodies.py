@@ -191,6 +191,11 @@ class BoundsAnswer(BaseModel):
         ),
     ]
     code_lengths: list[StepAnswer]
+    calls_per_hour: Annotated[
+        int | None,
+        Field(description="Of all clients, by the caps on money; null if calls cost nothing.", examples=[285]),
+    ]
+    calls_per_day: Annotated[int | None, Field(examples=[2857])]
     calls_per_phone_and_hour: Annotated[int, Field(examples=[5])]
     calls_per_phone_and_day: Annotated[int, Field(examples=[10])]
     calls_per_address_and_hour: Annotated[int, Field(examples=[20])]
@@ -301,6 +306,8 @@ def policy_answer(policy: Policy, client: Client) -> PolicyAnswer:
                 StepAnswer(code_length=step.code_length, verifications=step.verifications, chance=step.chance)
                 for step in bounds.steps
             ],
+            calls_per_hour=bounds.all_calls_per_hour,
+            calls_per_day=bounds.all_calls_per_day,
             calls_per_phone_and_hour=bounds.calls_per_hour,
             calls_per_phone_and_day=bounds.calls_per_day,
             calls_per_address_and_hour=bounds.address_calls_per_hour,

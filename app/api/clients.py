@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.verification.client import Client
+from app.verification.money import parse_caps
 from app.verification.rates import parse_rates
 
 
@@ -90,6 +91,7 @@ def clients_entry(  # noqa: PLR0913  an entry's members
     native: bool = False,
     audience: str | None = None,
     starts: str | None = None,
+    spend: str | None = None,
 ) -> str:
     """The TOML that puts a key into a clients file. It holds the key's digest, never the key."""
     lines = ["[[client]]", f'id = "{client_id}"', f'kind = "{kind}"', f'key_sha256 = "{digest_of(key).hex()}"']
@@ -97,7 +99,9 @@ def clients_entry(  # noqa: PLR0913  an entry's members
         lines.append("origins = [" + ", ".join(f'"{origin}"' for origin in origins) + "]")
     if native:
         lines.append("native = true")
-    lines += [f'{name} = "{value}"' for name, value in (("audience", audience), ("starts", starts)) if value]
+    lines += [
+        f'{name} = "{value}"' for name, value in (("audience", audience), ("starts", starts), ("spend", spend)) if value
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -114,6 +118,11 @@ def _rates(text: str) -> str:
     return text
 
 
+def _caps(text: str) -> str:
+    parse_caps(text)
+    return text
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -124,6 +133,7 @@ class _Entry(BaseModel):
     native: bool = False
     audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
     starts: Annotated[str, AfterValidator(_rates)] = ""
+    spend: Annotated[str, AfterValidator(_caps)] = ""
 
 
 class _File(BaseModel):
@@ -173,7 +183,8 @@ def parse_clients(text: str, source: str) -> Clients:
 def _registered(entry: _Entry) -> Registered:
     starts = parse_rates(entry.starts) if entry.starts else ()
     origins = frozenset(entry.origins)
-    return Registered(entry.id, entry.audience or entry.id, starts, entry.kind, origins, entry.native)
+    spend = parse_caps(entry.spend) if entry.spend else ()
+    return Registered(entry.id, entry.audience or entry.id, starts, spend, entry.kind, origins, entry.native)
 
 
 def _sentence(source: str, error: object) -> str:

@@ -30,6 +30,7 @@ from app.verification.model import (
     LimitReached,
     NotFound,
     PhoneRejected,
+    SpendCapReached,
     TokenExpired,
     TokenInvalid,
     TokenRedeemed,
@@ -43,6 +44,7 @@ Failed = (
     | CodeLengthTooShort
     | CallInProgress
     | LimitReached
+    | SpendCapReached
     | CallRefused
     | CallUnknown
     | NotFound
@@ -142,6 +144,7 @@ OUTCOMES: dict[type, Row] = {
     CodeLengthTooShort: Row(422, "code_length_too_short", "The policy demands a longer code", least=4),
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
     LimitReached: Row(429, "limit_reached", "A limit is reached", limit="ladder", retry_after=30),
+    SpendCapReached: Row(503, "spend_cap", "No call can be placed at this moment", retry_after=300),
     CallUnknown: Row(
         504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30
     ),

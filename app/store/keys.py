@@ -12,8 +12,9 @@ them together.
 | `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | the longest window and a slice, from the last call |
 | `ld:g:ADDRESS` | string | wrong guesses from an address, the same way | the same |
 | `ld:c:CLIENT` | string | calls for a client that has limits of its own, the same way | the same |
+| `ld:m`, `ld:m:client:CLIENT`, `ld:m:country:COUNTRY` | string | what calls cost, in ten-thousandths of the currency, the same way: of all, of a client's and a country's that have caps | a day and two hours, from the last call |
 
-Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack). The last four
+Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack). Those below the phone's
 belong to no phone: on one server a script touches them together with a phone's; a cluster would need a script for each slot.
 """  # noqa: E501  a table's row is one line
 
@@ -37,7 +38,7 @@ def request_key(receipt: Receipt) -> str:
 
 
 def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
-    """The keys of a call that is asked for: KEYS 1 to 5 of start.lua and resend.lua. What there is none of is the phone's key again."""
+    """The keys of a call that is asked for: KEYS 1 to 8 of start.lua and resend.lua. What there is none of is the phone's key again."""
     verification, phone = keys_of(handle)
     return (
         verification,
@@ -45,12 +46,23 @@ def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
         request_key(ask.receipt) if ask.receipt else phone,
         f"ld:a:{ask.address}" if ask.address else phone,
         f"ld:c:{ask.client.id}" if ask.client.starts else phone,
+        *_money_keys(phone, ask),
     )
 
 
 def reporting_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
-    """The keys of a call that was asked for: KEYS 1 to 3 of settle.lua and abandon.lua."""
-    return calling_keys(handle, ask)[:3]
+    """The keys of a call that was asked for: KEYS 1 to 6 of settle.lua and abandon.lua."""
+    verification, phone = keys_of(handle)
+    return verification, phone, request_key(ask.receipt) if ask.receipt else phone, *_money_keys(phone, ask)
+
+
+def _money_keys(phone: str, ask: Ask) -> tuple[str, ...]:
+    """The keys of what calls cost: of all, of the client's, of the country's."""
+    return (
+        "ld:m",
+        f"ld:m:client:{ask.client.id}" if ask.client.spend else phone,
+        f"ld:m:country:{ask.country}" if ask.country else phone,
+    )
 
 
 def guessing_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:

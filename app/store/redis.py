@@ -67,6 +67,7 @@ class RedisStore:
         self._starts_per_ip = _text(policy.starts_per_ip)
         self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
         self._guesses = policy.guesses
+        self._spending = policy.spending
         self._budgets = {
             digits: f"{self._guesses.worst(digits)}:{self._guesses.room(digits)}"
             for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)
@@ -105,8 +106,11 @@ class RedisStore:
         reply = await self._run(self._recall, keys, receipt.body, limits.ladder, limits.counts)
         return replies.seen(handle, reply, self._max_attempts) if reply else None
 
-    async def settle(self, handle: Handle, ask: Ask, call: Reserved, digest: bytes) -> Verification | NotFound | Ended:
+    async def settle(
+        self, handle: Handle, ask: Ask, call: Reserved, digest: bytes, price: int | None
+    ) -> Verification | NotFound | Ended:
         """See `Store.settle`."""
+        beyond = 0 if price is None else price - self._spending.price
         limits = self._limits(handle)
         arguments = (
             ask.client.id,
@@ -118,7 +122,10 @@ class RedisStore:
             limits.ladder,
             limits.counts,
         )
-        reply = await self._run(self._settle, reporting_keys(handle, ask), *arguments, _flag(ask))
+        caps = self._caps(handle, ask)
+        reply = await self._run(
+            self._settle, reporting_keys(handle, ask), *arguments, _flag(ask), call.at, beyond, *caps
+        )
         return replies.not_pending(reply) or replies.settled(handle, reply, self._max_attempts)
 
     async def release(self, handle: Handle, ask: Ask, call: Reserved, reason: Refusal) -> int:
@@ -162,26 +169,24 @@ class RedisStore:
             return Redeemed(_approval(handle, reply[1], reply[2], repeated=False))
         return TokenRedeemed() if reply[0] == b"again" else TokenExpired()
 
+    def _caps(self, handle: Handle, ask: Ask) -> tuple[str, str, str]:
+        """What calls may cost: all, the client's, the country's. A test number costs nothing."""
+        if handle.test:
+            return "", "", ""
+        country = self._spending.by_country[ask.country] if ask.country else ()
+        return _text(self._spending.caps), _text(ask.client.spend), _text(country)
+
     def _limits(self, handle: Handle) -> _Limits:
         return self._never_called if handle.test else self._called
 
     def _asked(self, handle: Handle, ask: Ask) -> tuple[Any, ...]:
-        """ARGV 1 to 9 of start.lua and resend.lua."""
+        """ARGV 1 to 13 of start.lua and resend.lua."""
         limits = self._limits(handle)
         per_client = "" if handle.test else _text(ask.client.starts)
         body = ask.receipt.body if ask.receipt else ""
         per_ip = self._starts_per_ip if ask.address else ""
-        return (
-            ask.client.id,
-            limits.ladder,
-            limits.counts,
-            limits.blocking,
-            per_ip,
-            per_client,
-            body,
-            handle.seed,
-            self._deadline,
-        )
+        calling = (ask.client.id, limits.ladder, limits.counts, limits.blocking, per_ip, per_client)
+        return (*calling, body, handle.seed, self._deadline, self._spending.price, *self._caps(handle, ask))
 
     def _not_reserved(self, handle: Handle, reply: replies.Reply) -> CallDenied | KeySeen:
         return replies.seen(handle, reply, self._max_attempts) if reply[0] in replies.SEEN else replies.denied(reply)
@@ -189,7 +194,8 @@ class RedisStore:
     async def _give_up(self, handle: Handle, ask: Ask, call: Reserved, refused: str) -> int:
         limits = self._limits(handle)
         arguments = (call.number, call.at, refused, _TOMBSTONE, limits.ladder, limits.counts, _flag(ask))
-        wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments)
+        money = (self._spending.price, *self._caps(handle, ask))
+        wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments, *money)
         return wait
 
     async def _limits_under(self, tag: str) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from app.verification.model import (
     CallRefused,
     CallUnknown,
     CanceledBefore,
+    Cap,
     Ended,
     Expired,
     KeyInUse,
@@ -24,6 +25,7 @@ from app.verification.model import (
     NotFound,
     Pending,
     Replayed,
+    SpendCapReached,
     Status,
     Times,
     Verification,
@@ -52,12 +54,18 @@ _STATUS: dict[bytes, Status] = {
     b"f": Status.FAILED,
 }
 
+_CAPS = {b"spend": Cap.ALL, b"spend_client": Cap.CLIENT, b"spend_country": Cap.COUNTRY}
+
 Reply = list[Any]
 
 
 def denied(reply: Reply) -> CallDenied:
     """Read `{'in_progress', ms}` or `{'limited', which, ms}`."""
-    return CallInProgress(whole_seconds(reply[1])) if reply[0] == b"in_progress" else limited(reply)
+    if reply[0] == b"in_progress":
+        return CallInProgress(whole_seconds(reply[1]))
+    if reply[1] in _CAPS:
+        return SpendCapReached(_CAPS[reply[1]], whole_seconds(reply[2]))
+    return limited(reply)
 
 
 def limited(reply: Reply) -> LimitReached:

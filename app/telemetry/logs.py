@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from app.verification.call import Fault, Placed, Refused, Unknown
-from app.verification.model import Approved, Outcome, Pending, Replayed
+from app.verification.model import Approved, Outcome, Pending, Replayed, SpendCapReached
 from app.verification.phone import mask_phone
 from app.verification.ports import CallEnded, Event, OperationEnded
 
@@ -79,6 +79,9 @@ class LogObserver:
     def __call__(self, event: Event) -> None:
         """Write a line, as loud as the event is serious."""
         match event:
+            case OperationEnded(outcome=SpendCapReached(cap=cap)):
+                # Whoever pays must hear of it: no call is placed until the window moves on or the cap is raised.
+                self._log.error("spend_cap", cap=cap.value, operation=event.operation, **_operation(event))
             case OperationEnded():
                 # A check must not pay for a line that nobody will read.
                 if self._log.is_enabled_for(logging.INFO):

@@ -31,6 +31,8 @@ class Bounds:
     Attributes:
         takeover: chance that all guesses against one phone in any 24 hours are right once.
         steps: how its codes grow under attack.
+        all_calls_per_hour: most calls that the caps on money let through in any hour; None if calls cost nothing.
+        all_calls_per_day: the same in any 24 hours.
         calls_per_hour: most calls that one phone gets in any hour.
         calls_per_day: most calls that one phone gets in any 24 hours.
         address_calls_per_hour: most calls that one address has placed in any hour.
@@ -39,6 +41,8 @@ class Bounds:
 
     takeover: float
     steps: tuple[Step, ...]
+    all_calls_per_hour: int | None
+    all_calls_per_day: int | None
     calls_per_hour: int
     calls_per_day: int
     address_calls_per_hour: int
@@ -54,6 +58,8 @@ def bounds_of(policy: Policy) -> Bounds:
     return Bounds(
         takeover=policy.guesses.bound * UNIT,
         steps=tuple(_steps(policy)),
+        all_calls_per_hour=policy.spending.calls(HOUR),
+        all_calls_per_day=policy.spending.calls(DAY),
         calls_per_hour=most_calls(policy.starts_per_phone, HOUR),
         calls_per_day=most_calls(policy.starts_per_phone, DAY),
         address_calls_per_hour=most_calls(policy.starts_per_ip, HOUR),

@@ -13,11 +13,13 @@ class Client:
         id: its name, which owns the verifications that it starts.
         audience: the `aud` of its proofs, and of the proofs it may redeem.
         starts: its own limits on calls, starts and resends together; none if empty.
+        spend: its own caps on what calls cost, counts being units (money.py); none if empty.
     """
 
     id: str
     audience: str
     starts: tuple[Rate, ...] = ()
+    spend: tuple[Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

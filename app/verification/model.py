@@ -33,6 +33,14 @@ class Limit(StrEnum):
     WRONG_GUESSES_PER_IP = "wrong_guesses_per_ip"  # as many wrong codes from this address
 
 
+class Cap(StrEnum):
+    """Whose calls have cost what they may."""
+
+    ALL = "all"
+    CLIENT = "client"
+    COUNTRY = "country"
+
+
 # ---- what the store remembers
 
 
@@ -171,6 +179,19 @@ class LimitReached:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendCapReached:
+    """Calls have cost what they may. Nothing was called or paid.
+
+    Attributes:
+        cap: whose calls; for the operator, and no business of the caller's.
+        retry_after: seconds until there is money for a call again.
+    """
+
+    cap: Cap
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallRefused:
     """The provider did not place the call. What was reserved was given back.
 
@@ -281,7 +302,7 @@ class TokenRedeemed:
 
 
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
-CallDenied = CallInProgress | LimitReached
+CallDenied = CallInProgress | LimitReached | SpendCapReached
 CallNotPlaced = CallRefused | CallUnknown
 Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""

@@ -78,6 +78,12 @@ def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
     return _judge(number, rules)
 
 
+def country_of(phone: str) -> str | None:
+    """The country of an E.164 number, as ISO 3166-1 alpha-2."""
+    country: str | None = phonenumbers.region_code_for_number(phonenumbers.parse(phone, None))
+    return country
+
+
 def parse_test_numbers(text: str) -> dict[str, str]:
     """Read test numbers with their fixed codes: `+79990000001=0000,+79990000002=123456`.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.verification.budget import GuessBudget
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.money import Spending
 from app.verification.phone import PhoneRules
 from app.verification.rates import Rate
 
@@ -37,6 +38,7 @@ class Policy:
         starts_per_ip: limits on calls for one address, starts and resends together.
         wrong_guesses_per_ip: limits on wrong codes from one address.
         guesses: what guesses against one phone may add up to.
+        spending: what calls may cost.
         test_numbers: the fixed codes of numbers that are never called, by E.164.
         approval_grace: seconds in which the right code is told its approval again.
         call_deadline: seconds after which a call whose placing never reported back no longer blocks the next.
@@ -51,6 +53,7 @@ class Policy:
     starts_per_ip: tuple[Rate, ...]
     wrong_guesses_per_ip: tuple[Rate, ...]
     guesses: GuessBudget
+    spending: Spending
     test_numbers: Mapping[str, str] = field(repr=False)
     approval_grace: int
     call_deadline: int

@@ -66,11 +66,13 @@ class Ask:
     Attributes:
         client: whose the verification is.
         address: keyed digest of the address that limits count; None where none is known.
+        country: of the phone, where calls to it have a cap of their own.
         receipt: where the outcome is kept, if the request bears an idempotency key.
     """
 
     client: Client
     address: str | None = None
+    country: str | None = None
     receipt: Receipt | None = None
 
 
@@ -107,8 +109,18 @@ class Store(Protocol):
         """
         ...
 
-    async def settle(self, handle: Handle, ask: Ask, call: Reserved, digest: bytes) -> Verification | NotFound | Ended:
-        """Store the code's digest of a placed call. May be repeated: the second time changes nothing."""
+    async def settle(
+        self, handle: Handle, ask: Ask, call: Reserved, digest: bytes, price: int | None
+    ) -> Verification | NotFound | Ended:
+        """Store the code's digest of a placed call, and what it cost. May be repeated: the second time changes nothing.
+
+        Args:
+            handle: the verification.
+            ask: who asked for the call.
+            call: what was reserved.
+            digest: of the code.
+            price: what it cost, in units (money.py); None if the provider did not say: then it is taken to cost what was expected.
+        """
         ...
 
     async def release(self, handle: Handle, ask: Ask, call: Reserved, reason: Refusal) -> int:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(second|minute|hour|day)\s*")
 
 
@@ -14,10 +14,14 @@ class Rate:
     count: int
     seconds: int
 
+    @property
+    def period(self) -> str:
+        """The period's name: `hour`."""
+        return next((name for name, seconds in PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
+
     def __str__(self) -> str:
         """Return the notation that `parse_rates` reads."""
-        name = next((name for name, seconds in _PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
-        return f"{self.count}/{name}"
+        return f"{self.count}/{self.period}"
 
 
 def parse_rates(text: str) -> tuple[Rate, ...]:
@@ -32,7 +36,7 @@ def parse_rates(text: str) -> tuple[Rate, ...]:
         if not match or int(match[1]) == 0:
             msg = f"{part.strip()!r} is not a limit: write them like '5/hour, 10/day', with a count of at least 1"
             raise ValueError(msg)
-        rates.append(Rate(int(match[1]), _PERIODS[match[2]]))
+        rates.append(Rate(int(match[1]), PERIODS[match[2]]))
     if len({rate.seconds for rate in rates}) < len(rates):
         raise ValueError("one period is named twice: keep the smaller count")
     return tuple(sorted(rates, key=lambda rate: rate.seconds))

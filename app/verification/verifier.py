@@ -42,7 +42,8 @@ from app.verification.model import (
     TokenInvalid,
     Verification,
 )
-from app.verification.phone import Rejected, parse_phone
+from app.verification.money import price_units
+from app.verification.phone import Rejected, country_of, parse_phone
 from app.verification.policy import Policy, whole_seconds
 from app.verification.ports import Ask, CallEnded, Event, Observer, OperationEnded, Provider, Reserved, Store
 from app.verification.proof import Proofs
@@ -189,7 +190,9 @@ class Verifier:
         address = None if handle.test or caller.address is None else self._keyring.address(caller.address)
         once = caller.once
         receipt = self._keyring.receipt(handle, caller.client.id, operation, once) if once else None
-        return Ask(caller.client, address, receipt)
+        country = country_of(handle.phone) if self._policy.spending.by_country and not handle.test else None
+        capped = country if country in self._policy.spending.by_country else None
+        return Ask(caller.client, address, capped, receipt)
 
     async def _recall(self, before: Handle, caller: Caller, operation: str) -> KeySeen | None:
         """What became of the request, if it was carried out under the pepper before this one."""
@@ -211,7 +214,8 @@ class Verifier:
         match placed:
             case Placed():
                 digest = handle.digest(placed.code)
-                settled = await _insist(lambda: self._store.settle(handle, ask, call, digest))
+                price = price_units(placed.price) if placed.price is not None else None
+                settled = await _insist(lambda: self._store.settle(handle, ask, call, digest, price))
                 return Pending(settled) if isinstance(settled, Verification) else settled
             case Refused():
                 await _insist(lambda: self._store.release(handle, ask, call, placed.reason))

@@ -17,9 +17,10 @@ from app.store.embedded import embedded_server
 from app.store.redis import RedisStore
 from app.verification.budget import GuessBudget
 from app.verification.keyring import Keyring
+from app.verification.money import Spending
 from app.verification.phone import PhoneRules
 from app.verification.policy import Policy
-from app.verification.rates import parse_rates
+from app.verification.rates import Rate, parse_rates
 
 POLICY = Policy(
     phones=PhoneRules("RU", frozenset({"RU"})),
@@ -31,6 +32,7 @@ POLICY = Policy(
     starts_per_ip=parse_rates("3/hour"),
     wrong_guesses_per_ip=parse_rates("4/hour"),
     guesses=GuessBudget.of(0.001, 3, parse_rates("5/hour, 10/day")),
+    spending=Spending(3500, (Rate(4_000_000_000, 3600), Rate(4_000_000_000, 86400))),
     test_numbers={},
     approval_grace=60,
     call_deadline=30,

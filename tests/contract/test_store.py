@@ -51,7 +51,7 @@ async def _reserved(store: RedisStore, handle: Handle, before: Handle | None = N
 
 async def _pending(store: RedisStore, handle: Handle, code: str = "0123") -> Reserved:
     call = await _reserved(store, handle)
-    assert isinstance(await store.settle(handle, WEB, call, handle.digest(code)), Verification)
+    assert isinstance(await store.settle(handle, WEB, call, handle.digest(code), None), Verification)
     return call
 
 
@@ -71,7 +71,7 @@ async def test_a_started_call_is_settled_and_its_code_approved_once(store: Redis
 
 async def test_the_times_are_the_policys(store: RedisStore, handle: Handle) -> None:
     call = await _reserved(store, handle)
-    settled = await store.settle(handle, WEB, call, b"d" * 16)
+    settled = await store.settle(handle, WEB, call, b"d" * 16, None)
     assert isinstance(settled, Verification)
     times = settled.times
     assert times.created_at == call.at
@@ -164,8 +164,8 @@ async def test_a_call_of_unknown_fate_keeps_its_place_and_fails_its_verification
 
 async def test_reporting_a_call_twice_changes_nothing(store: RedisStore, handle: Handle) -> None:
     call = await _reserved(store, handle)
-    once = await store.settle(handle, WEB, call, handle.digest("0123"))
-    twice = await store.settle(handle, WEB, call, handle.digest("0123"))
+    once = await store.settle(handle, WEB, call, handle.digest("0123"), None)
+    twice = await store.settle(handle, WEB, call, handle.digest("0123"), None)
     assert isinstance(once, Verification)
     assert isinstance(twice, Verification)
     assert replace(twice, times=once.times) == once
@@ -186,7 +186,7 @@ async def test_a_refusal_told_twice_does_not_touch_the_call_after_it(
     assert isinstance(placed, Reserved)
     await store.release(handle, WEB, refused, Refusal.OTHER)
     assert isinstance(await store.resend(handle, WEB), CallInProgress), "the second call still blocks the third"
-    assert isinstance(await store.settle(handle, WEB, placed, handle.digest("0002")), Verification)
+    assert isinstance(await store.settle(handle, WEB, placed, handle.digest("0002"), None), Verification)
     assert isinstance(await store.check(handle, WEB, handle.digest("0002")), Approval)
 
 
@@ -198,7 +198,7 @@ async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(
         await _ago(server, handle, wait)
         call = await store.resend(handle, WEB)
         assert isinstance(call, Reserved), call
-        await store.settle(handle, WEB, call, handle.digest(code))
+        await store.settle(handle, WEB, call, handle.digest(code), None)
     assert isinstance(await store.check(handle, WEB, handle.digest("0001")), CodeIncorrect)
     assert isinstance(await store.check(handle, WEB, handle.digest("0002")), Approval)
 
@@ -222,13 +222,13 @@ async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(
     await _ago(server, handle, 299)
     call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
-    settled = await store.settle(handle, WEB, call, handle.digest("0002"))
+    settled = await store.settle(handle, WEB, call, handle.digest("0002"), None)
     assert isinstance(settled, Verification)
     assert settled.times.expires_at == settled.times.now + 300_000
     await _ago(server, handle, 290)
     call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
-    settled = await store.settle(handle, WEB, call, handle.digest("0003"))
+    settled = await store.settle(handle, WEB, call, handle.digest("0003"), None)
     assert isinstance(settled, Verification)
     assert settled.times.expires_at == settled.times.created_at + 600_000
     assert settled.times.resend_at is None, "nobody is told of a resend that comes after the end"
@@ -253,10 +253,10 @@ async def test_a_settle_after_the_end_revives_nothing(server: Any, store: RedisS
     call = await store.resend(handle, WEB)
     assert isinstance(call, Reserved)
     assert await store.cancel(handle, "web") is None
-    assert isinstance(await store.settle(handle, WEB, call, handle.digest("0002")), CanceledBefore)
+    assert isinstance(await store.settle(handle, WEB, call, handle.digest("0002"), None), CanceledBefore)
     assert isinstance(await store.check(handle, WEB, handle.digest("0002")), CanceledBefore)
     await server.delete(keys_of(handle)[0])
-    assert isinstance(await store.settle(handle, WEB, call, handle.digest("0002")), NotFound)
+    assert isinstance(await store.settle(handle, WEB, call, handle.digest("0002"), None), NotFound)
     assert await server.exists(keys_of(handle)[0]) == 0
 
 
@@ -306,7 +306,7 @@ async def test_every_key_has_a_ttl_from_its_first_write(server: Any, store: Redi
     handle = keyring.new(fresh_phone(), 4)
     call = await _reserved(store, handle)
     assert all(0 < ttl <= longest for ttl in await ttls(handle))
-    await store.settle(handle, WEB, call, handle.digest("0123"))
+    await store.settle(handle, WEB, call, handle.digest("0123"), None)
     assert (await ttls(handle))[0] <= 900_000
     for step in (
         lambda: store.check(handle, WEB, b"x" * 16),
@@ -324,7 +324,7 @@ async def test_reports_of_forgotten_calls_create_no_key(server: Any, store: Redi
     await server.delete(*keys_of(handle))
     await store.release(handle, WEB, call, Refusal.OTHER)
     await store.keep(handle, WEB, call)
-    await store.settle(handle, WEB, call, b"d" * 16)
+    await store.settle(handle, WEB, call, b"d" * 16, None)
     await store.check(handle, WEB, b"d" * 16)
     await store.cancel(handle, "web")
     assert await server.exists(*keys_of(handle)) == 0

@@ -40,7 +40,7 @@ async def _begun(store: RedisStore, keyring: Keyring, phone: str, least: int = 4
     call = await store.start(handles, ASK, None, None)
     assert isinstance(call, Reserved), call
     handle = handles[call.digits]
-    settled = await store.settle(handle, ASK, call, handle.digest(code[: handle.code_length]))
+    settled = await store.settle(handle, ASK, call, handle.digest(code[: handle.code_length]), None)
     assert isinstance(settled, Verification)
     assert settled.code_length == handle.code_length
     return handle
@@ -95,12 +95,12 @@ async def test_a_guess_at_two_codes_costs_both(server: Any, store: RedisStore, k
     assert await _spent(server, handle) == 100
     call = await store.resend(handle, ASK)
     assert isinstance(call, Reserved)
-    await store.settle(handle, ASK, call, handle.digest("4567"))
+    await store.settle(handle, ASK, call, handle.digest("4567"), None)
     await _wrong(store, handle)
     assert await _spent(server, handle) == 300
     again = await store.resend(handle, ASK)
     assert isinstance(again, Reserved)
-    await store.settle(handle, ASK, again, handle.digest("4567"))
+    await store.settle(handle, ASK, again, handle.digest("4567"), None)
     await _wrong(store, handle)
     assert await _spent(server, handle) == 400, "the same digits twice are one code"
 
@@ -159,7 +159,7 @@ async def test_a_test_number_costs_nothing(server: Any, store: RedisStore, keyri
     handle = keyring.new(fresh_phone(), 4, test=True)
     call = await store.start([handle], ASK, None, None)
     assert isinstance(call, Reserved)
-    await store.settle(handle, ASK, call, handle.digest("0000"))
+    await store.settle(handle, ASK, call, handle.digest("0000"), None)
     await _wrong(store, handle)
     assert await _spent(server, handle) == 0
 
@@ -267,7 +267,7 @@ async def _guess(store: RedisStore, model: Model, begun: tuple[int, Handle, list
         call = await store.resend(handle, ASK)
         if isinstance(call, Reserved):
             codes.append(f"{call.at % 1_000_000:06d}")
-            await store.settle(handle, ASK, call, handle.digest(codes[-1][: handle.code_length]))
+            await store.settle(handle, ASK, call, handle.digest(codes[-1][: handle.code_length]), None)
         return
     answer = await (_wrong(store, handle) if step == "wrong" else _right(store, handle, codes[-1]))
     if isinstance(answer, CodeIncorrect) or (isinstance(answer, AlreadyUsed) and step == "wrong"):

@@ -38,7 +38,7 @@ def _receipt(keyring: Keyring, handle: Handle, key: str, body: bytes = b"body", 
 
 
 def _ask(keyring: Keyring, handle: Handle, key: str = "one", body: bytes = b"body") -> Ask:
-    return Ask(CLIENT, None, _receipt(keyring, handle, key, body))
+    return Ask(CLIENT, None, None, _receipt(keyring, handle, key, body))
 
 
 async def _reserved(store: RedisStore, handle: Handle, ask: Ask) -> Reserved:
@@ -52,7 +52,7 @@ async def test_what_came_of_a_request_is_told_again_as_it_was(
 ) -> None:
     ask = _ask(keyring, handle)
     call = await _reserved(store, handle, ask)
-    first = await store.settle(handle, ask, call, handle.digest("0123"))
+    first = await store.settle(handle, ask, call, handle.digest("0123"), None)
     assert isinstance(first, Verification)
     await store.check(handle, ask, handle.digest("9999"))
     again = await store.start([keyring.new(handle.phone, 4)], ask, "login", None)
@@ -65,9 +65,9 @@ async def test_a_request_in_flight_is_told_so_and_one_with_another_body_is_refus
     await _reserved(store, handle, _ask(keyring, handle))
     assert await store.start([keyring.new(handle.phone, 4)], _ask(keyring, handle), None, None) == KeyInUse(1)
     other = keyring.new(fresh_phone(), 4)
-    other_body = Ask(CLIENT, None, _receipt(keyring, handle, "one", b"other"))
+    other_body = Ask(CLIENT, None, None, _receipt(keyring, handle, "one", b"other"))
     assert await store.start([other], other_body, None, None) == KeyReused()
-    other_route = Ask(CLIENT, None, _receipt(keyring, handle, "one", operation="resend"))
+    other_route = Ask(CLIENT, None, None, _receipt(keyring, handle, "one", operation="resend"))
     assert await store.resend(handle, other_route) == KeyReused()
 
 
@@ -127,12 +127,12 @@ async def test_a_resend_is_carried_out_once_too(
     server: Any, store: RedisStore, keyring: Keyring, handle: Handle
 ) -> None:
     ask = _ask(keyring, handle)
-    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"))
+    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     await make_older(server, handle, 30)
-    again = Ask(CLIENT, None, _receipt(keyring, handle, "two", operation="resend"))
+    again = Ask(CLIENT, None, None, _receipt(keyring, handle, "two", operation="resend"))
     call = await store.resend(handle, again)
     assert isinstance(call, Reserved)
-    first = await store.settle(handle, again, call, handle.digest("4567"))
+    first = await store.settle(handle, again, call, handle.digest("4567"), None)
     assert isinstance(first, Verification)
     assert await store.resend(handle, again) == Replayed(Pending(first))
     assert first.calls == 2
@@ -143,7 +143,7 @@ async def test_a_record_lives_for_a_day_and_holds_nothing_readable(
 ) -> None:
     ask = _ask(keyring, handle)
     assert ask.receipt
-    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"))
+    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     key = request_key(ask.receipt)
     assert 86_000_000 < await server.pttl(key) <= 86_400_000
     dump = b"".join(part for pair in (await server.hgetall(key)).items() for part in pair) + key.encode()
@@ -158,7 +158,7 @@ async def test_a_report_of_a_request_that_the_server_forgot_creates_no_key(
     assert ask.receipt
     call = await _reserved(store, handle, ask)
     await server.delete(*keys_of(handle), request_key(ask.receipt))
-    await store.settle(handle, ask, call, handle.digest("0123"))
+    await store.settle(handle, ask, call, handle.digest("0123"), None)
     await store.keep(handle, ask, call)
     assert await server.exists(request_key(ask.receipt)) == 0
 
@@ -166,7 +166,7 @@ async def test_a_report_of_a_request_that_the_server_forgot_creates_no_key(
 async def test_a_key_outlives_a_rotation_of_the_pepper(server: Any, keyring: Keyring, handle: Handle) -> None:
     store = RedisStore(Coalescer(server), POLICY)
     ask = _ask(keyring, handle)
-    first = await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"))
+    first = await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     assert isinstance(first, Verification)
     rotating = Keyring(b"the next pepper 0123456789 0123456789", b"pepper of the contract tests 0123456789")
     before = rotating.before(rotating.new(handle.phone, 4))

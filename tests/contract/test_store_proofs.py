@@ -34,7 +34,7 @@ async def _reserved(store: RedisStore, handle: Handle, ask: Ask) -> Reserved:
 
 async def test_a_proof_is_redeemed_once_of_a_hundred_times(store: RedisStore, keyring: Keyring, handle: Handle) -> None:
     ask = Ask(CLIENT)
-    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"))
+    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     approval = await store.check(handle, ask, handle.digest("0123"))
     assert isinstance(approval, Approval)
     expires_at = approval.approved_at + 600_000
@@ -47,7 +47,7 @@ async def test_no_proof_is_redeemed_that_is_over_or_whose_verification_is_gone(
     server: Any, store: RedisStore, keyring: Keyring, handle: Handle
 ) -> None:
     ask = Ask(CLIENT)
-    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"))
+    await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     assert await store.redeem(handle, 2**45) == TokenExpired(), "not approved"
     approval = await store.check(handle, ask, handle.digest("0123"))
     assert isinstance(approval, Approval)

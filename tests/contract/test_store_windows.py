@@ -69,7 +69,7 @@ async def test_wrong_guesses_of_an_address_add_up_over_verifications(store: Redi
     ask = Ask(CLIENT, keyring.address(fresh_phone()))
     handles = [keyring.new(fresh_phone(), 4) for _ in range(3)]
     for each in handles:
-        await store.settle(each, Ask(CLIENT), await _reserved(store, each, Ask(CLIENT)), each.digest("0123"))
+        await store.settle(each, Ask(CLIENT), await _reserved(store, each, Ask(CLIENT)), each.digest("0123"), None)
     for each in (handles[0], handles[0], handles[1], handles[1]):
         assert isinstance(await store.check(each, ask, each.digest("9999")), CodeIncorrect)
     for code in ("0123", "9999"):
@@ -86,7 +86,7 @@ async def test_right_codes_count_nowhere(store: RedisStore, keyring: Keyring) ->
     ask = Ask(CLIENT, keyring.address(fresh_phone()))
     for _ in range(6):
         each = keyring.new(fresh_phone(), 4)
-        await store.settle(each, Ask(CLIENT), await _reserved(store, each, Ask(CLIENT)), each.digest("0123"))
+        await store.settle(each, Ask(CLIENT), await _reserved(store, each, Ask(CLIENT)), each.digest("0123"), None)
         assert isinstance(await store.check(each, ask, each.digest("0123")), Approval)
 
 

@@ -29,7 +29,17 @@ def _keys(*arguments: str, cwd: Path, stdin: str = "", **settings: str) -> subpr
 
 def test_a_made_client_stands_in_the_file_as_it_was_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "clients.toml"
-    page = ("--origin", "https://shop.example", "--native", "--audience", "shop", "--starts", "5/minute, 100/day")
+    page = (
+        "--origin",
+        "https://shop.example",
+        "--native",
+        "--audience",
+        "shop",
+        "--starts",
+        "5/minute, 100/day",
+        "--spend",
+        "9.5/day",
+    )
     for arguments in (("--id", "shop", "--kind", "secret"), ("--id", "shop-web", "--kind", "public", *page)):
         made = _keys("new", *arguments, cwd=tmp_path)
         assert made.returncode == 0, made.stderr
@@ -59,7 +69,10 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(tmp_path: Path) ->
         "by",
         "digest",
     ]
-    assert "shop-web  public  shop      https://shop.example apps  5/minute, 100/day" in listed.stdout
+    assert (
+        "shop-web  public  shop      https://shop.example apps  5/minute calls, 100/day calls, 9.5 of money/day"
+        in listed.stdout
+    )
     assert key not in listed.stdout
     whose = _keys("check", "clients.toml", "--key-stdin", cwd=tmp_path, stdin=key + "\n")
     assert whose.stdout.strip() == "public key of client shop-web"
@@ -73,6 +86,7 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(tmp_path: Path) ->
         (("--audience", "a\nb"), "--audience"),
         (("--starts", "many"), "--starts"),
         (("--starts", '5/hour"'), "--starts"),
+        (("--spend", "many"), "--spend"),
     ],
 )
 def test_nothing_is_made_that_the_file_could_not_hold(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:

@@ -298,9 +298,9 @@ def test_the_doctor_finds_all_well_and_what_is_not(tmp_path: Path, simulator: Si
     assert "reachable" in good.stdout
 
 
-def test_a_setting_that_is_not_in_force_yet_is_warned_of(tmp_path: Path) -> None:
-    with running(["serve"], SANDBOX | {"LASTDIGITS_SPEND_PER_DAY": "5"}, tmp_path / "log", _banner) as (_, text):
-        assert "LASTDIGITS_SPEND_PER_DAY is set, but this version does not act on it yet" in text
+def test_codes_that_are_longer_than_the_setting_says_are_warned_of(tmp_path: Path) -> None:
+    with running(["serve"], SANDBOX | {"LASTDIGITS_MAX_ATTEMPTS": "5"}, tmp_path / "log", _banner) as (_, text):
+        assert "LASTDIGITS_CODE_LENGTH is 4, but codes have 5 digits from the start" in text
 
 
 def test_a_rotation_of_the_pepper_cuts_off_no_verification_and_refills_no_limit(

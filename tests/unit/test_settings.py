@@ -7,7 +7,7 @@ import pytest
 
 from app import settings as module
 from app.settings import SettingsError, load_settings
-from app.settings_table import NOT_IN_FORCE, described
+from app.settings_table import described
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +115,12 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
         ({"ISSUER": "a b"}, "ISSUER"),
         ({"APPROVAL_GRACE": "600"}, "APPROVAL_GRACE"),
         ({"SPEND_PER_DAY": "NaN"}, "SPEND_PER_DAY"),
+        ({"SPEND_PER_HOUR": "-1"}, "SPEND_PER_HOUR"),
+        ({"SPEND_PER_HOUR": "0.00001"}, "SPEND_PER_HOUR"),
+        ({"SPEND_PER_COUNTRY": "KZ"}, "SPEND_PER_COUNTRY"),
+        ({"SPEND_PER_COUNTRY": "KZ 5/week"}, "SPEND_PER_COUNTRY"),
+        ({"SPEND_PER_COUNTRY": "KZ 5/day; KZ 6/day"}, "SPEND_PER_COUNTRY"),
+        ({"EXPECTED_PRICE": "free"}, "EXPECTED_PRICE"),
         ({"CLIENTS_FILE": "/nowhere/clients.toml"}, "CLIENTS_FILE"),
         ({"PORT": "http"}, "PORT"),
     ],
@@ -142,12 +148,6 @@ def test_a_redis_of_ones_own_needs_a_pepper_outside_the_sandbox(
     assert not load_settings(dotenv=None).sandbox
 
 
-def test_what_this_version_does_not_act_on_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LASTDIGITS_SPEND_PER_DAY", "100")
-    (warning,) = load_settings(dotenv=None).warnings
-    assert "SPEND_PER_DAY" in warning
-
-
 @pytest.mark.parametrize("document", [".env.example", "docs/settings.md"])
 def test_the_documents_list_every_setting_with_its_default_and_sentence(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
@@ -157,4 +157,3 @@ def test_the_documents_list_every_setting_with_its_default_and_sentence(document
         if document == ".env.example":
             assert f"#{name}={default}\n" in text
     assert text.count("\n#LASTDIGITS_" if document == ".env.example" else "\n| `LASTDIGITS_") == len(described())
-    assert all(name in text for name in NOT_IN_FORCE)

@@ -1,14 +1,19 @@
--- uses: clock limits calls once verification
+-- uses: clock limits calls once verification window
 -- A reserved call was refused, or its fate is unknown. A verification whose first call it was has failed; one that has a code keeps it.
 -- Atomic, because the reservation and the verification must not disagree. Told twice, it does nothing the second time.
--- KEYS  1 verification  2 phone  3 record of the idempotency key (2 again without one)
+-- KEYS  1 verification  2 phone  3 record of the idempotency key  4, 5, 6 money of all calls, the client's, the country's  (2 again where there is none)
 -- ARGV  1 number of the call  2 when it was reserved, ms  3 why it was refused: the reservation is given back; '' if its fate is unknown: it is kept
 --       4 tombstone, ms  5 ladder  6 limits  7 '1' if the request bears an idempotency key
+--       8 price that was reserved  9, 10, 11 caps of all calls, the client's, the country's ('' for none)
 -- ->    ms until the phone may be called again
 local now, number, refused = clock(), tonumber(ARGV[1]), ARGV[3] ~= ''
 local ref = string.match(KEYS[1], '[^:]*$')
 local ours = report_back(KEYS[2], ref .. ':' .. number)
-if ours and refused then give_back(KEYS[2], tonumber(ARGV[2])) end
+if ours and refused then
+  give_back(KEYS[2], tonumber(ARGV[2]))
+  local money = open_windows(now, {{KEYS[4], ARGV[9]}, {KEYS[5], ARGV[10]}, {KEYS[6], ARGV[11]}})
+  correct(money, tonumber(ARGV[2]), -tonumber(ARGV[8]))
+end
 
 local status = redis.call('HGET', KEYS[1], 's')
 if status == 'r' then

@@ -1,13 +1,16 @@
--- uses: clock limits calls once verification
--- Stores the code of a placed call. Told twice, it does and answers the same, so that it may be repeated after a lost answer.
+-- uses: clock limits calls once verification window
+-- Stores the code of a placed call, and what it cost. Told twice, it does and answers the same, so that it may be repeated after a lost answer.
 -- Atomic, because the new code, the one before it and the expiry change together under the checks that run beside it.
--- KEYS  1 verification  2 phone  3 record of the idempotency key (2 again without one)
+-- KEYS  1 verification  2 phone  3 record of the idempotency key  4, 5, 6 money of all calls, the client's, the country's  (2 again where there is none)
 -- ARGV  1 client  2 number of the call  3 digest of its code  4 ttl, ms  5 longest life, ms  6 tombstone, ms  7 ladder  8 limits
---       9 '1' if the request bears an idempotency key
+--       9 '1' if the request bears an idempotency key  10 when it was reserved, ms  11 what it cost beyond the price that was reserved
+--       12, 13, 14 caps of all calls, the client's, the country's ('' for none)
 -- ->    {'settled', now, created, expires, next call, wrong, calls, purpose} | {'ended', status} | {'not_found'}
 local now, number = clock(), tonumber(ARGV[2])
 local ref = string.match(KEYS[1], '[^:]*$')
-report_back(KEYS[2], ref .. ':' .. number)
+if report_back(KEYS[2], ref .. ':' .. number) and ARGV[11] ~= '0' then
+  correct(open_windows(now, {{KEYS[4], ARGV[12]}, {KEYS[5], ARGV[13]}, {KEYS[6], ARGV[14]}}), tonumber(ARGV[10]), tonumber(ARGV[11]))
+end
 
 local function answer()
   local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u', 'r')

@@ -35,24 +35,24 @@ local function wait_for(part, amount, room, now)
   return kept > SLICES and 0 or math.ceil((part.newest + SLICES + 1 - kept) * part.slice - now)
 end
 
--- A subject's counts, and how long until its limits let one more through: ms, 0 for now.
-local function open_window(key, limits, now)
-  local window, stored = {key = key, limits = limits, wait = 0}, redis.call('GET', key) or ''
+-- A subject's counts, and how long until its limits let so much more through: ms, 0 for now.
+local function open_window(key, limits, now, amount)
+  local window, stored = {key = key, limits = limits, wait = 0, amount = amount}, redis.call('GET', key) or ''
   for index, limit in ipairs(limits) do
     local part = open_part(stored, index, now, limit[2])
     window[index] = part
-    window.wait = math.max(window.wait, wait_for(part, 1, limit[1], now))
+    window.wait = math.max(window.wait, wait_for(part, amount, limit[1], now))
   end
   return window
 end
 
--- Opens the windows of subjects {key, limits as text, name of the limit}; without limits a subject is not looked at.
+-- Opens the windows of subjects {key, limits as text, name of the limit, amount or nil for 1}; without limits a subject is not looked at.
 -- -> the windows, and {'limited', name, ms} of the one that stays closed longest, or nil
 local function open_windows(now, subjects)
   local windows, denied = {}, nil
   for _, subject in ipairs(subjects) do
     if subject[2] ~= '' then
-      local window = open_window(subject[1], pairs_of(subject[2]), now)
+      local window = open_window(subject[1], pairs_of(subject[2]), now, subject[4] or 1)
       windows[#windows + 1] = window
       if window.wait > (denied and denied[3] or 0) then denied = {'limited', subject[3], window.wait} end
     end
@@ -60,16 +60,31 @@ local function open_windows(now, subjects)
   return windows, denied
 end
 
--- Counts one more in each window.
+local function keep_window(window)
+  local parts, longest = {}, 0
+  for index, limit in ipairs(window.limits) do
+    parts[#parts + 1] = part_text(window[index], limit[2])
+    longest = math.max(longest, limit[2])
+  end
+  redis.call('SET', window.key, table.concat(parts), 'PX', math.ceil(longest * (SLICES + 1) / SLICES))
+end
+
+-- Counts the amount of each window.
 local function count_in(windows)
   for _, window in ipairs(windows) do
-    local parts, longest = {}, 0
-    for index, limit in ipairs(window.limits) do
+    for index in ipairs(window.limits) do window[index][1] = window[index][1] + window.amount end
+    keep_window(window)
+  end
+end
+
+-- Corrects what was counted at a time: in the slice of that time, if the window still holds it.
+local function correct(windows, at, difference)
+  for _, window in ipairs(windows) do
+    for index in ipairs(window.limits) do
       local part = window[index]
-      part[1] = part[1] + 1
-      parts[#parts + 1] = part_text(part, limit[2])
-      longest = math.max(longest, limit[2])
+      local place = part.newest - math.floor(at / part.slice) + 1
+      if part[place] then part[place] = math.max(0, part[place] + difference) end
     end
-    redis.call('SET', window.key, table.concat(parts), 'PX', math.ceil(longest * (SLICES + 1) / SLICES))
+    keep_window(window)
   end
 end

@@ -1,0 +1,114 @@
+"""The money budget, in every store: reserved before a call, settled after it, exact over whoever asks at once."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from app.store.coalesce import Coalescer
+from app.store.redis import RedisStore
+from app.verification.call import Refusal
+from app.verification.client import Client
+from app.verification.keyring import Keyring
+from app.verification.model import Cap, SpendCapReached, Verification
+from app.verification.money import parse_caps
+from app.verification.ports import Ask, Reserved
+from tests.contract.conftest import POLICY
+from tests.harness import fresh_phone
+
+PRICE = 3500
+
+
+class Till:
+    """A client with caps of its own: what is counted of all calls is shared with other tests, so that these look at the client's."""
+
+    def __init__(self, server: Any, own: str, **spending: Any) -> None:
+        self.server = server
+        name = f"c{fresh_phone()[1:]}"
+        self.ask = Ask(Client(name, name, (), parse_caps(own)))
+        self.key = f"ld:m:client:{name}"
+        policy = replace(POLICY, spending=replace(POLICY.spending, **spending))
+        self.store = RedisStore(Coalescer(server), policy)
+        self._keyring = Keyring(b"pepper of the contract tests 0123456789")
+
+    async def call(self, ask: Ask | None = None) -> tuple[Any, Any]:
+        handle = self._keyring.new(fresh_phone(), 4)
+        return handle, await self.store.start([handle], ask or self.ask, None, None)
+
+    async def spent(self) -> int:
+        """What the first of its caps holds."""
+        stored = await self.server.get(self.key) or b""
+        return sum(int.from_bytes(stored[at : at + 4], "big") for at in range(10, 62, 4)) if stored else 0
+
+
+async def test_a_call_reserves_the_expected_price_and_settles_at_the_answers(server: Any) -> None:
+    till = Till(server, "100/hour, 500/day")
+    for actual, sum_after in ((None, 3500), (3500, 7000), (2000, 9000), (12_345, 21_345), (0, 21_345)):
+        handle, call = await till.call()
+        assert isinstance(call, Reserved)
+        before = await till.spent()
+        for _ in range(2):  # told twice, it is settled once
+            assert isinstance(await till.store.settle(handle, till.ask, call, b"d" * 16, actual), Verification)
+        assert await till.spent() == sum_after
+        assert before >= sum_after - max(actual or 0, PRICE)
+
+
+async def test_a_refusal_gives_its_price_back_and_an_unknown_fate_keeps_it(server: Any) -> None:
+    till = Till(server, "100/hour")
+    handle, call = await till.call()
+    for _ in range(2):
+        await till.store.release(handle, till.ask, call, Refusal.BALANCE)
+    assert await till.spent() == 0
+    handle, call = await till.call()
+    for _ in range(2):
+        await till.store.keep(handle, till.ask, call)
+    assert await till.spent() == PRICE
+    await till.call()
+    assert await till.spent() == 2 * PRICE, "a worker that died keeps its reservation"
+
+
+async def test_a_hundred_calls_at_once_cost_no_more_than_the_cap(server: Any) -> None:
+    till = Till(server, "3.5/hour")
+    answers = [answer for _, answer in await asyncio.gather(*(till.call() for _ in range(100)))]
+    assert sum(isinstance(answer, Reserved) for answer in answers) == 10
+    denied = next(answer for answer in answers if not isinstance(answer, Reserved))
+    assert isinstance(denied, SpendCapReached)
+    assert denied.cap is Cap.CLIENT
+    assert 3300 <= denied.retry_after <= 3900
+    assert await till.spent() == 35_000
+
+
+async def test_the_cap_of_a_day_holds_beside_the_hours(server: Any) -> None:
+    till = Till(server, "100/hour, 0.70/day")
+    answers = [(await till.call())[1] for _ in range(3)]
+    assert [isinstance(answer, Reserved) for answer in answers] == [True, True, False]
+    assert answers[2].retry_after > 82_000
+
+
+async def test_what_is_settled_late_is_corrected_where_it_was_reserved(server: Any) -> None:
+    till = Till(server, "1/hour")
+    handle, call = await till.call()
+    stored = await server.get(till.key)
+    older = stored[:4] + (int.from_bytes(stored[4:10], "big") - 3).to_bytes(6, "big") + stored[10:]
+    await server.set(till.key, older, keepttl=True)
+    late = Reserved(call.number, call.at - 3 * 300_000)
+    await till.store.settle(handle, till.ask, late, b"d" * 16, 9000)
+    counts = await server.get(till.key)
+    placed = [int.from_bytes(counts[at : at + 4], "big") for at in range(10, 62, 4)]
+    assert [place for place, count in enumerate(placed) if count] == [3]
+    assert placed[3] == 9000
+
+
+async def test_a_countrys_cap_and_the_cap_of_all_hold(server: Any) -> None:
+    country = f"X{fresh_phone()[-6:]}"
+    capped = parse_caps("0.35/day")
+    till = Till(server, "100/hour", by_country={country: capped})
+    ask = replace(till.ask, country=country)
+    answers = [(await till.call(ask))[1] for _ in range(2)]
+    assert isinstance(answers[0], Reserved)
+    assert (answers[1].cap, isinstance(answers[1], SpendCapReached)) == (Cap.COUNTRY, True)
+    assert isinstance((await till.call())[1], Reserved), "other countries go on"
+    closed = Till(server, "100/hour", caps=parse_caps("0/hour"))
+    _, answer = await closed.call()
+    assert isinstance(answer, SpendCapReached)
+    assert answer.cap is Cap.ALL
+    assert await closed.spent() == 0, "what is denied is counted nowhere"
