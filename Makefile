@@ -72,7 +72,7 @@ test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real ng
 # With a REDIS_URL the suite writes to that Redis, under phones it makes up; without one it runs the system's redis-server on a socket in a temporary directory.
 REDIS_URL ?=
 
-test-redis: $(VENV)/.installed-dev ## Run the tests against REDIS_URL, or the system's redis-server
+test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against REDIS_URL, or the system's redis-server
 	@set -e; url='$(REDIS_URL)'; \
 	if [ -z "$$url" ]; then \
 		command -v redis-server >/dev/null || { \
@@ -83,7 +83,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests against REDIS_URL, or the sy
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/proof --ignore tests/containers $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \

@@ -1,0 +1,60 @@
+"""What one live verification takes in the store: every key that its start and a wrong code leave, by MEMORY USAGE.
+
+python -m bench.memory          runs a Valkey of its own, and ends it
+"""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from app.settings import load_settings
+from app.store.coalesce import Coalescer
+from app.store.connect import connect
+from app.store.embedded import embedded_server
+from app.store.redis import RedisStore
+from app.verification.client import Client, Once
+from app.verification.keyring import Keyring
+from app.verification.ports import Ask, Reserved
+
+SHARED = b"ld:m"  # one key for all calls: it belongs to no verification
+
+
+async def measure(url: str, *, once: bool) -> dict[str, int]:
+    """Bytes by the kind of key."""
+    keyring = Keyring(b"a pepper for measuring, of 32 bytes and more")
+    client = Client("web", "web")
+    async with connect(url, 5) as server:
+        await server.flushall()
+        store = RedisStore(Coalescer(server), load_settings(None).policy)
+        handle = keyring.new("+79161234567", 4)
+        receipt = keyring.receipt(handle, client.id, "start", Once("8e03978e-40d5-43e8-bc93-6894a57f9324", b"{}"))
+        ask = Ask(client, keyring.address("203.0.113.7"), None, receipt if once else None)
+        call = await store.start([handle, handle.longer(5), handle.longer(6)], ask, "login", None)
+        assert isinstance(call, Reserved)
+        await store.settle(handle, ask, call, handle.digest("0123"), 3500)
+        await store.check(handle, ask, handle.digest("9999"))
+        keys = [key async for key in server.scan_iter() if key != SHARED]
+        return {key.decode().split(":")[1]: int(await server.memory_usage(key) or 0) for key in keys}
+
+
+def main() -> None:
+    names = {
+        "v": "verification",
+        "p": "phone",
+        "a": "calls of the address",
+        "g": "guesses of the address",
+        "k": "idempotency key",
+    }
+    with tempfile.TemporaryDirectory() as directory, embedded_server(Path(directory)):
+        for once in (False, True):
+            found = asyncio.run(measure(f"embedded://{directory}", once=once))
+            for kind, size in sorted(found.items()):
+                print(f"  {names[kind]:24} {size:5}")
+            kind = "with" if once else "without"
+            print(
+                f"  {kind} an idempotency key: {sum(found.values())} bytes, if it has its phone and address for itself"
+            )
+
+
+if __name__ == "__main__":
+    main()
