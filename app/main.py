@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
-from app.api import internal, operations, verify
+from app.api import internal, operations, policy, verify
 from app.api.caller import Service
 from app.api.documented import complete
 from app.api.edge import Edge, routing_fault
@@ -85,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (verify.router, internal.router, operations.router):
+    for router in (verify.router, internal.router, policy.router, operations.router):
         app.router.routes.extend(router.routes)
     return app
 

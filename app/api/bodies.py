@@ -6,15 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.verification.bounds import bounds_of
-from app.verification.client import Client
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.code import LONGEST_SPELLING as LONGEST_CODE
 from app.verification.model import Approved, Redeemed, Status, Verification
 from app.verification.phone import LONGEST_SPELLING as LONGEST_PHONE
-from app.verification.policy import Policy, whole_seconds
+from app.verification.policy import whole_seconds
 from app.verification.proof import LIFETIME, LONGEST_TOKEN
-from app.verification.rates import Rate
 
 _ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
 _CREATED, _EXPIRES, _RESEND = "2026-11-23T07:00:00.000Z", "2026-11-23T07:05:00.000Z", "2026-11-23T07:00:30.000Z"
@@ -171,54 +168,6 @@ class RedeemedAnswer(BaseModel):
     test: Annotated[bool, Field(description="Whether it was a test number: nobody was called.", examples=[False])]
 
 
-class StepAnswer(BaseModel):
-    """How many verifications of one phone a day bears before codes grow, if nobody types a right code."""
-
-    code_length: Annotated[int, Field(examples=[4])]
-    verifications: Annotated[
-        int | None, Field(description="null: as many as the limits on calls let through.", examples=[2])
-    ]
-    chance: Annotated[float, Field(description="That one guess at one of these codes is right.", examples=[0.0001])]
-
-
-class BoundsAnswer(BaseModel):
-    """What the limits add up to: upper bounds, whatever an attacker does."""
-
-    takeover_per_phone_and_day: Annotated[
-        float,
-        Field(
-            description="Chance that all guesses against one phone in any 24 hours are right once.", examples=[0.001]
-        ),
-    ]
-    code_lengths: list[StepAnswer]
-    calls_per_hour: Annotated[
-        int | None,
-        Field(description="Of all clients, by the caps on money; null if calls cost nothing.", examples=[285]),
-    ]
-    calls_per_day: Annotated[int | None, Field(examples=[2857])]
-    calls_per_phone_and_hour: Annotated[int, Field(examples=[5])]
-    calls_per_phone_and_day: Annotated[int, Field(examples=[10])]
-    calls_per_address_and_hour: Annotated[int, Field(examples=[20])]
-    wrong_guesses_per_address_and_hour: Annotated[int, Field(examples=[30])]
-
-
-class PolicyAnswer(BaseModel):
-    """The limits in force and the bounds that follow from them."""
-
-    code_length: Annotated[int, Field(description="The fewest digits of a code.", examples=[4])]
-    max_attempts: Annotated[int, Field(examples=[3])]
-    verification_ttl: Annotated[int, Field(description="Seconds.", examples=[300])]
-    resend_ladder: Annotated[list[int], Field(description="Seconds.", examples=[[30, 60, 300]])]
-    starts_per_phone: Annotated[str, Field(examples=["5/hour, 10/day"])]
-    starts_per_ip: Annotated[str, Field(examples=["20/hour"])]
-    starts_per_client: Annotated[
-        str | None, Field(description="The caller's own; null for none.", examples=["1000/hour"])
-    ]
-    wrong_guesses_per_ip: Annotated[str, Field(examples=["30/hour"])]
-    allowed_countries: Annotated[list[str], Field(examples=[["RU"]])]
-    bounds: BoundsAnswer
-
-
 class KeySetAnswer(BaseModel):
     """A JWK set (RFC 7517)."""
 
@@ -285,39 +234,6 @@ def redeemed_answer(redeemed: Redeemed) -> RedeemedAnswer:
         approved_at=rfc3339(approval.approved_at),
         test=approval.test,
     )
-
-
-def policy_answer(policy: Policy, client: Client) -> PolicyAnswer:
-    """What `policy` answers a client."""
-    bounds = bounds_of(policy)
-    return PolicyAnswer(
-        code_length=policy.code_length,
-        max_attempts=policy.max_attempts,
-        verification_ttl=policy.ttl,
-        resend_ladder=list(policy.ladder),
-        starts_per_phone=_rates(policy.starts_per_phone),
-        starts_per_ip=_rates(policy.starts_per_ip),
-        starts_per_client=_rates(client.starts) or None,
-        wrong_guesses_per_ip=_rates(policy.wrong_guesses_per_ip),
-        allowed_countries=sorted(policy.phones.allowed_countries),
-        bounds=BoundsAnswer(
-            takeover_per_phone_and_day=bounds.takeover,
-            code_lengths=[
-                StepAnswer(code_length=step.code_length, verifications=step.verifications, chance=step.chance)
-                for step in bounds.steps
-            ],
-            calls_per_hour=bounds.all_calls_per_hour,
-            calls_per_day=bounds.all_calls_per_day,
-            calls_per_phone_and_hour=bounds.calls_per_hour,
-            calls_per_phone_and_day=bounds.calls_per_day,
-            calls_per_address_and_hour=bounds.address_calls_per_hour,
-            wrong_guesses_per_address_and_hour=bounds.address_guesses_per_hour,
-        ),
-    )
-
-
-def _rates(rates: tuple[Rate, ...]) -> str:
-    return ", ".join(map(str, rates))
 
 
 def rfc3339(milliseconds: int) -> str:

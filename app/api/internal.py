@@ -1,15 +1,13 @@
-"""The routes for a backend: look at a verification, cancel it, redeem its proof, the policy, the keys that verify proofs."""
+"""The routes for a backend: look at a verification, cancel it, redeem its proof, fetch the keys that verify proofs."""
 
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from app.api.bodies import (
     KeySetAnswer,
-    PolicyAnswer,
     RedeemedAnswer,
     RedeemRequest,
     StateAnswer,
-    policy_answer,
     redeemed_answer,
     state_answer,
 )
@@ -69,16 +67,6 @@ async def cancel(verification_id: str, caller: SecretClient, verifier: TheVerifi
     """End a pending verification: its codes count no more. Canceling twice is as good as once."""
     outcome = await verifier.cancel(caller, verification_id)
     return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else failed(outcome)
-
-
-@router.get(
-    "/policy",
-    responses=answers(200, PolicyAnswer, "The limits in force.", *KEY_OF_A_BACKEND),
-    **SECRET_ONLY,
-)
-async def policy(caller: SecretClient, service: TheService) -> Response:
-    """Tell the limits in force, and what they add up to. `lastdigits policy` says the same in words."""
-    return encoded(200, policy_answer(service.policy, caller.client))
 
 
 @router.get(

@@ -1,6 +1,7 @@
 """A verification, its states, and what each operation can end in.
 
-An operation's outcomes are a closed union: whoever calls it handles each one, and mypy says when one is missing.
+An operation's outcomes are a closed union: whoever calls it handles each one, and mypy says when one is missing. All stand on one page, for
+they are read together: what can come of a start is the sum of what can come of its parts.
 Times are unix milliseconds on the store's clock; durations that a caller is told are whole seconds, rounded up.
 """
 

@@ -121,8 +121,8 @@ class Verifier:
             # Its phone's limits have moved on with the new pepper: a call reserved beside them could be a second one at once.
             seen = await self._recall(handle, caller, "resend")
             return self._ended("resend", caller, handle, seen or await self._if_found(handle, caller, Expired()))
-        if handle.test and handle.phone not in self._policy.test_numbers:
-            # It is a test number no more, so no fixed code counts; and its phone must not ring for it.
+        if handle.test and len(self._policy.test_numbers.get(handle.phone, "")) != handle.code_length:
+            # It is a test number no more, or one with another code: no fixed code counts here, and its phone must not ring for it.
             return self._ended("resend", caller, handle, await self._if_found(handle, caller, Expired()))
         ask = self._ask(handle, caller, "resend")
         call = await self._store.resend(handle, ask)

@@ -1,0 +1,108 @@
+"""The route that tells the limits in force, and what they add up to."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from app.api.caller import SecretClient, TheService
+from app.api.documented import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
+from app.api.lean import LeanRoute
+from app.verification.bounds import bounds_of
+from app.verification.client import Client
+from app.verification.policy import Policy
+from app.verification.rates import Rate
+
+router = APIRouter(tags=["internal"], route_class=LeanRoute)
+
+
+class StepAnswer(BaseModel):
+    """How many verifications of one phone a day bears before codes grow, if nobody types a right code."""
+
+    code_length: Annotated[int, Field(examples=[4])]
+    verifications: Annotated[
+        int | None, Field(description="null: as many as the limits on calls let through.", examples=[2])
+    ]
+    chance: Annotated[float, Field(description="That one guess at one of these codes is right.", examples=[0.0001])]
+
+
+class BoundsAnswer(BaseModel):
+    """What the limits add up to: upper bounds, whatever an attacker does."""
+
+    takeover_per_phone_and_day: Annotated[
+        float,
+        Field(
+            description="Chance that all guesses against one phone in any 24 hours are right once.", examples=[0.001]
+        ),
+    ]
+    code_lengths: list[StepAnswer]
+    calls_per_hour: Annotated[
+        int | None,
+        Field(description="Of all clients, by the caps on money; null if calls cost nothing.", examples=[285]),
+    ]
+    calls_per_day: Annotated[int | None, Field(examples=[2857])]
+    calls_per_phone_and_hour: Annotated[int, Field(examples=[5])]
+    calls_per_phone_and_day: Annotated[int, Field(examples=[10])]
+    calls_per_address_and_hour: Annotated[int, Field(examples=[20])]
+    wrong_guesses_per_address_and_hour: Annotated[int, Field(examples=[30])]
+
+
+class PolicyAnswer(BaseModel):
+    """The limits in force and the bounds that follow from them."""
+
+    code_length: Annotated[int, Field(description="The fewest digits of a code.", examples=[4])]
+    max_attempts: Annotated[int, Field(examples=[3])]
+    verification_ttl: Annotated[int, Field(description="Seconds.", examples=[300])]
+    resend_ladder: Annotated[list[int], Field(description="Seconds.", examples=[[30, 60, 300]])]
+    starts_per_phone: Annotated[str, Field(examples=["5/hour, 10/day"])]
+    starts_per_ip: Annotated[str, Field(examples=["20/hour"])]
+    starts_per_client: Annotated[
+        str | None, Field(description="The caller's own; null for none.", examples=["1000/hour"])
+    ]
+    wrong_guesses_per_ip: Annotated[str, Field(examples=["30/hour"])]
+    allowed_countries: Annotated[list[str], Field(examples=[["RU"]])]
+    bounds: BoundsAnswer
+
+
+@router.get(
+    "/policy",
+    responses=answers(200, PolicyAnswer, "The limits in force.", *KEY_OF_A_BACKEND),
+    **SECRET_ONLY,
+)
+async def policy(caller: SecretClient, service: TheService) -> Response:
+    """Tell the limits in force, and what they add up to. `lastdigits policy` says the same in words."""
+    return encoded(200, _answer(service.policy, caller.client))
+
+
+def _answer(policy: Policy, client: Client) -> PolicyAnswer:
+    """What `policy` answers a client."""
+    bounds = bounds_of(policy)
+    return PolicyAnswer(
+        code_length=policy.code_length,
+        max_attempts=policy.max_attempts,
+        verification_ttl=policy.ttl,
+        resend_ladder=list(policy.ladder),
+        starts_per_phone=_rates(policy.starts_per_phone),
+        starts_per_ip=_rates(policy.starts_per_ip),
+        starts_per_client=_rates(client.starts) or None,
+        wrong_guesses_per_ip=_rates(policy.wrong_guesses_per_ip),
+        allowed_countries=sorted(policy.phones.allowed_countries),
+        bounds=BoundsAnswer(
+            takeover_per_phone_and_day=bounds.takeover,
+            code_lengths=[
+                StepAnswer(code_length=step.code_length, verifications=step.verifications, chance=step.chance)
+                for step in bounds.steps
+            ],
+            calls_per_hour=bounds.all_calls_per_hour,
+            calls_per_day=bounds.all_calls_per_day,
+            calls_per_phone_and_hour=bounds.calls_per_hour,
+            calls_per_phone_and_day=bounds.calls_per_day,
+            calls_per_address_and_hour=bounds.address_calls_per_hour,
+            wrong_guesses_per_address_and_hour=bounds.address_guesses_per_hour,
+        ),
+    )
+
+
+def _rates(rates: tuple[Rate, ...]) -> str:
+    return ", ".join(map(str, rates))
