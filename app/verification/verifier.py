@@ -37,6 +37,7 @@ from app.verification.model import (
     PhoneRejected,
     ReadOutcome,
     RedeemOutcome,
+    Replayed,
     ResendOutcome,
     StartOutcome,
     TokenInvalid,
@@ -244,6 +245,8 @@ class Verifier:
 
     def _ended(self, operation: str, caller: Caller, handle: Handle | None, outcome: Ending) -> Ending:
         id_, phone, test = (handle.id, handle.phone, handle.test) if handle else (None, None, False)
+        # A start that was denied began no verification, and one that is told again began it then.
+        id_ = _begun(outcome) if operation == "start" else id_
         self._tell(OperationEnded(operation, caller.client.id, id_, phone, test, outcome))
         return outcome
 
@@ -251,6 +254,19 @@ class Verifier:
         """Tell the observer, whose own trouble (a log on a full disk) must never cost a call its code."""
         with suppress(Exception):
             self._observe(event)
+
+
+def _begun(outcome: Outcome) -> str | None:
+    """The verification that a start has begun, now or when its request was first sent."""
+    match outcome:
+        case Pending():
+            return outcome.verification.id
+        case CallRefused() | CallUnknown():
+            return outcome.id
+        case Replayed():
+            return _begun(outcome.first)
+        case _:
+            return None
 
 
 async def _insist(step: Callable[[], Awaitable[A]]) -> A:

@@ -43,6 +43,8 @@ def test_a_start_sent_again_is_answered_byte_for_byte_and_calls_once(
         again = _start(service, phone, headers, purpose="login")
         assert _told(again) == _told(first)
         assert again.headers["idempotency-replayed"] == "true"
+        (line,) = [line for line in service.lines() if line.get("request_id") == again.headers["x-request-id"]]
+        assert (line["id"], line["outcome"], line["replayed"]) == (first.json()["id"][:12], "placed", True)
     assert simulator.count(phone) == 1
 
 
