@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from app.settings import Settings
 from app.verification.bounds import HOUR, Bounds, Step, bounds_of
+from app.verification.guard import PAUSE, PROBES, Guard
 from app.verification.money import SCALE
 from app.verification.policy import Policy
 from app.verification.rates import Rate
@@ -70,8 +71,29 @@ def _calling(policy: Policy, bounds: Bounds) -> str:
                 f"and at most {bounds.address_guesses_per_hour} wrong codes compared (WRONG_GUESSES_PER_IP). A backend that names no "
                 "client_ip is bound by its client's own limits only (starts in CLIENTS_FILE)."
             ),
+            _paragraph(
+                f"Of one phone's calls one address has at most half: {', '.join(str(rate.half) for rate in policy.starts_per_phone)}. All calls "
+                f"together are at most {', '.join(map(str, policy.starts_in_all))} (STARTS_IN_ALL)."
+            ),
+            *_watches(policy.guard),
         ]
     )
+
+
+def _watches(guard: Guard) -> list[str]:
+    told = []
+    if guard.range and guard.country:
+        told.append(
+            f"Toll fraud: ten thousand numbers of one range get at most {guard.range.floor} calls an hour (GUARD_CALLS_PER_RANGE), and a country "
+            f"{guard.country.floor} (GUARD_CALLS_PER_COUNTRY), beyond what keeps {guard.range.share / 10:g} % of them confirmed (GUARD_SHARE). Then "
+            f"they are closed for {PAUSE // 60} minutes, and {PROBES} probes decide what follows."
+        )
+    if guard.spray:
+        told.append(
+            f"One guess at each of many: the log has the error spray_alarm when more than {guard.spray.floor} verifications an hour have a wrong "
+            "code (SPRAY_ALARM), and they are over half of those that are approved."
+        )
+    return [_paragraph(text) for text in told]
 
 
 def _money(settings: Settings, bounds: Bounds) -> str:
@@ -118,9 +140,12 @@ def _table(policy: Policy) -> str:
         ("RESEND_LADDER", ", ".join(map(str, policy.ladder))),
         ("STARTS_PER_PHONE", ", ".join(map(str, policy.starts_per_phone))),
         ("STARTS_PER_IP", ", ".join(map(str, policy.starts_per_ip))),
+        ("STARTS_IN_ALL", ", ".join(map(str, policy.starts_in_all))),
         ("WRONG_GUESSES_PER_IP", ", ".join(map(str, policy.wrong_guesses_per_ip))),
         ("SPEND_PER_HOUR, _DAY", ", ".join(str(Decimal(cap.count) / SCALE) for cap in policy.spending.caps)),
         ("EXPECTED_PRICE", str(Decimal(policy.spending.price) / SCALE)),
+        ("GUARD_SHARE", f"{policy.guard.range.share / 10:g} %" if policy.guard.range else "never closes"),
+        ("SPRAY_ALARM", f"{policy.guard.spray.floor}/hour" if policy.guard.spray else "none"),
         ("ALLOWED_COUNTRIES", ", ".join(sorted(policy.phones.allowed_countries))),
         ("TEST_NUMBERS", f"{len(policy.test_numbers)}, never called"),
     ]

@@ -19,6 +19,7 @@ from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_table import PREFIX, Values, parse_ladder, parse_regions
 from app.store.connect import embedded_path
 from app.verification.budget import GuessBudget
+from app.verification.guard import Guard
 from app.verification.money import Spending, cap_units, parse_country_caps, price_units
 from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import Policy
@@ -281,9 +282,13 @@ def _policy(values: Values) -> Policy:
         ladder=parse_ladder(values.resend_ladder),
         starts_per_phone=starts_per_phone,
         starts_per_ip=parse_rates(values.starts_per_ip),
+        starts_in_all=parse_rates(values.starts_in_all),
         wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
         guesses=GuessBudget.of(values.guess_bound, values.max_attempts, starts_per_phone),
         spending=_spending(values),
+        guard=Guard.of(
+            values.guard_share, values.guard_calls_per_country, values.guard_calls_per_range, values.spray_alarm
+        ),
         test_numbers=test_numbers,
         approval_grace=values.approval_grace,
         call_deadline=int(longest_call + 4 * values.redis_timeout) + 5,

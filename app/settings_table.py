@@ -206,6 +206,29 @@ class Values(BaseModel):
         "20/hour"
     )
     wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
+    starts_in_all: Annotated[Rates, Field(description="Limits on calls of all clients together.")] = "100/second"
+    guard_share: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Least share of the calls to a country or range that must be confirmed, else it closes for a while; 0: never.",
+        ),
+    ] = 0.2
+    guard_calls_per_range: Annotated[
+        int, Field(ge=1, le=10**6, description="Calls an hour to ten thousand numbers before that share is asked for.")
+    ] = 50
+    guard_calls_per_country: Annotated[
+        int, Field(ge=1, le=10**9, description="Calls an hour to a country before that share is asked for.")
+    ] = 1000
+    spray_alarm: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10**9,
+            description="Verifications an hour with a wrong code that raise the alarm, if they are over half of the approved ones; 0: never.",
+        ),
+    ] = 100
     spend_per_hour: Annotated[
         Money, Field(description="Most money that all calls cost in any hour, in the provider's currency.")
     ] = Decimal(100)

@@ -28,7 +28,7 @@ async def measure(url: str, *, once: bool) -> dict[str, int]:
         store = RedisStore(Coalescer(server), load_settings(None).policy)
         handle = keyring.new("+79161234567", 4)
         receipt = keyring.receipt(handle, client.id, "start", Once("8e03978e-40d5-43e8-bc93-6894a57f9324", b"{}"))
-        ask = Ask(client, keyring.address("203.0.113.7"), None, receipt if once else None)
+        ask = Ask(client, keyring.address("203.0.113.7"), receipt if once else None)
         call = await store.start([handle, handle.longer(5), handle.longer(6)], ask, "login", None)
         assert isinstance(call, Reserved)
         await store.settle(handle, ask, call, handle.digest("0123"), 3500)

@@ -4,7 +4,7 @@ With the verifier and the idempotency key, all that a route asks of the request.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
@@ -16,6 +16,7 @@ from app.api.clients import Clients, Kind, Registered
 from app.api.cors import allow
 from app.api.idempotency import idempotency_key
 from app.api.problems import Fault, RequestFault
+from app.api.quotas import Quotas
 from app.store.connect import Health
 from app.verification.client import Caller
 from app.verification.policy import Policy
@@ -37,6 +38,7 @@ class Service:
         proxies: whose forwarding headers count.
         examine: asks the store whether it can be relied on.
         sandbox: whether calls go to the simulator.
+        quotas: tells the limits in force in headers.
         proxy_suspected: a forwarding header came from an address that may not forward, and the log has said so.
     """
 
@@ -47,7 +49,11 @@ class Service:
     proxies: TrustedProxies
     examine: Callable[[], Awaitable[Health]]
     sandbox: bool
+    quotas: Quotas = field(init=False)
     proxy_suspected: bool = False
+
+    def __post_init__(self) -> None:
+        self.quotas = Quotas(self.policy)
 
 
 @dataclass(frozen=True, slots=True)

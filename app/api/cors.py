@@ -11,7 +11,7 @@ from app.api.problems import Fault, faulty
 
 VARY = (b"vary", b"Origin")
 
-_EXPOSED = b"Idempotency-Replayed, Retry-After, X-Request-Id"
+_EXPOSED = b"Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Request-Id",

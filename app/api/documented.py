@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.api.problems import FAULTS, MEDIA_TYPE, ROWS, Row, example
+from app.api.quotas import LEFT, POLICY
 from app.verification.model import Limit
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -25,7 +26,7 @@ ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
-    *("call_not_placed", "call_unknown", "spend_cap"),
+    *("call_not_placed", "call_unknown", "spend_cap", "destination_closed"),
 )
 """What a call that is not placed answers."""
 
@@ -63,6 +64,18 @@ _IDEMPOTENCY_KEY = {
     "(draft-ietf-httpapi-idempotency-key-header-07). Kept for 24 hours for this client. At least 16 characters with a public key.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},
     "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+}
+_QUOTAS = {
+    POLICY: {
+        "description": "The limits that the request counted against (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
+        "schema": {"type": "string"},
+        "example": '"starts_per_ip";q=20;w=3600',
+    },
+    LEFT: {
+        "description": "What the caller's own limits among them still let through, and seconds until that is more; of the others a denial only.",
+        "schema": {"type": "string"},
+        "example": '"starts_per_ip";r=19;t=3900',
+    },
 }
 _CACHE_CONTROL = {"description": "Whether the answer may be kept.", "schema": {"type": "string"}, "example": "no-store"}
 
@@ -155,7 +168,7 @@ def _tell_headers(operation: dict[str, Any]) -> None:
     """Name the headers that come with whatever a route answers: for pages, and for requests that are carried out once."""
     for answer in operation["responses"].values():
         if {"publicKey": []} in operation.get("security", []):
-            answer["headers"] |= _CORS
+            answer["headers"] |= _CORS | _QUOTAS
         if operation.get("parameters") == [_IDEMPOTENCY_KEY]:
             answer["headers"]["Idempotency-Replayed"] = _REPLAYED
 

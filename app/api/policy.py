@@ -6,11 +6,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from app.api.bodies import rfc3339
 from app.api.caller import SecretClient, TheService
 from app.api.documented import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
 from app.api.lean import LeanRoute
 from app.verification.bounds import bounds_of
 from app.verification.client import Client
+from app.verification.guard import Guard, Standing
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -48,6 +50,25 @@ class BoundsAnswer(BaseModel):
     wrong_guesses_per_address_and_hour: Annotated[int, Field(examples=[30])]
 
 
+class GuardAnswer(BaseModel):
+    """When destinations close: calls that nobody confirms are toll fraud."""
+
+    share: Annotated[float, Field(description="Of calls, that must be confirmed.", examples=[0.2])]
+    calls_per_range: Annotated[
+        int, Field(description="An hour to ten thousand numbers, before that share is asked for.", examples=[50])
+    ]
+    calls_per_country: Annotated[int, Field(examples=[1000])]
+
+
+class ClosedAnswer(BaseModel):
+    """A destination that is closed."""
+
+    destination: Annotated[
+        str, Field(description="A country, or the first digits of its numbers.", examples=["+7999123"])
+    ]
+    until: Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-11-22T09:15:00Z"])]
+
+
 class PolicyAnswer(BaseModel):
     """The limits in force and the bounds that follow from them."""
 
@@ -60,7 +81,17 @@ class PolicyAnswer(BaseModel):
     starts_per_client: Annotated[
         str | None, Field(description="The caller's own; null for none.", examples=["1000/hour"])
     ]
+    starts_in_all: Annotated[str, Field(description="Of all clients.", examples=["100/second"])]
     wrong_guesses_per_ip: Annotated[str, Field(examples=["30/hour"])]
+    guard: Annotated[GuardAnswer | None, Field(description="null: no destination ever closes.")]
+    closed: Annotated[list[ClosedAnswer], Field(description="At this moment, the soonest open first, at most 100.")]
+    spray_alarm: Annotated[
+        int | None,
+        Field(description="Verifications an hour with a wrong code that raise the alarm; null: none.", examples=[100]),
+    ]
+    spray_alarm_until: Annotated[
+        str | None, Field(description="RFC 3339, UTC: while somebody guesses at many phones.", examples=[None])
+    ]
     allowed_countries: Annotated[list[str], Field(examples=[["RU"]])]
     bounds: BoundsAnswer
 
@@ -72,10 +103,10 @@ class PolicyAnswer(BaseModel):
 )
 async def policy(caller: SecretClient, service: TheService) -> Response:
     """Tell the limits in force, and what they add up to. `lastdigits policy` says the same in words."""
-    return encoded(200, _answer(service.policy, caller.client))
+    return encoded(200, _answer(service.policy, caller.client, await service.verifier.standing()))
 
 
-def _answer(policy: Policy, client: Client) -> PolicyAnswer:
+def _answer(policy: Policy, client: Client, standing: Standing) -> PolicyAnswer:
     """What `policy` answers a client."""
     bounds = bounds_of(policy)
     return PolicyAnswer(
@@ -86,7 +117,12 @@ def _answer(policy: Policy, client: Client) -> PolicyAnswer:
         starts_per_phone=_rates(policy.starts_per_phone),
         starts_per_ip=_rates(policy.starts_per_ip),
         starts_per_client=_rates(client.starts) or None,
+        starts_in_all=_rates(policy.starts_in_all),
         wrong_guesses_per_ip=_rates(policy.wrong_guesses_per_ip),
+        guard=_guard(policy.guard),
+        closed=[ClosedAnswer(destination=name, until=rfc3339(until)) for name, until in standing.closed],
+        spray_alarm=policy.guard.spray.floor if policy.guard.spray else None,
+        spray_alarm_until=rfc3339(standing.alarm_until) if standing.alarm_until else None,
         allowed_countries=sorted(policy.phones.allowed_countries),
         bounds=BoundsAnswer(
             takeover_per_phone_and_day=bounds.takeover,
@@ -101,6 +137,14 @@ def _answer(policy: Policy, client: Client) -> PolicyAnswer:
             calls_per_address_and_hour=bounds.address_calls_per_hour,
             wrong_guesses_per_address_and_hour=bounds.address_guesses_per_hour,
         ),
+    )
+
+
+def _guard(guard: Guard) -> GuardAnswer | None:
+    if guard.range is None or guard.country is None:
+        return None
+    return GuardAnswer(
+        share=guard.range.share / 1000, calls_per_range=guard.range.floor, calls_per_country=guard.country.floor
     )
 
 

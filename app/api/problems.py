@@ -24,6 +24,7 @@ from app.verification.model import (
     CodeIncomplete,
     CodeIncorrect,
     CodeLengthTooShort,
+    DestinationClosed,
     Expired,
     KeyInUse,
     KeyReused,
@@ -45,6 +46,7 @@ Failed = (
     | CallInProgress
     | LimitReached
     | SpendCapReached
+    | DestinationClosed
     | CallRefused
     | CallUnknown
     | NotFound
@@ -145,6 +147,9 @@ OUTCOMES: dict[type, Row] = {
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
     LimitReached: Row(429, "limit_reached", "A limit is reached", limit="ladder", retry_after=30),
     SpendCapReached: Row(503, "spend_cap", "No call can be placed at this moment", retry_after=300),
+    DestinationClosed: Row(
+        503, "destination_closed", "Calls to these numbers are stopped for a while", retry_after=900
+    ),
     CallUnknown: Row(
         504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30
     ),

@@ -12,7 +12,7 @@ from app.api.bodies import (
     approved_answer,
     pending_answer,
 )
-from app.api.caller import AnyClient, Asking, IdempotencyKey, TheVerifier, on_behalf
+from app.api.caller import AnyClient, Asking, IdempotencyKey, TheService, on_behalf
 from app.api.documented import BODY, CALL, CARRIED_OUT_ONCE, ENDED, KEY, ONCE, OPEN_TO_ALL, answers, encoded
 from app.api.idempotency import once, replayed
 from app.api.lean import LeanRoute
@@ -39,13 +39,15 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
     ),
     **OPEN_TO_ALL,
 )
-async def check(body: CheckRequest, asking: AnyClient, verifier: TheVerifier) -> Response:
+async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> Response:
     """Compare what a person typed with the code.
 
     A wrong code is 422, never a 2xx. Asked again with the right code within the grace time, the answer is the same.
     """
-    outcome = await verifier.check(on_behalf(asking, body.client_ip), body.id, body.code)
-    return encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else failed(outcome)
+    caller = on_behalf(asking, body.client_ip)
+    outcome = await service.verifier.check(caller, body.id, body.code)
+    answer = encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else failed(outcome)
+    return service.quotas.of_guess(answer, caller, outcome)
 
 
 @router.post(
@@ -63,13 +65,14 @@ async def check(body: CheckRequest, asking: AnyClient, verifier: TheVerifier) ->
     ),
     **CARRIED_OUT_ONCE,
 )
-async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, verifier: TheVerifier) -> Response:
+async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
     """Have a phone called, and begin its verification.
 
     The phone rings once and the call is dropped; its last digits are the code. Two starts for one phone never call it twice at once.
     """
-    outcome = await verifier.start(_caller(asking, body, key), body.phone, body.code_length, body.purpose)
-    return _called(201, outcome)
+    caller = _caller(asking, body, key)
+    outcome = await service.verifier.start(caller, body.phone, body.code_length, body.purpose)
+    return service.quotas.of_call(_called(201, outcome), caller, outcome)
 
 
 @router.post(
@@ -79,12 +82,14 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, veri
     ),
     **CARRIED_OUT_ONCE,
 )
-async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, verifier: TheVerifier) -> Response:
+async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
     """Have the phone of a pending verification called again.
 
     The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
-    return _called(200, await verifier.resend(_caller(asking, body, key), body.id))
+    caller = _caller(asking, body, key)
+    outcome = await service.verifier.resend(caller, body.id)
+    return service.quotas.of_call(_called(200, outcome), caller, outcome)
 
 
 def _caller(asking: Asking, body: StartRequest | ResendRequest, key: str | None) -> Caller:

@@ -12,14 +12,25 @@ them together.
 | `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | the longest window and a slice, from the last call |
 | `ld:g:ADDRESS` | string | wrong guesses from an address, the same way | the same |
 | `ld:c:CLIENT` | string | calls for a client that has limits of its own, the same way | the same |
+| `ld:n` | string | all calls, the same way | the same |
 | `ld:m`, `ld:m:client:CLIENT`, `ld:m:country:COUNTRY` | string | what calls cost, in ten-thousandths of the currency, the same way: of all, of a client's and a country's that have caps | a day and two hours, from the last call |
+
+| `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these |
+| `ld:closed` | sorted set | what is closed, by until when | 4 h from the last closing |
+| `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these |
+
+A range is the first digits of its numbers, without the last four, and lies in clear: it names no phone.
 
 Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack). Those below the phone's
 belong to no phone: on one server a script touches them together with a phone's; a cluster would need a script for each slot.
 """  # noqa: E501  a table's row is one line
 
+from app.verification.guard import destination_of
 from app.verification.keyring import Handle, Receipt
 from app.verification.ports import Ask
+
+CLOSED = "ld:closed"
+WATCH = "ld:w"
 
 
 def keys_of(handle: Handle) -> tuple[str, str]:
@@ -38,7 +49,7 @@ def request_key(receipt: Receipt) -> str:
 
 
 def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
-    """The keys of a call that is asked for: KEYS 1 to 8 of start.lua and resend.lua. What there is none of is the phone's key again."""
+    """The keys of a call that is asked for: KEYS 1 to 12 of start.lua and resend.lua. What there is none of is the phone's key again."""
     verification, phone = keys_of(handle)
     return (
         verification,
@@ -46,26 +57,36 @@ def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
         request_key(ask.receipt) if ask.receipt else phone,
         f"ld:a:{ask.address}" if ask.address else phone,
         f"ld:c:{ask.client.id}" if ask.client.starts else phone,
-        *_money_keys(phone, ask),
+        "ld:n",
+        *_money_keys(handle, phone, ask),
+        *_guard_keys(handle),
+        CLOSED,
     )
 
 
 def reporting_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
-    """The keys of a call that was asked for: KEYS 1 to 6 of settle.lua and abandon.lua."""
+    """The keys of a call that was asked for: KEYS 1 to 8 of abandon.lua, and 1 to 6 of settle.lua."""
     verification, phone = keys_of(handle)
-    return verification, phone, request_key(ask.receipt) if ask.receipt else phone, *_money_keys(phone, ask)
+    money = _money_keys(handle, phone, ask)
+    return verification, phone, request_key(ask.receipt) if ask.receipt else phone, *money, *_guard_keys(handle)
 
 
-def _money_keys(phone: str, ask: Ask) -> tuple[str, ...]:
+def _money_keys(handle: Handle, phone: str, ask: Ask) -> tuple[str, ...]:
     """The keys of what calls cost: of all, of the client's, of the country's."""
     return (
         "ld:m",
         f"ld:m:client:{ask.client.id}" if ask.client.spend else phone,
-        f"ld:m:country:{ask.country}" if ask.country else phone,
+        f"ld:m:country:{destination_of(handle.phone).country}",
     )
 
 
+def _guard_keys(handle: Handle) -> tuple[str, str]:
+    """The keys of what becomes of calls to the phone's country and to its range."""
+    to = destination_of(handle.phone)
+    return f"ld:d:{to.country}", f"ld:d:{to.range}"
+
+
 def guessing_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
-    """The keys of a guess: KEYS 1 to 3 of check.lua."""
+    """The keys of a guess: KEYS 1 to 7 of check.lua."""
     verification, phone = keys_of(handle)
-    return verification, phone, f"ld:g:{ask.address}" if ask.address else phone
+    return verification, phone, f"ld:g:{ask.address}" if ask.address else phone, *_guard_keys(handle), CLOSED, WATCH

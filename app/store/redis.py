@@ -9,11 +9,21 @@ from redis.exceptions import NoScriptError, RedisError
 
 from app.store import replies
 from app.store.coalesce import Coalescer
-from app.store.keys import calling_keys, guessing_keys, keys_of, phone_key, reporting_keys, request_key
+from app.store.keys import (
+    CLOSED,
+    WATCH,
+    calling_keys,
+    guessing_keys,
+    keys_of,
+    phone_key,
+    reporting_keys,
+    request_key,
+)
 from app.store.scripts import Script, load_script
 from app.verification.call import Refusal
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.errors import StoreUnavailable
+from app.verification.guard import ALARM, Standing, destination_of
 from app.verification.keyring import Handle, Receipt
 from app.verification.model import (
     Approval,
@@ -24,6 +34,7 @@ from app.verification.model import (
     LimitReached,
     NotFound,
     Redeemed,
+    Room,
     TokenExpired,
     TokenRedeemed,
     Verification,
@@ -35,6 +46,9 @@ from app.verification.rates import Rate
 _MOST_LONGER = MOST_DIGITS - LEAST_DIGITS
 _TOMBSTONE = TOMBSTONE * 1000
 _LONGEST_LIFE = LONGEST_LIFE * 1000
+_NOT_WATCHED = ("", "", "", 0)
+_BLURRED = 3
+_MOST_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,9 @@ class RedisStore:
         self._called = _Limits(ladder, _text(policy.starts_per_phone), self._deadline)
         self._never_called = _Limits("0", _text(TEST_STARTS), 0)
         self._starts_per_ip = _text(policy.starts_per_ip)
+        self._starts_in_all = _text(policy.starts_in_all)
+        self._guard = (str(policy.guard.country or ""), str(policy.guard.range or ""))
+        self._watch = (*self._guard, str(policy.guard.spray or ""), ALARM * 1000)
         self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
         self._guesses = policy.guesses
         self._spending = policy.spending
@@ -75,8 +92,8 @@ class RedisStore:
         self._start, self._resend, self._recall, self._settle, self._abandon = (
             load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
         )
-        self._check, self._read, self._cancel, self._redeem = (
-            load_script(name) for name in ("check", "read", "cancel", "redeem")
+        self._check, self._read, self._cancel, self._redeem, self._standing = (
+            load_script(name) for name in ("check", "read", "cancel", "redeem", "standing")
         )
 
     async def start(
@@ -89,14 +106,16 @@ class RedisStore:
         seeds = [handle.seed for handle in longer] + [b""] * (_MOST_LONGER - len(longer))
         budget = "" if first.test else ",".join(self._budgets[handle.code_length] for handle in handles)
         reply = await self._run(self._start, keys, *self._asked(first, ask), purpose or "", budget, *seeds, *inherited)
-        return Reserved(1, reply[1], reply[2]) if reply[0] == b"reserved" else self._not_reserved(first, reply)
+        if reply[0] == b"reserved":
+            return Reserved(1, reply[1], reply[2], replies.rooms(reply[3:]))
+        return self._not_reserved(first, reply)
 
     async def resend(self, handle: Handle, ask: Ask) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """See `Store.resend`."""
         asked = self._asked(handle, ask)
         reply = await self._run(self._resend, calling_keys(handle, ask), *asked, self._ttl, _LONGEST_LIFE, _TOMBSTONE)
         if reply[0] == b"reserved":
-            return Reserved(reply[2], reply[1])
+            return Reserved(reply[2], reply[1], rooms=replies.rooms(reply[3:]))
         return replies.not_pending(reply) or self._not_reserved(handle, reply)
 
     async def recall(self, handle: Handle, receipt: Receipt) -> KeySeen | None:
@@ -124,7 +143,7 @@ class RedisStore:
         )
         caps = self._caps(handle, ask)
         reply = await self._run(
-            self._settle, reporting_keys(handle, ask), *arguments, _flag(ask), call.at, beyond, *caps
+            self._settle, reporting_keys(handle, ask), *arguments, _flag(ask), call.at, beyond, *caps, _blurred(ask)
         )
         return replies.not_pending(reply) or replies.settled(handle, reply, self._max_attempts)
 
@@ -144,11 +163,12 @@ class RedisStore:
         cost = 0 if handle.test else self._guesses.cost(handle.code_length)
         room = self._guesses.room(handle.code_length)
         arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
-        reply = await self._run(self._check, guessing_keys(handle, ask), *arguments)
+        watch = _NOT_WATCHED if handle.test else self._watch
+        reply = await self._run(self._check, guessing_keys(handle, ask), *arguments, *watch)
         if reply[0] == b"incorrect":
-            return CodeIncorrect(reply[1])
+            return CodeIncorrect(reply[1], bool(reply[2]), replies.rooms(reply[3:]))
         if reply[0] == b"approved":
-            return _approval(handle, reply[1], reply[2], repeated=bool(reply[3]))
+            return _approval(handle, reply[1], reply[2], bool(reply[3]), replies.rooms(reply[4:]))
         return replies.limited(reply) if reply[0] == b"limited" else replies.ended(reply)
 
     async def read(self, handle: Handle, client: str) -> Verification | NotFound:
@@ -162,40 +182,49 @@ class RedisStore:
         reply = await self._run(self._cancel, keys_of(handle), client, _TOMBSTONE)
         return None if reply[0] == b"canceled" else replies.ended(reply)
 
+    async def standing(self) -> Standing:
+        """See `Store.standing`."""
+        _, alarm, closed = await self._run(self._standing, (CLOSED, WATCH), _MOST_TOLD)
+        told = tuple((name.decode(), int(until)) for name, until in zip(closed[::2], closed[1::2], strict=True))
+        return Standing(told, alarm or None)
+
     async def redeem(self, handle: Handle, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
         """See `Store.redeem`."""
         reply = await self._run(self._redeem, keys_of(handle), expires_at)
         if reply[0] == b"redeemed":
-            return Redeemed(_approval(handle, reply[1], reply[2], repeated=False))
+            return Redeemed(_approval(handle, reply[1], reply[2]))
         return TokenRedeemed() if reply[0] == b"again" else TokenExpired()
 
     def _caps(self, handle: Handle, ask: Ask) -> tuple[str, str, str]:
         """What calls may cost: all, the client's, the country's. A test number costs nothing."""
         if handle.test:
             return "", "", ""
-        country = self._spending.by_country[ask.country] if ask.country else ()
+        country = self._spending.by_country.get(destination_of(handle.phone).country, ())
         return _text(self._spending.caps), _text(ask.client.spend), _text(country)
 
     def _limits(self, handle: Handle) -> _Limits:
         return self._never_called if handle.test else self._called
 
     def _asked(self, handle: Handle, ask: Ask) -> tuple[Any, ...]:
-        """ARGV 1 to 13 of start.lua and resend.lua."""
+        """ARGV 1 to 17 of start.lua and resend.lua."""
         limits = self._limits(handle)
-        per_client = "" if handle.test else _text(ask.client.starts)
         body = ask.receipt.body if ask.receipt else ""
         per_ip = self._starts_per_ip if ask.address else ""
-        calling = (ask.client.id, limits.ladder, limits.counts, limits.blocking, per_ip, per_client)
-        return (*calling, body, handle.seed, self._deadline, self._spending.price, *self._caps(handle, ask))
+        shared = ("", "") if handle.test else (_text(ask.client.starts), self._starts_in_all)
+        guard = ("", "") if handle.test else self._guard
+        calling = (ask.client.id, limits.ladder, limits.counts, limits.blocking, _blurred(ask), per_ip, *shared)
+        return (*calling, body, handle.seed, self._deadline, self._spending.price, *self._caps(handle, ask), *guard)
 
     def _not_reserved(self, handle: Handle, reply: replies.Reply) -> CallDenied | KeySeen:
-        return replies.seen(handle, reply, self._max_attempts) if reply[0] in replies.SEEN else replies.denied(reply)
+        if reply[0] in replies.SEEN:
+            return replies.seen(handle, reply, self._max_attempts)
+        return replies.denied(handle, reply)
 
     async def _give_up(self, handle: Handle, ask: Ask, call: Reserved, refused: str) -> int:
         limits = self._limits(handle)
         arguments = (call.number, call.at, refused, _TOMBSTONE, limits.ladder, limits.counts, _flag(ask))
-        money = (self._spending.price, *self._caps(handle, ask))
-        wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments, *money)
+        counted = (self._spending.price, *self._caps(handle, ask), *(("", "") if handle.test else self._guard))
+        wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments, *counted, _blurred(ask))
         return wait
 
     async def _limits_under(self, tag: str) -> tuple[bytes, ...]:
@@ -223,9 +252,20 @@ def _text(rates: tuple[Rate, ...]) -> str:
     return ",".join(f"{rate.count}:{rate.seconds * 1000}" for rate in rates)
 
 
+def _blurred(ask: Ask) -> str:
+    """The address as a phone's record knows it (scripts/lib/calls.lua): 18 bits of its digest, enough to tell a stranger's calls from the owner's."""
+    return ask.address[:_BLURRED] if ask.address else " " * _BLURRED
+
+
 def _flag(ask: Ask) -> str:
     return "1" if ask.receipt else "0"
 
 
-def _approval(handle: Handle, approved_at: int, purpose: bytes, *, repeated: bool) -> Approval:
-    return Approval(handle.id, handle.phone, approved_at, replies.purpose(purpose), handle.test, repeated)
+def _approval(
+    handle: Handle,
+    approved_at: int,
+    purpose: bytes,
+    repeated: bool = False,
+    rooms: tuple[Room, ...] = (),
+) -> Approval:
+    return Approval(handle.id, handle.phone, approved_at, replies.purpose(purpose), handle.test, repeated, rooms)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.verification.call import RETRY_AFTER, Refusal
+from app.verification.guard import destination_of
 from app.verification.keyring import Handle
 from app.verification.model import (
     AlreadyUsed,
@@ -15,6 +16,7 @@ from app.verification.model import (
     CallUnknown,
     CanceledBefore,
     Cap,
+    DestinationClosed,
     Ended,
     Expired,
     KeyInUse,
@@ -25,6 +27,8 @@ from app.verification.model import (
     NotFound,
     Pending,
     Replayed,
+    Room,
+    Scope,
     SpendCapReached,
     Status,
     Times,
@@ -56,21 +60,35 @@ _STATUS: dict[bytes, Status] = {
 
 _CAPS = {b"spend": Cap.ALL, b"spend_client": Cap.CLIENT, b"spend_country": Cap.COUNTRY}
 
+_SCOPES = {1: Scope.COUNTRY, 2: Scope.RANGE}
+
 Reply = list[Any]
 
 
-def denied(reply: Reply) -> CallDenied:
-    """Read `{'in_progress', ms}` or `{'limited', which, ms}`."""
+def denied(handle: Handle, reply: Reply) -> CallDenied:
+    """Read `{'in_progress', ms}`, `{'limited', name, ms, which}` or `{'closed', which, ms, just now}`."""
     if reply[0] == b"in_progress":
         return CallInProgress(whole_seconds(reply[1]))
+    if reply[0] == b"closed":
+        scope, to = _SCOPES[reply[1]], destination_of(handle.phone)
+        closed = to.country if scope is Scope.COUNTRY else to.range
+        return DestinationClosed(scope, closed, whole_seconds(reply[2]), bool(reply[3]))
     if reply[1] in _CAPS:
         return SpendCapReached(_CAPS[reply[1]], whole_seconds(reply[2]))
     return limited(reply)
 
 
 def limited(reply: Reply) -> LimitReached:
-    """Read `{'limited', which, ms}`."""
-    return LimitReached(Limit(reply[1].decode()), whole_seconds(reply[2]))
+    """Read `{'limited', name, ms, which of its limits}`."""
+    return LimitReached(Limit(reply[1].decode()), whole_seconds(reply[2]), reply[3] - 1 if reply[3] else None)
+
+
+def rooms(reply: Reply) -> tuple[Room, ...]:
+    """Read what with_rooms() of lib/window.lua appended: `name, which of its limits, how many, ms`, again and again."""
+    if not reply:
+        return ()
+    told = zip(reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True)
+    return tuple(Room(Limit(name.decode()), place - 1, left, whole_seconds(ms)) for name, place, left, ms in told)
 
 
 def not_pending(reply: Reply) -> NotFound | Ended | None:

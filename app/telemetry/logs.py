@@ -12,7 +12,15 @@ from typing import Any, TextIO
 import structlog
 
 from app.verification.call import Fault, Placed, Refused, Unknown
-from app.verification.model import Approved, Outcome, Pending, Replayed, SpendCapReached
+from app.verification.model import (
+    Approved,
+    CodeIncorrect,
+    DestinationClosed,
+    Outcome,
+    Pending,
+    Replayed,
+    SpendCapReached,
+)
 from app.verification.phone import mask_phone
 from app.verification.ports import CallEnded, Event, OperationEnded
 
@@ -82,6 +90,10 @@ class LogObserver:
             case OperationEnded(outcome=SpendCapReached(cap=cap)):
                 # Whoever pays must hear of it: no call is placed until the window moves on or the cap is raised.
                 self._log.error("spend_cap", cap=cap.value, operation=event.operation, **_operation(event))
+            case OperationEnded(outcome=DestinationClosed(scope=scope, destination=destination, just_now=True)):
+                self._log.warning("destination_closed", scope=scope.value, destination=destination, **_operation(event))
+            case OperationEnded(outcome=CodeIncorrect(alarm=True)):
+                self._log.error("spray_alarm", **_operation(event))
             case OperationEnded():
                 # A check must not pay for a line that nobody will read.
                 if self._log.is_enabled_for(logging.INFO):

@@ -28,8 +28,10 @@ class Limit(StrEnum):
 
     LADDER = "ladder"  # too soon after the last call to this phone
     STARTS_PER_PHONE = "starts_per_phone"  # as many calls to this phone as the hour or day allows
+    STARTS_PER_PHONE_AND_IP = "starts_per_phone_and_ip"  # half of these, for one address
     STARTS_PER_IP = "starts_per_ip"  # as many calls for this address
     STARTS_PER_CLIENT = "starts_per_client"  # as many calls for this client, by its entry in the clients file
+    STARTS_IN_ALL = "starts_in_all"  # as many calls as the service places at all
     GUESS_BUDGET = "guess_budget"  # guesses against this phone have cost as much as a day allows (budget.py)
     WRONG_GUESSES_PER_IP = "wrong_guesses_per_ip"  # as many wrong codes from this address
 
@@ -40,6 +42,30 @@ class Cap(StrEnum):
     ALL = "all"
     CLIENT = "client"
     COUNTRY = "country"
+
+
+class Scope(StrEnum):
+    """What the guard against toll fraud closes (guard.py)."""
+
+    COUNTRY = "country"
+    RANGE = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one of the caller's own limits still lets through.
+
+    Attributes:
+        limit: which.
+        place: which of its rates is the tightest, from 0.
+        left: how many more.
+        reset: seconds until that is more.
+    """
+
+    limit: Limit
+    place: int
+    left: int
+    reset: int
 
 
 # ---- what the store remembers
@@ -102,6 +128,7 @@ class Approval:
         purpose: what the verification was for.
         test: of a test number: nobody was called.
         repeated: it was approved before, and this is the same approval told again within the grace time.
+        rooms: what the caller's own limits still let through.
     """
 
     id: str
@@ -110,6 +137,7 @@ class Approval:
     purpose: str | None
     test: bool
     repeated: bool
+    rooms: tuple[Room, ...] = ()
 
 
 # ---- outcomes
@@ -117,9 +145,15 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The call was placed and the code waits to be typed."""
+    """The call was placed and the code waits to be typed.
+
+    Attributes:
+        verification: its state.
+        rooms: what the caller's own limits still let through; empty when told again under an idempotency key.
+    """
 
     verification: Verification
+    rooms: tuple[Room, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +207,17 @@ class CallInProgress:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """A limit said no. Nothing was called, compared or paid."""
+    """A limit said no. Nothing was called, compared or paid.
+
+    Attributes:
+        limit: which.
+        retry_after: seconds until it lets one through.
+        place: which of its rates said no, from 0; None for a limit that is no rate.
+    """
 
     limit: Limit
     retry_after: int
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +231,23 @@ class SpendCapReached:
 
     cap: Cap
     retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationClosed:
+    """Calls to this country or range are not confirmed: it is closed for a while. Nothing was called or paid.
+
+    Attributes:
+        scope: what is closed.
+        destination: the country's code, or the range's first digits; for the operator, and no business of the caller's.
+        retry_after: seconds until a call may be tried again.
+        just_now: this request found it so, and closed it.
+    """
+
+    scope: Scope
+    destination: str
+    retry_after: int
+    just_now: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +304,17 @@ class CodeIncomplete:
 
 @dataclass(frozen=True, slots=True)
 class CodeIncorrect:
-    """A wrong code: one attempt was spent."""
+    """A wrong code: one attempt was spent.
+
+    Attributes:
+        attempts_left: of this verification.
+        alarm: with this one, codes are guessed over so many verifications that it is an attack on all of them.
+        rooms: what the caller's own limits still let through.
+    """
 
     attempts_left: int
+    alarm: bool = False
+    rooms: tuple[Room, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +369,7 @@ class TokenRedeemed:
 
 
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
-CallDenied = CallInProgress | LimitReached | SpendCapReached
+CallDenied = CallInProgress | LimitReached | SpendCapReached | DestinationClosed
 CallNotPlaced = CallRefused | CallUnknown
 Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.verification.budget import GuessBudget
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.guard import Guard
 from app.verification.money import Spending
 from app.verification.phone import PhoneRules
 from app.verification.rates import Rate
@@ -36,9 +37,11 @@ class Policy:
         ladder: seconds from one call to a phone until the next, by how many it had; the last step repeats.
         starts_per_phone: limits on calls to one phone, starts and resends together.
         starts_per_ip: limits on calls for one address, starts and resends together.
+        starts_in_all: limits on calls of all clients together.
         wrong_guesses_per_ip: limits on wrong codes from one address.
         guesses: what guesses against one phone may add up to.
         spending: what calls may cost.
+        guard: when destinations close, and when the spray alarm is raised.
         test_numbers: the fixed codes of numbers that are never called, by E.164.
         approval_grace: seconds in which the right code is told its approval again.
         call_deadline: seconds after which a call whose placing never reported back no longer blocks the next.
@@ -51,9 +54,11 @@ class Policy:
     ladder: tuple[int, ...]
     starts_per_phone: tuple[Rate, ...]
     starts_per_ip: tuple[Rate, ...]
+    starts_in_all: tuple[Rate, ...]
     wrong_guesses_per_ip: tuple[Rate, ...]
     guesses: GuessBudget
     spending: Spending
+    guard: Guard
     test_numbers: Mapping[str, str] = field(repr=False)
     approval_grace: int
     call_deadline: int

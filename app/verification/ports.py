@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.verification.call import CallOutcome, Refusal
 from app.verification.client import Client
+from app.verification.guard import Standing
 from app.verification.keyring import Handle, Receipt
 from app.verification.model import (
     Approval,
@@ -20,6 +21,7 @@ from app.verification.model import (
     NotFound,
     Outcome,
     Redeemed,
+    Room,
     TokenExpired,
     TokenRedeemed,
     Verification,
@@ -52,11 +54,13 @@ class Reserved:
         number: which call of its verification it is, from 1.
         digits: for a start, which of the verifications offered was begun: 0 for the one with the fewest digits.
         at: when it was reserved, unix milliseconds on the store's clock: names the reservation when it is given back.
+        rooms: what the caller's own limits still let through.
     """
 
     number: int
     at: int
     digits: int = 0
+    rooms: tuple[Room, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,11 @@ class Ask:
     Attributes:
         client: whose the verification is.
         address: keyed digest of the address that limits count; None where none is known.
-        country: of the phone, where calls to it have a cap of their own.
         receipt: where the outcome is kept, if the request bears an idempotency key.
     """
 
     client: Client
     address: str | None = None
-    country: str | None = None
     receipt: Receipt | None = None
 
 
@@ -143,6 +145,10 @@ class Store(Protocol):
 
     async def cancel(self, handle: Handle, client: str) -> NotFound | Ended | None:
         """End a pending verification; None when it is canceled, now or before."""
+        ...
+
+    async def standing(self) -> Standing:
+        """Tell what is closed, and whether the spray alarm is on."""
         ...
 
     async def redeem(self, handle: Handle, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:

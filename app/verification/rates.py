@@ -19,6 +19,11 @@ class Rate:
         """The period's name: `hour`."""
         return next((name for name, seconds in PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
 
+    @property
+    def half(self) -> "Rate":
+        """What one of several may take of it: half, rounded down, at least 1."""
+        return Rate(max(1, self.count // 2), self.seconds)
+
     def __str__(self) -> str:
         """Return the notation that `parse_rates` reads."""
         return f"{self.count}/{self.period}"

@@ -16,6 +16,7 @@ from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unk
 from app.verification.client import Caller
 from app.verification.code import MOST_DIGITS, typed_digits
 from app.verification.errors import StoreUnavailable
+from app.verification.guard import Standing
 from app.verification.keyring import Handle, Keyring
 from app.verification.model import (
     Approval,
@@ -44,7 +45,7 @@ from app.verification.model import (
     Verification,
 )
 from app.verification.money import price_units
-from app.verification.phone import Rejected, country_of, parse_phone
+from app.verification.phone import Rejected, parse_phone
 from app.verification.policy import Policy, whole_seconds
 from app.verification.ports import Ask, CallEnded, Event, Observer, OperationEnded, Provider, Reserved, Store
 from app.verification.proof import Proofs
@@ -177,6 +178,14 @@ class Verifier:
             return self._ended("redeem", caller, None, TokenInvalid())
         return self._ended("redeem", caller, handle, await self._store.redeem(handle, proof.expires_at))
 
+    async def standing(self) -> Standing:
+        """Tell what the guard has closed, and whether the spray alarm is on.
+
+        Raises:
+            StoreUnavailable: it can't be told.
+        """
+        return await self._store.standing()
+
     async def close(self, grace: float) -> None:
         """Wait for the calls under way, so that none of their codes is lost.
 
@@ -191,9 +200,7 @@ class Verifier:
         address = None if handle.test or caller.address is None else self._keyring.address(caller.address)
         once = caller.once
         receipt = self._keyring.receipt(handle, caller.client.id, operation, once) if once else None
-        country = country_of(handle.phone) if self._policy.spending.by_country and not handle.test else None
-        capped = country if country in self._policy.spending.by_country else None
-        return Ask(caller.client, address, capped, receipt)
+        return Ask(caller.client, address, receipt)
 
     async def _recall(self, before: Handle, caller: Caller, operation: str) -> KeySeen | None:
         """What became of the request, if it was carried out under the pepper before this one."""
@@ -217,7 +224,7 @@ class Verifier:
                 digest = handle.digest(placed.code)
                 price = price_units(placed.price) if placed.price is not None else None
                 settled = await _insist(lambda: self._store.settle(handle, ask, call, digest, price))
-                return Pending(settled) if isinstance(settled, Verification) else settled
+                return Pending(settled, call.rooms) if isinstance(settled, Verification) else settled
             case Refused():
                 await _insist(lambda: self._store.release(handle, ask, call, placed.reason))
                 return CallRefused(handle.id, placed.reason, RETRY_AFTER[placed.reason])

@@ -38,7 +38,7 @@ def _receipt(keyring: Keyring, handle: Handle, key: str, body: bytes = b"body", 
 
 
 def _ask(keyring: Keyring, handle: Handle, key: str = "one", body: bytes = b"body") -> Ask:
-    return Ask(CLIENT, None, None, _receipt(keyring, handle, key, body))
+    return Ask(CLIENT, None, _receipt(keyring, handle, key, body))
 
 
 async def _reserved(store: RedisStore, handle: Handle, ask: Ask) -> Reserved:
@@ -65,9 +65,9 @@ async def test_a_request_in_flight_is_told_so_and_one_with_another_body_is_refus
     await _reserved(store, handle, _ask(keyring, handle))
     assert await store.start([keyring.new(handle.phone, 4)], _ask(keyring, handle), None, None) == KeyInUse(1)
     other = keyring.new(fresh_phone(), 4)
-    other_body = Ask(CLIENT, None, None, _receipt(keyring, handle, "one", b"other"))
+    other_body = Ask(CLIENT, None, _receipt(keyring, handle, "one", b"other"))
     assert await store.start([other], other_body, None, None) == KeyReused()
-    other_route = Ask(CLIENT, None, None, _receipt(keyring, handle, "one", operation="resend"))
+    other_route = Ask(CLIENT, None, _receipt(keyring, handle, "one", operation="resend"))
     assert await store.resend(handle, other_route) == KeyReused()
 
 
@@ -129,7 +129,7 @@ async def test_a_resend_is_carried_out_once_too(
     ask = _ask(keyring, handle)
     await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     await make_older(server, handle, 30)
-    again = Ask(CLIENT, None, None, _receipt(keyring, handle, "two", operation="resend"))
+    again = Ask(CLIENT, None, _receipt(keyring, handle, "two", operation="resend"))
     call = await store.resend(handle, again)
     assert isinstance(call, Reserved)
     first = await store.settle(handle, again, call, handle.digest("4567"), None)

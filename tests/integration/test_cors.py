@@ -71,7 +71,7 @@ def test_every_answer_to_a_page_can_be_read_by_it_and_tells_caches_why(
     assert {answer.status_code for answer in answers} == {200, 201, 400, 409, 422, 429}
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == SHOP
-        assert {"retry-after", "x-request-id", "idempotency-replayed"} == {
+        assert {"retry-after", "x-request-id", "idempotency-replayed", "ratelimit", "ratelimit-policy"} == {
             name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")
         }
         assert answer.headers["vary"] == "Origin"

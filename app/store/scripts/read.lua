@@ -7,9 +7,8 @@ local now = clock()
 local status = status_of(KEYS[1], ARGV[1], now)
 if not status then return {'not_found'} end
 local held = redis.call('HMGET', KEYS[1], 't', 'x', 'w', 'n', 'u', 'z', 'r')
-local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
-local next_at = next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[2]), pairs_of(ARGV[3]))
+local next_at = now + wait_for_call(KEYS[2], now, numbers_of(ARGV[2]), pairs_of(ARGV[3]), NOBODY)
 return {
-  status, now, tonumber(held[1]), tonumber(held[2] or held[1]), math.max(next_at, now),
+  status, now, tonumber(held[1]), tonumber(held[2] or held[1]), next_at,
   tonumber(held[3] or 0), tonumber(held[4]) - tonumber(held[7] or 0), held[5] or '', tonumber(held[6] or 0),
 }

@@ -4,7 +4,7 @@
 -- KEYS  1 verification  2 phone  3 record of the idempotency key  4, 5, 6 money of all calls, the client's, the country's  (2 again where there is none)
 -- ARGV  1 client  2 number of the call  3 digest of its code  4 ttl, ms  5 longest life, ms  6 tombstone, ms  7 ladder  8 limits
 --       9 '1' if the request bears an idempotency key  10 when it was reserved, ms  11 what it cost beyond the price that was reserved
---       12, 13, 14 caps of all calls, the client's, the country's ('' for none)
+--       12, 13, 14 caps of all calls, the client's, the country's ('' for none)  15 address in the phone's record (calls.lua)
 -- ->    {'settled', now, created, expires, next call, wrong, calls, purpose} | {'ended', status} | {'not_found'}
 local now, number = clock(), tonumber(ARGV[2])
 local ref = string.match(KEYS[1], '[^:]*$')
@@ -25,9 +25,8 @@ local function answer()
     if held[5] then redis.call('HSET', KEYS[1], 'e', held[5]) end
     redis.call('PEXPIREAT', KEYS[1], expires + tonumber(ARGV[6]))
   end
-  local phone = redis.call('HMGET', KEYS[2], 'h', 'l')
-  local next_at = next_call(phone[1] or '', tonumber(phone[2] or 0), now, numbers_of(ARGV[7]), pairs_of(ARGV[8]))
-  return {'settled', now, created, expires, math.max(next_at, now), tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
+  local next_at = now + wait_for_call(KEYS[2], now, numbers_of(ARGV[7]), pairs_of(ARGV[8]), ARGV[15])
+  return {'settled', now, created, expires, next_at, tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
 end
 
 local settled = answer()

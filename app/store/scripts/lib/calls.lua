@@ -1,54 +1,82 @@
 -- The calls to one phone: who may place the next one, and when. Works on the phone's hash (keys.py):
---   h  when each counted call was reserved: 6 bytes a call, unix ms, oldest first
+--   h  each counted call, oldest first: 6 bytes when it was reserved (unix ms), 3 bytes of the digest of the address that asked for it, blank for none
 --   l  calls in the present series: the rung of the ladder; a series ends with an approval or an hour of silence
 --   f  until when a call is being placed (unix ms); i  which one: REF:NUMBER, which no later call repeats
 --   g  what guesses against it have cost (guesses.lua)
--- A limit is a pair {count, milliseconds}. Limits are exact: every counted call keeps its own time.
+-- A limit is a pair {count, milliseconds}. Limits are exact: every counted call keeps its own time. No one address takes more than half of a limit,
+-- so that a single stranger can't use up a phone's calls; addresses whose three bytes agree count as one.
 local QUIET = 3600000
+local CALL = 9
+local NOBODY = '   '
 
 local function time_at(history, index)
-  return struct.unpack('>I6', history, (index - 1) * 6 + 1)
+  return struct.unpack('>I6', history, (index - 1) * CALL + 1)
 end
 
--- From when on the limits let another call through (0: now already), and which limit holds it back longest.
-local function next_call(history, rung, now, ladder, limits)
-  local made, at, held_by = #history / 6, 0, 'ladder'
+local function address_at(history, index)
+  return string.sub(history, index * CALL - 2, index * CALL)
+end
+
+-- When an address, which may have so many calls in a window, may have another: 0 if it has fewer.
+local function own_free(history, address, most, span)
+  local own = 0
+  for index = #history / CALL, 1, -1 do
+    if address_at(history, index) == address then own = own + 1 end
+    if own == most then return time_at(history, index) + span end
+  end
+  return 0
+end
+
+-- From when on the limits let an address place another call (0: now already), and which limit holds it back longest: its name, and which of them.
+local function next_call(history, rung, now, ladder, limits, address)
+  local made, at, held_by, which = #history / CALL, 0, 'ladder', 0
   if made > 0 and rung > 0 then
     local last = time_at(history, made)
     if now - last < QUIET then at = last + ladder[math.min(rung, #ladder)] end
   end
-  for _, limit in ipairs(limits) do
+  for index, limit in ipairs(limits) do
     local count, span = limit[1], limit[2]
     if made >= count then
       local free = time_at(history, made - count + 1) + span
-      if free > at then at, held_by = free, 'starts_per_phone' end
+      if free > at then at, held_by, which = free, 'starts_per_phone', index end
+    end
+    if address ~= NOBODY and made > 0 then
+      local free = own_free(history, address, math.max(1, math.floor(count / 2)), span)
+      if free > at then at, held_by, which = free, 'starts_per_phone_and_ip', index end
     end
   end
-  return at, held_by
+  return at, held_by, which
+end
+
+-- The same, as how long from now: ms, 0 for now already.
+local function wait_for_call(phone, now, ladder, limits, address)
+  local held = redis.call('HMGET', phone, 'h', 'l')
+  local at = next_call(held[1] or '', tonumber(held[2] or 0), now, ladder, limits, address)
+  return math.max(0, at - now)
 end
 
 -- The history with one more call, less the calls that no limit counts any more.
-local function with_call(history, now, limits)
+local function with_call(history, now, limits, address)
   local most = 1
   for _, limit in ipairs(limits) do most = math.max(most, limit[1]) end
-  return string.sub(history .. struct.pack('>I6', now), -6 * most)
+  return string.sub(history .. struct.pack('>I6', now) .. address, -CALL * most)
 end
 
--- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', which, ms}.
+-- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', name, ms, which of its limits}.
 -- blocking: ms until a call whose placing never reported back stops blocking the next one.
 -- inherited: {h, l, f, g} of the same phone under the previous pepper, for a phone that has no record yet.
-local function reserve_call(phone, call, now, ladder, limits, blocking, inherited)
+local function reserve_call(phone, call, now, ladder, limits, address, blocking, inherited)
   local held = redis.call('HMGET', phone, 'h', 'l', 'f')
   local moved = inherited and redis.call('EXISTS', phone) == 0
   if moved then held = inherited end
   local history, rung, busy_until = held[1] or '', tonumber(held[2] or 0), tonumber(held[3] or 0)
   if busy_until > now then return {'in_progress', busy_until - now} end
-  local at, held_by = next_call(history, rung, now, ladder, limits)
-  if at > now then return {'limited', held_by, at - now} end
+  local at, held_by, which = next_call(history, rung, now, ladder, limits, address)
+  if at > now then return {'limited', held_by, at - now, which} end
 
-  local made = #history / 6
+  local made = #history / CALL
   if made > 0 and now - time_at(history, made) >= QUIET then rung = 0 end
-  redis.call('HSET', phone, 'h', with_call(history, now, limits), 'l', rung + 1, 'f', now + blocking, 'i', call)
+  redis.call('HSET', phone, 'h', with_call(history, now, limits, address), 'l', rung + 1, 'f', now + blocking, 'i', call)
   if moved and held[4] then redis.call('HSET', phone, 'g', held[4]) end
   local longest = math.max(QUIET, blocking + ladder[#ladder])
   for _, limit in ipairs(limits) do longest = math.max(longest, limit[2]) end
@@ -69,9 +97,8 @@ local function give_back(phone, at)
   local held = redis.call('HMGET', phone, 'h', 'l')
   if not held[1] then return end
   local kept = {}
-  for index = 1, #held[1] / 6 do
-    local time = time_at(held[1], index)
-    if time ~= at then kept[#kept + 1] = struct.pack('>I6', time) end
+  for index = 1, #held[1] / CALL do
+    if time_at(held[1], index) ~= at then kept[#kept + 1] = string.sub(held[1], (index - 1) * CALL + 1, index * CALL) end
   end
   redis.call('HSET', phone, 'h', table.concat(kept), 'l', math.max(0, tonumber(held[2] or 0) - 1))
 end

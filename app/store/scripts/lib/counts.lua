@@ -1,8 +1,10 @@
--- What a call counts for besides its phone: its address, its client, and the money. For scripts with the KEYS and ARGV 1 to 13 of start.lua.
+-- What a call counts for besides its phone: its address, its client, all calls, and the money. For scripts with the KEYS and ARGV 1 to 17 of start.lua.
+local TOLD = {starts_per_ip = true, starts_per_client = true}
+
 local function open_counts(now)
-  local price = tonumber(ARGV[10])
+  local price = tonumber(ARGV[12])
   return open_windows(now, {
-    {KEYS[4], ARGV[5], 'starts_per_ip'}, {KEYS[5], ARGV[6], 'starts_per_client'},
-    {KEYS[6], ARGV[11], 'spend', price}, {KEYS[7], ARGV[12], 'spend_client', price}, {KEYS[8], ARGV[13], 'spend_country', price},
+    {KEYS[4], ARGV[6], 'starts_per_ip'}, {KEYS[5], ARGV[7], 'starts_per_client'}, {KEYS[6], ARGV[8], 'starts_in_all'},
+    {KEYS[7], ARGV[13], 'spend', price}, {KEYS[8], ARGV[14], 'spend_client', price}, {KEYS[9], ARGV[15], 'spend_country', price},
   })
 end

@@ -9,16 +9,14 @@ local function remember(record, outcome)
 end
 
 -- What became of the request, or nil if its key was never used: {'key_reused'}, {'key_in_use'} or {'replayed', seed, outcome}.
-local function recall(record, body, phone, now, ladder, limits)
+local function recall(record, body, phone, now, ladder, limits, address)
   local held = redis.call('HMGET', record, 'b', 's', 'u', 'o')
   if not held[1] then return nil end
   if held[1] ~= body then return {'key_reused'} end
   if held[4] then return {'replayed', held[2], cmsgpack.unpack(held[4])} end
   if tonumber(held[3]) > now then return {'key_in_use'} end
   -- Whoever carried it out ended on the way, so nobody knows whether the phone rang. It is not called again for this request.
-  local known = redis.call('HMGET', phone, 'h', 'l')
-  local wait = next_call(known[1] or '', tonumber(known[2] or 0), now, ladder, limits) - now
-  local outcome = {'unknown', math.max(0, wait)}
+  local outcome = {'unknown', wait_for_call(phone, now, ladder, limits, address)}
   remember(record, outcome)
   return {'replayed', held[2], outcome}
 end

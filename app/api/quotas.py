@@ -1,0 +1,82 @@
+"""The headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): the limits of a request, and what they still let through.
+
+Told are the caller's own limits. Of those that others use up too, a phone's or all clients', only a denial is told: what is left of a phone's
+calls would tell a stranger how often its owner asked.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+
+from starlette.responses import Response
+
+from app.verification.client import Caller
+from app.verification.model import Approved, CodeIncorrect, Limit, LimitReached, Pending, Room
+from app.verification.policy import Policy
+from app.verification.rates import Rate
+
+POLICY = "RateLimit-Policy"
+LEFT = "RateLimit"
+
+_Limits = tuple[tuple[Limit, tuple[Rate, ...]], ...]
+
+
+class Quotas:
+    """Adds the headers to the answers of the busy routes."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Name the limits in force."""
+        self._calls: _Limits = ((Limit.STARTS_PER_PHONE, policy.starts_per_phone),)
+        halves = tuple(rate.half for rate in policy.starts_per_phone)
+        self._calls_of_address: _Limits = (
+            *self._calls,
+            (Limit.STARTS_PER_PHONE_AND_IP, halves),
+            (Limit.STARTS_PER_IP, policy.starts_per_ip),
+        )
+        self._guesses_of_address: _Limits = ((Limit.WRONG_GUESSES_PER_IP, policy.wrong_guesses_per_ip),)
+
+    def of_call(self, answer: Response, caller: Caller, outcome: object) -> Response:
+        """Tell the limits of a start or resend."""
+        limits = self._calls_of_address if caller.address else self._calls
+        if caller.client.starts:
+            limits = (*limits, (Limit.STARTS_PER_CLIENT, caller.client.starts))
+        return _tell(answer, limits, _rooms(outcome))
+
+    def of_guess(self, answer: Response, caller: Caller, outcome: object) -> Response:
+        """Tell the limits of a check: a backend that names no user's address has none."""
+        return _tell(answer, self._guesses_of_address, _rooms(outcome)) if caller.address else answer
+
+
+def _rooms(outcome: object) -> Iterable[Room]:
+    match outcome:
+        case Pending(rooms=rooms) | CodeIncorrect(rooms=rooms):
+            return rooms
+        case Approved(approval=approval):
+            return approval.rooms
+        case LimitReached(limit=limit, place=int(place), retry_after=retry_after):
+            return (Room(limit, place, 0, retry_after),)
+        case _:
+            return ()
+
+
+def _tell(answer: Response, limits: _Limits, rooms: Iterable[Room]) -> Response:
+    field, names = _named(limits)
+    answer.headers[POLICY] = field
+    left = ", ".join(
+        f"{names[room.limit, room.place]};r={room.left};t={room.reset}"
+        for room in rooms
+        if (room.limit, room.place) in names
+    )
+    if left:
+        answer.headers[LEFT] = left
+    return answer
+
+
+@cache
+def _named(limits: _Limits) -> tuple[str, dict[tuple[Limit, int], str]]:
+    """The policy header, and the name in it of each rate: the limit's own, with its period where it has several."""
+    names, members = {}, []
+    for limit, rates in limits:
+        for place, rate in enumerate(rates):
+            names[limit, place] = f'"{limit}"' if len(rates) == 1 else f'"{limit}/{rate.period}"'
+            members.append(f"{names[limit, place]};q={rate.count};w={rate.seconds}")
+    return ", ".join(members), names

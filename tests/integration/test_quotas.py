@@ -1,0 +1,85 @@
+"""`RateLimit-Policy` and `RateLimit`: what limits a request, and what is left of the caller's own."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.harness import Service, Simulator, serving, wrong
+
+_ITEM = re.compile(r'"([a-z_]+(?:/[a-z]+)?)"((?:;[a-z]+=\d+)+)')
+
+
+def _items(answer: httpx.Response, name: str) -> dict[str, dict[str, int]]:
+    """A structured field (RFC 9651): a list of strings with whole-numbered parameters, and nothing else."""
+    value = answer.headers[name]
+    members = value.split(", ")
+    found = [_ITEM.fullmatch(member) for member in members]
+    assert all(found), value
+    return {
+        match[1]: {key: int(number) for key, number in (part.split("=") for part in match[2].split(";")[1:])}
+        for match in found
+        if match
+    }
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
+    settings = {"STARTS_PER_IP": "3/hour, 5/day", "WRONG_GUESSES_PER_IP": "2/hour"}
+    with serving(tmp_path_factory.mktemp("limited"), simulator.send_url, **settings) as service:
+        yield service
+
+
+def test_a_start_tells_its_limits_and_what_is_left_of_the_callers_own(
+    limited: Service, phones: Callable[[], str]
+) -> None:
+    left = []
+    for _ in range(3):
+        answer = limited.start(phones(), client_ip="203.0.113.1")
+        assert _items(answer, "ratelimit-policy") == {
+            "starts_per_phone/hour": {"q": 5, "w": 3600},
+            "starts_per_phone/day": {"q": 10, "w": 86400},
+            "starts_per_phone_and_ip/hour": {"q": 2, "w": 3600},
+            "starts_per_phone_and_ip/day": {"q": 5, "w": 86400},
+            "starts_per_ip/hour": {"q": 3, "w": 3600},
+            "starts_per_ip/day": {"q": 5, "w": 86400},
+        }
+        told = _items(answer, "ratelimit")
+        assert set(told) == {"starts_per_ip/hour"}, "the tightest; what is left of a phone's is nobody's business"
+        assert 3600 <= told["starts_per_ip/hour"]["t"] <= 3900
+        left.append(told["starts_per_ip/hour"]["r"])
+    assert left == [2, 1, 0]
+    denied = limited.start(phones(), client_ip="203.0.113.1")
+    assert denied.status_code == 429
+    assert _items(denied, "ratelimit") == {"starts_per_ip/hour": {"r": 0, "t": denied.json()["retry_after"]}}
+
+
+def test_a_client_is_told_what_is_left_of_its_own_limits(limited: Service, phones: Callable[[], str]) -> None:
+    answer = limited.start(phones(), "limited")
+    assert _items(answer, "ratelimit")["starts_per_client/hour"]["r"] == 2
+    policy = _items(answer, "ratelimit-policy")
+    assert policy["starts_per_client/day"] == {"q": 100, "w": 86400}
+    assert not [name for name in policy if name.startswith("starts_per_ip")], "no address was named"
+
+
+def test_a_check_tells_how_many_wrong_codes_are_left(
+    limited: Service, simulator: Simulator, phones: Callable[[], str]
+) -> None:
+    phone = phones()
+    verification = limited.start(phone).json()["id"]
+    code = simulator.code(phone)
+    body = {"id": verification, "client_ip": "203.0.113.2"}
+    answers = [limited.post("/verify/check", body | {"code": wrong(code, nth)}) for nth in (1, 2)]
+    assert [_items(answer, "ratelimit")["wrong_guesses_per_ip"]["r"] for answer in answers] == [1, 0]
+    assert _items(answers[0], "ratelimit-policy") == {"wrong_guesses_per_ip": {"q": 2, "w": 3600}}
+    denied = limited.post("/verify/check", body | {"code": code})
+    assert _items(denied, "ratelimit") == {"wrong_guesses_per_ip": {"r": 0, "t": denied.json()["retry_after"]}}
+    right = limited.post("/verify/check", body | {"code": code, "client_ip": "203.0.113.3"})
+    assert right.status_code == 200
+    assert _items(right, "ratelimit")["wrong_guesses_per_ip"]["r"] == 2
+    assert "ratelimit-policy" not in limited.check(verification, code).headers, "a backend that names no address"
+
+
+def test_a_request_that_is_wrong_in_itself_counts_against_nothing(limited: Service) -> None:
+    assert "ratelimit-policy" not in limited.post("/verify/start", {"phone": 7}).headers
