@@ -8,14 +8,14 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench test-browser test-containers test-nginx test-node test-redis clean
+.PHONY: help run test lint types check format lock bench test-browser test-containers test-nginx test-node test-promtool test-redis clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 ARGS ?=
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node
+PLAIN := not browser and not nginx and not node and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -68,6 +68,11 @@ test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real ng
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
 		echo "make test-nginx: needs nginx. Debian, Ubuntu: apt install nginx-light" >&2; exit 1; }
 	$(PY) -m pytest -m nginx $(ARGS)
+
+test-promtool: $(VENV)/.installed-dev ## Check the metrics and the alerts by Prometheus's own tool; needs promtool
+	@command -v promtool >/dev/null || { \
+		echo "make test-promtool: needs promtool. Debian, Ubuntu: apt install prometheus" >&2; exit 1; }
+	$(PY) -m pytest -m promtool $(ARGS)
 
 # With a REDIS_URL the suite writes to that Redis, under phones it makes up; without one it runs the system's redis-server on a socket in a temporary directory.
 REDIS_URL ?=

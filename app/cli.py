@@ -76,10 +76,10 @@ def _doctor(_: argparse.Namespace) -> int:
 
 
 def _policy(_: argparse.Namespace) -> int:
-    from app.policy_report import policy_report  # noqa: PLC0415  the same
+    from app.policy_report import measured, policy_report  # noqa: PLC0415  the same
 
     settings = load_settings()
-    print(policy_report(settings), end="")  # noqa: T201  its answer
+    print(policy_report(settings, asyncio.run(measured(settings))), end="")  # noqa: T201  its answer
     for warning in settings.warnings:
         complain(warning)
     return 0

@@ -1,8 +1,9 @@
 """The application: plain constructors, put together once. With cli.py and serving.py the only file that sees every room."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
@@ -23,9 +24,15 @@ from app.store.coalesce import Coalescer
 from app.store.connect import Examiner, connect
 from app.store.redis import RedisStore
 from app.telemetry.logs import LogObserver
+from app.telemetry.metrics import Metrics
+from app.telemetry.observers import Observers
+from app.telemetry.tallies import Tallies
 from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.telephony.mobilgroup import Limits, Mobilgroup
+from app.verification.draws import Draws
+from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Keyring
+from app.verification.ports import Observer
 from app.verification.proof import Proofs
 from app.verification.signing import parse_signing_keys
 from app.verification.verifier import Verifier
@@ -38,6 +45,7 @@ class State(TypedDict):
     """What the lifespan hands to every request."""
 
     service: Service
+    metrics: Metrics
 
 
 class App(FastAPI):
@@ -59,22 +67,24 @@ class App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     """Build the application.
 
     Args:
         settings: complete ones: with a provider, a pepper, signing keys and clients (serving.py fills in what the sandbox makes for itself).
+        tallies: where this worker and the others count; None where it is alone.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with running(settings) as service:
+        metrics = Metrics(operations.VERSION, tallies)
+        async with running(settings, Observers((metrics, LogObserver()))) as service:
             Reloading(settings, service).listen()
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            yield {"service": service}
+            yield {"service": service, "metrics": metrics}
 
     app = App(
         title="lastdigits",
@@ -91,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
+async def running(settings: Settings, observe: Observer) -> AsyncIterator[Service]:
     """Everything that one worker runs, opened and closed in order."""
     if (
         settings.provider is None
@@ -109,10 +119,22 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     asked = connect(settings.redis_url, settings.redis_timeout)
     async with client, asked, _provider(settings.provider) as provider:
         proofs = Proofs(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
-        verifier = Verifier(store, provider, keyring, settings.policy, proofs, LogObserver())
+        draws = Draws(store, keyring, settings.policy.guesses, observe)
+        verifier = Verifier(store, provider, keyring, settings.policy, proofs, draws, observe)
+        with suppress(StoreUnavailable):
+            await draws.measure()
+        watching = asyncio.create_task(draws.watch())
         yield Service(
-            verifier, settings.clients, proofs, settings.policy, settings.proxies, Examiner(asked), settings.sandbox
+            verifier,
+            settings.clients,
+            proofs,
+            settings.policy,
+            settings.proxies,
+            Examiner(asked),
+            settings.sandbox,
+            draws,
         )
+        watching.cancel()
         await verifier.close(settings.policy.call_deadline)
 
 

@@ -1,12 +1,22 @@
 """`lastdigits policy`: what the settings in force add up to, in words and a table, and which setting changes what."""
 
 import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.settings import Settings
+from app.store.coalesce import Coalescer
+from app.store.connect import connect
+from app.store.embedded import is_served
+from app.store.redis import RedisStore
 from app.verification.bounds import HOUR, Bounds, Step, bounds_of
-from app.verification.guard import PAUSE, PROBES, Guard
+from app.verification.budget import GuessBudget
+from app.verification.code import MOST_DIGITS
+from app.verification.errors import StoreUnavailable
+from app.verification.guard import PAUSE, PROBES, Guard, Standing
 from app.verification.money import SCALE
+from app.verification.odds import Odds, odds_of
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -14,16 +24,83 @@ _WIDTH = 110
 _PHONES = (10, 100, 1_000)
 
 
-def policy_report(settings: Settings) -> str:
-    """The report, for a person."""
-    bounds = bounds_of(settings.policy)
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the running service has seen.
+
+    Attributes:
+        odds: how evenly codes are drawn, by their digits.
+        standing: what is closed, and whether there is an alarm.
+    """
+
+    odds: Mapping[int, Odds]
+    standing: Standing
+
+
+async def measured(settings: Settings) -> Measured | None:
+    """Ask the store what was seen; None if none answers: the rules stand without it."""
+    path = settings.embedded
+    if path and not is_served(path):
+        return None
+    async with connect(settings.redis_url, settings.redis_timeout) as client:
+        store = RedisStore(Coalescer(client, settings.redis_timeout), settings.policy)
+        try:
+            return Measured(odds_of(await store.sample({})), await store.standing())
+        except StoreUnavailable:
+            return None
+
+
+def policy_report(settings: Settings, seen: Measured | None) -> str:
+    """The report, for a person.
+
+    Args:
+        settings: those in force.
+        seen: what the service that runs with them has seen; None if none does.
+    """
+    policy = settings.policy
+    if seen:
+        chances = {digits: odds.chance for digits, odds in seen.odds.items()}
+        policy = replace(policy, guesses=policy.guesses.charging(chances))
+    bounds = bounds_of(policy)
     parts = [
-        _guessing(settings.policy, bounds),
-        _calling(settings.policy, bounds),
+        _guessing(policy, bounds),
+        _codes(policy, seen),
+        _calling(policy, bounds),
         _money(settings, bounds),
-        _table(settings.policy),
+        _table(policy),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _codes(policy: Policy, seen: Measured | None) -> str:
+    if seen is None:
+        told = [
+            _paragraph(
+                "Not known: the store does not answer. Guesses are charged as at evenly drawn codes until the service has seen some."
+            )
+        ]
+        return "\n".join(["CODES AS DRAWN", *told])
+    told = [f"    {_drawn(odds)}" for odds in seen.odds.values()]
+    if policy.guesses.impossible:
+        told.append(
+            _paragraph(
+                "NOBODY IS CALLED: not one guess at six digits fits under GUESS_BOUND. Ask the provider for more numbers, or raise the bound to "
+                f"at least {_chance(seen.odds[6].chance)}."
+            )
+        )
+    closed = ", ".join(name for name, _ in seen.standing.closed)
+    told.append(_paragraph(f"Closed at this moment (GUARD_SHARE): {closed or 'nothing'}."))
+    if seen.standing.alarm_until:
+        told.append(_paragraph("THE SPRAY ALARM IS ON: somebody guesses at many phones (SPRAY_ALARM)."))
+    return "\n".join(["CODES AS DRAWN, AND WHAT IS CLOSED", *told])
+
+
+def _drawn(odds: Odds) -> str:
+    found = "worse than evenly drawn" if odds.uneven else "nothing speaks against evenly drawn"
+    return (
+        f"{odds.digits} digits: {odds.drawn} codes seen, {found}; charged {_chance(odds.chance)} a guess, min-entropy "
+        f"{odds.min_entropy:.2f} bits ({odds.low:.2f} to {odds.high:.2f})"
+    )
 
 
 def _guessing(policy: Policy, bounds: Bounds) -> str:
@@ -40,11 +117,20 @@ def _guessing(policy: Policy, bounds: Bounds) -> str:
                 f"Each verification bears {policy.max_attempts} wrong codes (MAX_ATTEMPTS). While somebody guesses at a phone, its codes grow:"
             ),
             *(f"    {_step(step)}" for step in bounds.steps),
-            _paragraph(
-                "Six digits keep a part of the bound to themselves, as much as all calls that STARTS_PER_PHONE allows can use, so a "
-                "stranger's guesses never keep the owner out. An approval gives back what its own verification cost."
-            ),
+            _paragraph(f"{_owner(policy.guesses)} An approval gives back what its own verification cost."),
         ]
+    )
+
+
+def _owner(guesses: GuessBudget) -> str:
+    if guesses.guesses * guesses.cost(MOST_DIGITS) <= guesses.bound:
+        return (
+            "Six digits keep a part of the bound to themselves, as much as all calls that STARTS_PER_PHONE allows can use, so a stranger's "
+            "guesses never keep the owner out."
+        )
+    return (
+        f"Codes are drawn so badly that only {guesses.bound // guesses.cost(MOST_DIGITS)} guesses a day fit under the bound: a stranger who makes "
+        "them keeps the owner out."
     )
 
 

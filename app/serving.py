@@ -32,6 +32,8 @@ from app.sandbox import banner, keep_pepper, keep_signing_keys, reachable, sandb
 from app.settings import Settings, SettingsError, read_signing_keys
 from app.store.embedded import embedded_server
 from app.telemetry.logs import configure_logs
+from app.telemetry.metrics import WIDTH
+from app.telemetry.tallies import Tallies, shared_tallies
 from app.verification.errors import LastdigitsError
 from app.verification.signing import SigningKeyError, new_signing_key, write_signing_keys
 
@@ -65,7 +67,8 @@ def serve(settings: Settings) -> None:
             store = children.enter_context(embedded_server(settings.embedded))
             children.enter_context(_watching(store))
         settings = _completed(settings, children)
-        _run(settings, listener)
+        tallies = children.enter_context(shared_tallies(WIDTH, settings.workers)) if settings.workers > 1 else None
+        _run(settings, listener, tallies)
 
 
 @contextmanager
@@ -139,9 +142,9 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
         ) from fault
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, listener: socket.socket, tallies: Tallies | None) -> None:
     """Answer requests in this process, or in workers that it watches over."""
-    app = worker_app(settings) if settings.workers > 1 else partial(create_app, settings)
+    app = worker_app(settings, tallies) if settings.workers > 1 else partial(create_app, settings)
     config = uvicorn.Config(
         app,
         factory=True,
@@ -164,7 +167,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         pid=os.getpid(),
     )
     if settings.workers > 1:
-        Workers(settings, config, listener).run()
+        Workers(settings, config, listener, tallies).run()
     else:
         uvicorn.Server(config).run(sockets=[listener])
 
@@ -172,9 +175,12 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 class Workers(Multiprocess):
     """uvicorn's supervisor of workers, but SIGHUP has the workers read their files again instead of replacing them."""
 
-    def __init__(self, settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
+    def __init__(
+        self, settings: Settings, config: uvicorn.Config, listener: socket.socket, tallies: Tallies | None
+    ) -> None:
         super().__init__(config, sockets=[listener])
         self._settings = settings
+        self._tallies = tallies
         self._had_terminal = has_terminal()
 
     def handle_hup(self) -> None:
@@ -183,20 +189,20 @@ class Workers(Multiprocess):
             self.handle_term()
             return
         self._settings = read_again(self._settings)
-        self.config.app = worker_app(self._settings)
+        self.config.app = worker_app(self._settings, self._tallies)
         for process in self.processes:
             if process.pid and process.exitcode is None:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGHUP)
 
 
-def worker_app(settings: Settings) -> Callable[[], FastAPI]:
+def worker_app(settings: Settings, tallies: Tallies | None) -> Callable[[], FastAPI]:
     """What makes the application in a process of its own."""
-    return partial(_worker, settings, os.getpid())
+    return partial(_worker, settings, os.getpid(), tallies)
 
 
-def _worker(settings: Settings, parent: int) -> FastAPI:
+def _worker(settings: Settings, parent: int, tallies: Tallies | None) -> FastAPI:
     """The application in a process of its own."""
     die_with_parent(parent)
     configure_logs(settings.log_format, settings.log_level)
-    return create_app(settings)
+    return create_app(settings, tallies)

@@ -7,10 +7,9 @@ the simulator. Each test takes phones of its own, so that none needs an empty st
 import os
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
-from tests.harness import PROVIDER_KEY, Service, Simulator, fresh_phone, running, serving
+from tests.harness import Service, Simulator, fresh_phone, serving, simulating
 
 
 @pytest.fixture
@@ -25,23 +24,8 @@ def phones() -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    log = tmp_path_factory.mktemp("simulator") / "log"
-    command = [
-        "simulator",
-        "--port",
-        "0",
-        "--api-key",
-        PROVIDER_KEY,
-        "--login",
-        "user",
-        "--password",
-        "provider-password-1",
-    ]
-    with (
-        running(command, {}, log, lambda text: text.partition("simulator on ")[2].split("\n")[0] or None) as (_, url),
-        httpx.Client(base_url=url, timeout=10) as http,
-    ):
-        yield Simulator(url, http)
+    with simulating(tmp_path_factory.mktemp("simulator")) as simulator:
+        yield simulator
 
 
 @pytest.fixture(scope="session")

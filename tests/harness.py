@@ -109,6 +109,25 @@ class Simulator:
         assert answer.status_code < 300, answer.text
 
 
+@contextmanager
+def simulating(directory: Path, *options: str) -> Iterator[Simulator]:
+    """Run the provider's stand-in.
+
+    Args:
+        directory: where its output goes.
+        options: of its command line, besides.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    accounts = ("--api-key", PROVIDER_KEY, "--login", "user", "--password", "provider-password-1")
+    command = ["simulator", "--port", "0", *accounts, *options]
+
+    def address(output: str) -> str | None:
+        return output.partition("simulator on ")[2].split("\n")[0] or None
+
+    with running(command, {}, directory / "log", address) as (_, url), httpx.Client(base_url=url, timeout=10) as http:
+        yield Simulator(url, http)
+
+
 # ---- the service
 
 
@@ -227,6 +246,12 @@ def _until_ready(service: Service) -> None:
 def wrong(code: str, nth: int = 1) -> str:
     """A code that is not this one."""
     return f"{(int(code) + nth) % 10 ** len(code):0{len(code)}d}"
+
+
+def slices_of(window: bytes) -> dict[int, int]:
+    """What the first part of a window counts, by how far behind the newest slice (scripts/lib/window.lua)."""
+    told = window[11 : 11 + 5 * window[10]] if window else b""
+    return {told[at]: int.from_bytes(told[at + 1 : at + 5], "big") for at in range(0, len(told), 5)}
 
 
 async def make_older(client: Any, handle: Handle, seconds: float) -> None:

@@ -19,6 +19,7 @@ from app.api.problems import Fault, RequestFault
 from app.api.quotas import Quotas
 from app.store.connect import Health
 from app.verification.client import Caller
+from app.verification.draws import Draws
 from app.verification.policy import Policy
 from app.verification.proof import Proofs
 from app.verification.verifier import Verifier
@@ -38,6 +39,7 @@ class Service:
         proxies: whose forwarding headers count.
         examine: asks the store whether it can be relied on.
         sandbox: whether calls go to the simulator.
+        draws: how evenly codes are drawn, as far as this worker knows.
         quotas: tells the limits in force in headers.
         proxy_suspected: a forwarding header came from an address that may not forward, and the log has said so.
     """
@@ -49,6 +51,7 @@ class Service:
     proxies: TrustedProxies
     examine: Callable[[], Awaitable[Health]]
     sandbox: bool
+    draws: Draws
     quotas: Quotas = field(init=False)
     proxy_suspected: bool = False
 

@@ -26,7 +26,7 @@ ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
-    *("call_not_placed", "call_unknown", "spend_cap", "destination_closed"),
+    *("call_not_placed", "call_unknown", "spend_cap", "destination_closed", "codes_predictable"),
 )
 """What a call that is not placed answers."""
 

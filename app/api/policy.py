@@ -1,5 +1,7 @@
 """The route that tells the limits in force, and what they add up to."""
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -12,7 +14,10 @@ from app.api.documented import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
 from app.api.lean import LeanRoute
 from app.verification.bounds import bounds_of
 from app.verification.client import Client
+from app.verification.draws import Draws
 from app.verification.guard import Guard, Standing
+from app.verification.money import SCALE
+from app.verification.odds import Odds
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -50,6 +55,20 @@ class BoundsAnswer(BaseModel):
     wrong_guesses_per_address_and_hour: Annotated[int, Field(examples=[30])]
 
 
+class OddsAnswer(BaseModel):
+    """How evenly codes of so many digits are drawn."""
+
+    code_length: Annotated[int, Field(examples=[4])]
+    codes: Annotated[int, Field(description="How many were looked at, 16,384 at most.", examples=[2048])]
+    uneven: Annotated[bool, Field(description="They recur more often than evenly drawn ones can.", examples=[False])]
+    chance: Annotated[float, Field(description="What a guess at one of them is charged.", examples=[0.0001])]
+    min_entropy: Annotated[float, Field(description="Bits: of that chance.", examples=[13.29])]
+    min_entropy_low: Annotated[
+        float, Field(description="Bits: the low end of its confidence interval.", examples=[9.1])
+    ]
+    min_entropy_high: Annotated[float, Field(examples=[13.29])]
+
+
 class GuardAnswer(BaseModel):
     """When destinations close: calls that nobody confirms are toll fraud."""
 
@@ -72,6 +91,7 @@ class ClosedAnswer(BaseModel):
 class PolicyAnswer(BaseModel):
     """The limits in force and the bounds that follow from them."""
 
+    codes_drawn: Annotated[list[OddsAnswer], Field(description="How evenly the provider draws its codes, as measured.")]
     code_length: Annotated[int, Field(description="The fewest digits of a code.", examples=[4])]
     max_attempts: Annotated[int, Field(examples=[3])]
     verification_ttl: Annotated[int, Field(description="Seconds.", examples=[300])]
@@ -92,6 +112,9 @@ class PolicyAnswer(BaseModel):
     spray_alarm_until: Annotated[
         str | None, Field(description="RFC 3339, UTC: while somebody guesses at many phones.", examples=[None])
     ]
+    spend_per_hour: Annotated[str, Field(description="Of all clients, in the provider's currency.", examples=["100"])]
+    spend_per_day: Annotated[str, Field(examples=["1000"])]
+    expected_price: Annotated[str, Field(description="Of a call.", examples=["0.35"])]
     allowed_countries: Annotated[list[str], Field(examples=[["RU"]])]
     bounds: BoundsAnswer
 
@@ -103,13 +126,15 @@ class PolicyAnswer(BaseModel):
 )
 async def policy(caller: SecretClient, service: TheService) -> Response:
     """Tell the limits in force, and what they add up to. `lastdigits policy` says the same in words."""
-    return encoded(200, _answer(service.policy, caller.client, await service.verifier.standing()))
+    return encoded(200, _answer(service.policy, caller.client, service.draws, await service.verifier.standing()))
 
 
-def _answer(policy: Policy, client: Client, standing: Standing) -> PolicyAnswer:
+def _answer(settled: Policy, client: Client, draws: Draws, standing: Standing) -> PolicyAnswer:
     """What `policy` answers a client."""
+    policy = replace(settled, guesses=draws.guesses)
     bounds = bounds_of(policy)
     return PolicyAnswer(
+        codes_drawn=[_odds(odds) for odds in draws.odds.values()],
         code_length=policy.code_length,
         max_attempts=policy.max_attempts,
         verification_ttl=policy.ttl,
@@ -123,6 +148,9 @@ def _answer(policy: Policy, client: Client, standing: Standing) -> PolicyAnswer:
         closed=[ClosedAnswer(destination=name, until=rfc3339(until)) for name, until in standing.closed],
         spray_alarm=policy.guard.spray.floor if policy.guard.spray else None,
         spray_alarm_until=rfc3339(standing.alarm_until) if standing.alarm_until else None,
+        spend_per_hour=_money(policy.spending.caps[0].count),
+        spend_per_day=_money(policy.spending.caps[1].count),
+        expected_price=_money(policy.spending.price),
         allowed_countries=sorted(policy.phones.allowed_countries),
         bounds=BoundsAnswer(
             takeover_per_phone_and_day=bounds.takeover,
@@ -140,12 +168,28 @@ def _answer(policy: Policy, client: Client, standing: Standing) -> PolicyAnswer:
     )
 
 
+def _odds(odds: Odds) -> OddsAnswer:
+    return OddsAnswer(
+        code_length=odds.digits,
+        codes=odds.drawn,
+        uneven=odds.uneven,
+        chance=odds.chance,
+        min_entropy=round(odds.min_entropy, 3),
+        min_entropy_low=round(odds.low, 3),
+        min_entropy_high=round(odds.high, 3),
+    )
+
+
 def _guard(guard: Guard) -> GuardAnswer | None:
     if guard.range is None or guard.country is None:
         return None
     return GuardAnswer(
         share=guard.range.share / 1000, calls_per_range=guard.range.floor, calls_per_country=guard.country.floor
     )
+
+
+def _money(units: int) -> str:
+    return str(Decimal(units) / SCALE)
 
 
 def _rates(rates: tuple[Rate, ...]) -> str:

@@ -24,6 +24,7 @@ from app.verification.model import (
     CodeIncomplete,
     CodeIncorrect,
     CodeLengthTooShort,
+    CodesPredictable,
     DestinationClosed,
     Expired,
     KeyInUse,
@@ -47,6 +48,7 @@ Failed = (
     | LimitReached
     | SpendCapReached
     | DestinationClosed
+    | CodesPredictable
     | CallRefused
     | CallUnknown
     | NotFound
@@ -147,6 +149,7 @@ OUTCOMES: dict[type, Row] = {
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
     LimitReached: Row(429, "limit_reached", "A limit is reached", limit="ladder", retry_after=30),
     SpendCapReached: Row(503, "spend_cap", "No call can be placed at this moment", retry_after=300),
+    CodesPredictable: Row(503, "codes_predictable", "No safe code can be had at this moment", retry_after=600),
     DestinationClosed: Row(
         503, "destination_closed", "Calls to these numbers are stopped for a while", retry_after=900
     ),

@@ -18,10 +18,11 @@ them together.
 | `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these |
 | `ld:closed` | sorted set | what is closed, by until when | 4 h from the last closing |
 | `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these |
+| `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/draws.py) | a day from the last |
 
 A range is the first digits of its numbers, without the last four, and lies in clear: it names no phone.
 
-Every key gets its TTL in the script that creates it. Hashes stay under 64 bytes a field, so that Redis packs them (listpack). Those below the phone's
+Every key gets its TTL in the script that creates it. As a rule no field of a hash is longer than 64 bytes, so that Redis packs it (listpack). Those below the phone's
 belong to no phone: on one server a script touches them together with a phone's; a cluster would need a script for each slot.
 """  # noqa: E501  a table's row is one line
 
@@ -31,6 +32,7 @@ from app.verification.ports import Ask
 
 CLOSED = "ld:closed"
 WATCH = "ld:w"
+SAMPLES = ("ld:o:4", "ld:o:5", "ld:o:6")
 
 
 def keys_of(handle: Handle) -> tuple[str, str]:

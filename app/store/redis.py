@@ -1,6 +1,6 @@
 """The `Store` over Redis or Valkey: one method per operation, one script per method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,6 +11,7 @@ from app.store import replies
 from app.store.coalesce import Coalescer
 from app.store.keys import (
     CLOSED,
+    SAMPLES,
     WATCH,
     calling_keys,
     guessing_keys,
@@ -20,11 +21,12 @@ from app.store.keys import (
     request_key,
 )
 from app.store.scripts import Script, load_script
+from app.verification.budget import GuessBudget
 from app.verification.call import Refusal
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import ALARM, Standing, destination_of
-from app.verification.keyring import Handle, Receipt
+from app.verification.keyring import RECURRENCE, Handle, Receipt
 from app.verification.model import (
     Approval,
     CallDenied,
@@ -39,6 +41,7 @@ from app.verification.model import (
     TokenRedeemed,
     Verification,
 )
+from app.verification.odds import SAMPLE
 from app.verification.policy import LONGEST_LIFE, TEST_STARTS, TOMBSTONE, Policy
 from app.verification.ports import Ask, Reserved
 from app.verification.rates import Rate
@@ -49,6 +52,7 @@ _LONGEST_LIFE = LONGEST_LIFE * 1000
 _NOT_WATCHED = ("", "", "", 0)
 _BLURRED = 3
 _MOST_TOLD = 100
+_SAMPLE_KEPT = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +87,13 @@ class RedisStore:
         self._guard = (str(policy.guard.country or ""), str(policy.guard.range or ""))
         self._watch = (*self._guard, str(policy.guard.spray or ""), ALARM * 1000)
         self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
-        self._guesses = policy.guesses
         self._spending = policy.spending
-        self._budgets = {
-            digits: f"{self._guesses.worst(digits)}:{self._guesses.room(digits)}"
-            for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)
-        }
+        self.charge(policy.guesses)
         self._start, self._resend, self._recall, self._settle, self._abandon = (
             load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
         )
-        self._check, self._read, self._cancel, self._redeem, self._standing = (
-            load_script(name) for name in ("check", "read", "cancel", "redeem", "standing")
+        self._check, self._read, self._cancel, self._redeem, self._standing, self._sample = (
+            load_script(name) for name in ("check", "read", "cancel", "redeem", "standing", "sample")
         )
 
     async def start(
@@ -181,6 +181,20 @@ class RedisStore:
         """See `Store.cancel`."""
         reply = await self._run(self._cancel, keys_of(handle), client, _TOMBSTONE)
         return None if reply[0] == b"canceled" else replies.ended(reply)
+
+    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
+        """See `Store.sample`."""
+        lengths = range(LEAST_DIGITS, MOST_DIGITS + 1)
+        added = (drawn.get(digits, b"") for digits in lengths)
+        samples = await self._run(self._sample, SAMPLES, *added, SAMPLE * RECURRENCE, _SAMPLE_KEPT)
+        return dict(zip(lengths, samples, strict=True))
+
+    def charge(self, guesses: GuessBudget) -> None:
+        """See `Store.charge`."""
+        self._guesses = guesses
+        self._budgets = {
+            digits: f"{guesses.worst(digits)}:{guesses.room(digits)}" for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)
+        }
 
     async def standing(self) -> Standing:
         """See `Store.standing`."""

@@ -1,1 +1,1 @@
-"""What operators see: logs now; each is an observer of the core's events."""
+"""What operators see: logs and metrics; each is an observer of the core's events."""

@@ -21,8 +21,9 @@ from app.verification.model import (
     Replayed,
     SpendCapReached,
 )
+from app.verification.odds import Odds
 from app.verification.phone import mask_phone
-from app.verification.ports import CallEnded, Event, OperationEnded
+from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -87,25 +88,37 @@ class LogObserver:
     def __call__(self, event: Event) -> None:
         """Write a line, as loud as the event is serious."""
         match event:
-            case OperationEnded(outcome=SpendCapReached(cap=cap)):
+            case OperationEnded():
+                self._ended(event)
+            case OddsMeasured():
+                self._measured(event)
+            case CallEnded():
+                getattr(self._log, _loudness(event))("call", **_call(event))
+
+    def _ended(self, event: OperationEnded) -> None:
+        match event.outcome:
+            case SpendCapReached(cap=cap):
                 # Whoever pays must hear of it: no call is placed until the window moves on or the cap is raised.
                 self._log.error("spend_cap", cap=cap.value, operation=event.operation, **_operation(event))
-            case OperationEnded(outcome=DestinationClosed(scope=scope, destination=destination, just_now=True)):
+            case DestinationClosed(scope=scope, destination=destination, just_now=True):
                 self._log.warning("destination_closed", scope=scope.value, destination=destination, **_operation(event))
-            case OperationEnded(outcome=CodeIncorrect(alarm=True)):
+            case CodeIncorrect(alarm=True):
                 self._log.error("spray_alarm", **_operation(event))
-            case OperationEnded():
+            case _:
                 # A check must not pay for a line that nobody will read.
                 if self._log.is_enabled_for(logging.INFO):
                     self._log.info(event.operation, **_operation(event))
-            case CallEnded():
-                getattr(self._log, _loudness(event))("call", **_call(event))
+
+    def _measured(self, event: OddsMeasured) -> None:
+        uneven = [odds for odds in event.odds.values() if odds.uneven] if event.worse else []
+        for odds in uneven:
+            self._log.error("codes_uneven", **_odds(odds, impossible=event.impossible))
 
 
 def _operation(event: OperationEnded) -> dict[str, object]:
     # What came of a request before is told as it was then.
     outcome = event.outcome.first if isinstance(event.outcome, Replayed) else event.outcome
-    line: dict[str, object] = {"outcome": outcome_name(outcome), "client": event.client}
+    line: dict[str, object] = {"outcome": outcome_name(type(outcome)), "client": event.client}
     if event.id:
         line["id"] = event.id[:_ID_SHOWN]
     if event.phone:
@@ -121,12 +134,26 @@ def _operation(event: OperationEnded) -> dict[str, object]:
     return line | {name: True for name, holds in marks.items() if holds}
 
 
-def outcome_name(outcome: Outcome) -> str:
-    """An outcome's name in logs: `CodeIncorrect` is `code_incorrect`."""
-    if isinstance(outcome, Pending):
+def outcome_name(outcome: type[Outcome]) -> str:
+    """An outcome's name in logs and metrics: `CodeIncorrect` is `code_incorrect`."""
+    if outcome is Pending:
         return "placed"
-    name = type(outcome).__name__
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in outcome.__name__).lstrip("_")
+
+
+def _odds(odds: Odds, *, impossible: bool) -> dict[str, object]:
+    line: dict[str, object] = {
+        "code_length": odds.digits,
+        "codes": odds.drawn,
+        "chance": odds.chance,
+        "min_entropy": round(odds.min_entropy, 2),
+    }
+    if impossible:
+        line["detail"] = (
+            "not one guess fits under GUESS_BOUND, so nobody is called: ask the provider for more numbers, or raise the bound to at least "
+            "that chance"
+        )
+    return line
 
 
 def _loudness(event: CallEnded) -> str:

@@ -74,5 +74,5 @@ def _steps(policy: Policy) -> list[Step]:
         cost, begun = budget.cost(length) * budget.attempts, 0
         while spent + budget.worst(length) <= budget.room(length):
             spent, begun = spent + cost, begun + 1
-        steps.append(Step(length, begun, 10.0**-length))
-    return [*steps, Step(MOST_DIGITS, None, 10.0**-MOST_DIGITS)]
+        steps.append(Step(length, begun, budget.cost(length) * UNIT))
+    return [*steps, Step(MOST_DIGITS, None, budget.cost(MOST_DIGITS) * UNIT)]

@@ -1,17 +1,19 @@
 """The guess budget: what all guesses against one phone may add up to in any 24 hours, as a probability.
 
-A guess at a code of d digits is right with 10^-d, if the digits are drawn evenly, for each code that counts at that moment: two after a resend. It is
-charged before anything is compared. The sum over all verifications, clients and addresses stays under the bound (union bound: whatever the order, and
-whatever an attacker learns from wrong ones).
+A guess at a code of d digits is right with 10^-d, if the digits are drawn evenly, for each code that counts at that moment: two after a
+resend. Where the provider's codes turn out to be worse than that, it is charged what was measured (odds.py). It is charged before anything is
+compared. The sum over all verifications, clients and addresses stays under the bound (union bound: whatever the order, and whatever an attacker
+learns from wrong ones).
 
 As the budget fills, codes grow: five digits cost a tenth, six a hundredth. A part of it, the reserve, is for six digits alone: as much as all calls
 that the phone's limits allow can cost at most. So a stranger's guesses make codes longer, and never keep the owner out.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from app.verification.code import MOST_DIGITS
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.rates import Rate
 
 UNIT = 10**-MOST_DIGITS
@@ -26,6 +28,10 @@ WINDOW_AS_COUNTED = WINDOW * 13 // 12
 MOST_CODES = 2
 """Codes that count at once: of the last two calls."""
 
+_LENGTHS = range(LEAST_DIGITS, MOST_DIGITS + 1)
+EVEN = tuple(10 ** (MOST_DIGITS - digits) for digits in _LENGTHS)
+"""What a guess at an evenly drawn code costs, of 4, 5 and 6 digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuessBudget:
@@ -33,13 +39,15 @@ class GuessBudget:
 
     Attributes:
         bound: what guesses may add up to.
-        reserve: the part of it that only codes of six digits may use.
+        guesses: the most that all calls a phone can get may bear in the time that is counted.
         attempts: wrong guesses that one verification bears.
+        costs: what one guess at one code costs, of 4, 5 and 6 digits.
     """
 
     bound: int
-    reserve: int
+    guesses: int
     attempts: int
+    costs: tuple[int, ...] = EVEN
 
     @classmethod
     def of(cls, bound: float, attempts: int, starts_per_phone: tuple[Rate, ...]) -> "GuessBudget":
@@ -53,9 +61,25 @@ class GuessBudget:
         guesses = most_calls(starts_per_phone, WINDOW_AS_COUNTED) * attempts
         return cls(math.floor(bound / UNIT + 1e-9), guesses, attempts)
 
+    def charging(self, chances: Mapping[int, float]) -> "GuessBudget":
+        """The same budget, if the likeliest code of so many digits comes up with this chance: guesses never cost less than evenly drawn ones."""
+        even = dict(zip(_LENGTHS, EVEN, strict=True))
+        costs = (max(even[digits], math.ceil(chances[digits] / UNIT - 1e-6)) for digits in _LENGTHS)
+        return replace(self, costs=tuple(costs))
+
+    @property
+    def reserve(self) -> int:
+        """The part of the bound that only codes of six digits may use."""
+        return min(self.bound, self.guesses * self.cost(MOST_DIGITS))
+
+    @property
+    def impossible(self) -> bool:
+        """Not even one guess at one code of six digits fits: codes are so badly drawn that no call makes sense."""
+        return self.cost(MOST_DIGITS) > self.bound
+
     def cost(self, code_length: int) -> int:
         """What one guess at one code costs."""
-        return int(10 ** (MOST_DIGITS - code_length))
+        return self.costs[code_length - LEAST_DIGITS]
 
     def worst(self, code_length: int) -> int:
         """What one verification can cost at most: all its attempts at two codes."""
@@ -72,12 +96,12 @@ class GuessBudget:
 
     def fault(self) -> str | None:
         """Why the bound can't hold, as a sentence that names the mend; None if it can."""
-        if self.reserve <= self.bound:
+        if self.guesses <= self.bound:
             return None
         return (
-            f"GUESS_BOUND={self.bound * UNIT:g} can't hold: even with six digits the {self.reserve // self.attempts} calls that STARTS_PER_PHONE "
+            f"GUESS_BOUND={self.bound * UNIT:g} can't hold: even with six digits the {self.guesses // self.attempts} calls that STARTS_PER_PHONE "
             f"allows one phone in {WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} guesses each (MAX_ATTEMPTS), add up to "
-            f"{self.reserve * UNIT:g}: lower one of these two, or raise the bound"
+            f"{self.guesses * UNIT:g}: lower one of these two, or raise the bound"
         )
 
 

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from app.verification.client import Once
 
 LEAST_PEPPER_BYTES = 32
+RECURRENCE = 4
+"""Bytes of the digest that a code's recurrence is counted under."""
 
 _PREFIX = "vrf_"
 _ID_LENGTH = len(_PREFIX) + 44
@@ -38,7 +40,16 @@ _DIGEST = 16
 class _Pepper:
     """The keys derived from one pepper."""
 
-    __slots__ = ("address_key", "code_key", "fingerprint", "phone_key", "request_key", "sealer", "subject_key")
+    __slots__ = (
+        "address_key",
+        "code_key",
+        "fingerprint",
+        "phone_key",
+        "recurrence_key",
+        "request_key",
+        "sealer",
+        "subject_key",
+    )
 
     def __init__(self, pepper: bytes) -> None:
         self.phone_key = _derive(pepper, b"phone")
@@ -46,6 +57,7 @@ class _Pepper:
         self.request_key = _derive(pepper, b"request")
         self.address_key = _derive(pepper, b"address")
         self.subject_key = _derive(pepper, b"subject")
+        self.recurrence_key = _derive(pepper, b"recurrence")
         self.sealer = AESSIV(_derive(pepper, b"id"))
         self.fingerprint = _derive(pepper, b"fingerprint")[:1]
 
@@ -173,6 +185,10 @@ class Keyring:
     def address(self, address: str) -> str:
         """The keyed digest that limits by address count under: 96 bits in base64url."""
         return _text(hmac.digest(self._current.address_key, address.encode(), "sha256")[:_TAG])
+
+    def recurrence(self, code: str) -> bytes:
+        """The keyed digest that a code's recurrence is counted under: 4 bytes, the same for all phones."""
+        return hmac.digest(self._current.recurrence_key, code.encode(), "sha256")[:RECURRENCE]
 
     def subject(self, phone: str) -> str:
         """The keyed digest of a phone that proofs carry as `sub`: it names no key of the store's."""

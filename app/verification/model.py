@@ -251,6 +251,13 @@ class DestinationClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class CodesPredictable:
+    """The provider's codes recur so often that not one guess fits under the bound: a call would be for nothing. Nothing was called or paid."""
+
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallRefused:
     """The provider did not place the call. What was reserved was given back.
 
@@ -369,7 +376,7 @@ class TokenRedeemed:
 
 
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
-CallDenied = CallInProgress | LimitReached | SpendCapReached | DestinationClosed
+CallDenied = CallInProgress | LimitReached | SpendCapReached | DestinationClosed | CodesPredictable
 CallNotPlaced = CallRefused | CallUnknown
 Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""

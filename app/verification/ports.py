@@ -3,10 +3,11 @@
 The other rooms implement these; the core imports none of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.verification.budget import GuessBudget
 from app.verification.call import CallOutcome, Refusal
 from app.verification.client import Client
 from app.verification.guard import Standing
@@ -26,6 +27,7 @@ from app.verification.model import (
     TokenRedeemed,
     Verification,
 )
+from app.verification.odds import Odds
 
 
 class Provider(Protocol):
@@ -147,6 +149,14 @@ class Store(Protocol):
         """End a pending verification; None when it is canceled, now or before."""
         ...
 
+    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Add digests of codes, by their digits, to the samples that all workers share, and tell these: the newest `SAMPLE` of each."""
+        ...
+
+    def charge(self, guesses: GuessBudget) -> None:
+        """From now on charge guesses by this budget."""
+        ...
+
     async def standing(self) -> Standing:
         """Tell what is closed, and whether the spray alarm is on."""
         ...
@@ -202,7 +212,22 @@ class CallEnded:
     seconds: float
 
 
-Event = OperationEnded | CallEnded
+@dataclass(frozen=True, slots=True)
+class OddsMeasured:
+    """How evenly codes are drawn was measured again.
+
+    Attributes:
+        odds: by the code's digits.
+        worse: it is the first time that they turn out to be worse than even, or they stand worse than before.
+        impossible: not one guess fits under the bound, so nothing is called.
+    """
+
+    odds: Mapping[int, Odds]
+    worse: bool
+    impossible: bool
+
+
+Event = OperationEnded | CallEnded | OddsMeasured
 
 
 class Observer(Protocol):

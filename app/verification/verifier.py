@@ -15,6 +15,7 @@ from typing import TypeVar, assert_never
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
 from app.verification.client import Caller
 from app.verification.code import MOST_DIGITS, typed_digits
+from app.verification.draws import Draws
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import Standing
 from app.verification.keyring import Handle, Keyring
@@ -29,6 +30,7 @@ from app.verification.model import (
     CheckOutcome,
     CodeIncomplete,
     CodeLengthTooShort,
+    CodesPredictable,
     Expired,
     Found,
     KeySeen,
@@ -53,6 +55,9 @@ from app.verification.proof import Proofs
 SETTLE_PAUSES = (0.1, 0.4, 1.0)
 """Seconds between tries to store the code of a call that rings already: the person should not suffer a blink of the store."""
 
+_MEASURED_AGAIN = 600
+"""Seconds until codes may be found to be better drawn: nobody knows, so ten minutes."""
+
 A = TypeVar("A")
 Ending = TypeVar("Ending", bound=Outcome)
 
@@ -61,13 +66,21 @@ class Verifier:
     """Starts, resends, checks, reads and cancels verifications, and redeems their proofs."""
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts that the service is made of
-        self, store: Store, provider: Provider, keyring: Keyring, policy: Policy, proofs: Proofs, observe: Observer
+        self,
+        store: Store,
+        provider: Provider,
+        keyring: Keyring,
+        policy: Policy,
+        proofs: Proofs,
+        draws: Draws,
+        observe: Observer,
     ) -> None:
         self._store = store
         self._provider = provider
         self._keyring = keyring
         self._policy = policy
         self._proofs = proofs
+        self._draws = draws
         self._observe = observe
         self._calls: set[asyncio.Task[object]] = set()
 
@@ -99,6 +112,8 @@ class Verifier:
         if before and (seen := await self._recall(before, caller, "start")):
             return self._ended("start", caller, handle, seen)
         ask = self._ask(handle, caller, "start")
+        if self._draws.guesses.impossible and not handle.test:
+            return self._ended("start", caller, handle, CodesPredictable(_MEASURED_AGAIN))
         call = await self._store.start(handles, ask, purpose, before)
         if not isinstance(call, Reserved):
             return self._ended("start", caller, handle, call)
@@ -126,6 +141,9 @@ class Verifier:
         if handle.test and len(self._policy.test_numbers.get(handle.phone, "")) != handle.code_length:
             # It is a test number no more, or one with another code: no fixed code counts here, and its phone must not ring for it.
             return self._ended("resend", caller, handle, await self._if_found(handle, caller, Expired()))
+        if self._draws.guesses.impossible and not handle.test:
+            predictable = await self._if_found(handle, caller, CodesPredictable(_MEASURED_AGAIN))
+            return self._ended("resend", caller, handle, predictable)
         ask = self._ask(handle, caller, "resend")
         call = await self._store.resend(handle, ask)
         if not isinstance(call, Reserved):
@@ -221,6 +239,8 @@ class Verifier:
     async def _record(self, handle: Handle, ask: Ask, call: Reserved, placed: CallOutcome) -> Called:
         match placed:
             case Placed():
+                if not handle.test:
+                    self._draws.note(placed.code)
                 digest = handle.digest(placed.code)
                 price = price_units(placed.price) if placed.price is not None else None
                 settled = await _insist(lambda: self._store.settle(handle, ask, call, digest, price))

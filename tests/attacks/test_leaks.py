@@ -17,6 +17,7 @@ import pytest
 from app.settings import SettingsError, load_settings
 from app.store.connect import connect
 from app.verification.signing import new_signing_key, parse_signing_keys, write_signing_keys
+from tests.exposition import call, read
 from tests.harness import PROVIDER_KEY, Service, Simulator, fresh_phone, serving, wrong
 
 
@@ -143,6 +144,27 @@ def test_no_log_line_carries_a_code_a_phone_or_a_key(used: Used, simulator: Simu
     ]
     for code in codes:
         assert not any(code in str(value) for value in members if not isinstance(value, int | float))
+
+
+def test_no_metric_carries_anything_that_a_request_or_the_provider_brought(used: Used) -> None:
+    answer = httpx.get(f"{used.service.url}/metrics")
+    assert not any(
+        secret in answer.text for secret in (PROVIDER_KEY, "provider-words", *used.phones, *used.keys, *used.tokens)
+    )
+    assert not any(secret in answer.text for secret in (*used.service.keys.values(), used.service.settings["PEPPER"]))
+    told = [name + str(sorted(labels)) for name, labels in read(answer.text)]
+    brought = {
+        *used.codes,
+        *(phone[1:] for phone in used.phones),
+        "vrf_",
+        "203.0.113.",
+        "127.0.0.1",
+        "'login'",
+        "'backend'",
+        "'app'",
+    }
+    assert not [(sample, word) for sample, word in itertools.product(told, brought) if word in sample]
+    assert read(answer.text)[call("placed")] == len(used.codes)
 
 
 def test_the_providers_words_reach_the_operators_log(used: Used, simulator: Simulator) -> None:

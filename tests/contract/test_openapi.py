@@ -41,6 +41,7 @@ def test_it_is_openapi_3_1_and_names_every_route(document: dict[str, Any]) -> No
         "GET /.well-known/jwks.json",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
     }
 
 

@@ -439,6 +439,13 @@ def test_calling_numbers_come_from_the_pool_and_repeat_with_its_seed() -> None:
     assert len(set(draw(None))) == 3
 
 
+@pytest.mark.parametrize("pool", [1, 50, 10_000])
+def test_up_to_ten_thousand_calling_numbers_end_in_different_digits(pool: int) -> None:
+    calls = Calls(pool=pool, seed=1)
+    assert len({number[-4:] for number in calls._pool}) == pool
+    assert all(len(number) == 11 for number in calls._pool)
+
+
 @pytest.mark.parametrize("pool", [-1, 0, 10_000_001])
 def test_a_pool_that_cant_be_is_refused(pool: int) -> None:
     with pytest.raises(ValueError, match="choose 1 to 10000000"):

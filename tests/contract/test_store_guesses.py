@@ -19,7 +19,7 @@ from app.verification.model import AlreadyUsed, Approval, CodeIncorrect, Limit, 
 from app.verification.ports import Ask, Reserved
 from app.verification.rates import parse_rates
 from tests.contract.conftest import POLICY
-from tests.harness import fresh_phone, make_older
+from tests.harness import fresh_phone, make_older, slices_of
 
 ASK = Ask(Client("web", "web"))
 SLICE = 7200
@@ -56,7 +56,7 @@ async def _right(store: RedisStore, handle: Handle, code: str = "012345") -> Any
 
 async def _spent(server: Any, handle: Handle) -> int:
     stored = await server.hget(phone_key(handle.tag), "g") or b""
-    return sum(int.from_bytes(stored[at : at + 4], "big") for at in range(10, len(stored), 4))
+    return sum(slices_of(stored).values())
 
 
 async def _pass(server: Any, handle: Handle, slices: int) -> None:
@@ -257,8 +257,7 @@ async def _counted(server: Any, handle: Handle) -> int:
         return 0
     seconds, _ = await server.time()
     shift = max(0, seconds // SLICE - int.from_bytes(stored[4:10], "big"))
-    counts = [int.from_bytes(stored[at : at + 4], "big") for at in range(10, len(stored), 4)]
-    return sum(counts[: max(0, 13 - shift)])
+    return sum(cost for behind, cost in slices_of(stored).items() if behind + shift < 13)
 
 
 async def _guess(store: RedisStore, model: Model, begun: tuple[int, Handle, list[str]], step: str) -> None:
@@ -294,6 +293,5 @@ async def test_what_an_approval_gives_back_from_two_slices_makes_nothing_older(
     await _wrong(store, handle)
     assert isinstance(await _right(store, handle), Approval)
     stored = await server.hget(key, "g")
-    counts = [int.from_bytes(stored[at : at + 4], "big") for at in range(10, len(stored), 4)]
-    assert counts[:2] == [100, 0], "the other verification's guess counts on, as one that was made now"
+    assert slices_of(stored) == {0: 100}, "the other verification's guess counts on, as one that was made now"
     assert await server.exists(*keys_of(old)) == 2

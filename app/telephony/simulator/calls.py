@@ -69,7 +69,10 @@ class Calls:
         if not 1 <= pool <= MOST_CALLING_NUMBERS:
             raise ValueError(f"pool is {pool}: choose 1 to {MOST_CALLING_NUMBERS} calling numbers")
         self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311  a seed is asked for to repeat a run
-        self._pool = [f"7495{number:07d}" for number in self._random.sample(range(MOST_CALLING_NUMBERS), pool)]
+        # Up to as many as four digits can tell apart, they do: a pool of N numbers then makes N codes at every length.
+        ends = 10_000 if pool <= 10_000 else MOST_CALLING_NUMBERS  # noqa: PLR2004
+        drawn = self._random.sample(range(ends), pool)
+        self._pool = [f"7495{self._random.randrange(0, MOST_CALLING_NUMBERS, ends) + end:07d}" for end in drawn]
         self._kept: deque[Call] = deque(maxlen=kept_calls)
         self._counts: Counter[str] = Counter()
         self._total = 0

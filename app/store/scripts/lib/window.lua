@@ -1,29 +1,35 @@
 -- Counts in sliding windows, for what many verifications share: an address, a client, all of them. A subject's key is a string, with a part for each of
 -- its limits:
---   4 bytes  the window, in seconds     6 bytes  the number of the newest slice: a slice is a twelfth of the window     13 x 4 bytes  counts, newest first
+--   4 bytes  the window, in seconds     6 bytes  the number of the newest slice: a slice is a twelfth of the window     1 byte  how many slices follow
+--   for each slice that counts anything, newest first:     1 byte  how far behind the newest, 0 to 12     4 bytes  its count
 -- The oldest slice counts in whole as long as any of it lies in the window: so no window ever sees more than its limit, and some a slice's worth fewer.
 local SLICES = 12
-local PART = 10 + 4 * (SLICES + 1)
-local FORMAT = '>I4I6' .. string.rep('I4', SLICES + 1)
+local HEAD, SLICE = 11, 5
 
-local function open_part(stored, index, now, span)
-  local at, slice = (index - 1) * PART, span / SLICES
-  local part = {newest = math.floor(now / slice), slice = slice, total = 0}
-  local held = #stored >= at + PART and {struct.unpack(FORMAT, stored, at + 1)}
-  local shift = SLICES + 1
-  if held and held[1] == span / 1000 then
-    part.newest = math.max(part.newest, held[2]) -- a clock set back opens nothing
-    shift = part.newest - held[2]
+-- Reads the part that begins at a byte of what is stored. -> the part, and where the next one begins
+local function open_part(stored, at, now, span)
+  local slice = span / SLICES
+  local part = {newest = math.floor(now / slice), slice = slice, total = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  if #stored < at + HEAD - 1 then return part, at end
+  local window, newest, count = struct.unpack('>I4I6B', stored, at)
+  at = at + HEAD
+  if window == span / 1000 then
+    part.newest = math.max(part.newest, newest) -- a clock set back opens nothing
+    for index = 0, count - 1 do
+      local behind, counted = struct.unpack('>BI4', stored, at + index * SLICE)
+      local n = behind + part.newest - newest + 1
+      if n <= SLICES + 1 then part[n], part.total = counted, part.total + counted end
+    end
   end
-  for n = 1, SLICES + 1 do
-    part[n] = n > shift and held[n - shift + 2] or 0
-    part.total = part.total + part[n]
-  end
-  return part
+  return part, at + count * SLICE
 end
 
 local function part_text(part, span)
-  return struct.pack(FORMAT, span / 1000, part.newest, unpack(part, 1, SLICES + 1))
+  local slices = {}
+  for n = 1, SLICES + 1 do
+    if part[n] > 0 then slices[#slices + 1] = struct.pack('>BI4', n - 1, part[n]) end
+  end
+  return struct.pack('>I4I6B', span / 1000, part.newest, #slices) .. table.concat(slices)
 end
 
 -- When what the newest slices hold, so many of them, is all that still counts: ms from now.
@@ -43,8 +49,10 @@ end
 -- A subject's counts, and how long until its limits let so much more through: ms, 0 for now.
 local function open_window(key, limits, now, amount)
   local window, stored = {key = key, limits = limits, wait = 0, held_by = 0, amount = amount}, redis.call('GET', key) or ''
+  local at = 1
   for index, limit in ipairs(limits) do
-    local part = open_part(stored, index, now, limit[2])
+    local part
+    part, at = open_part(stored, at, now, limit[2])
     local wait = wait_for(part, amount, limit[1], now)
     window[index] = part
     if wait > window.wait then window.wait, window.held_by = wait, index end

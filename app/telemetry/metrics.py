@@ -1,0 +1,271 @@
+"""Metrics for Prometheus: what the core's events come to, counted over all workers.
+
+No label takes what a request brings: each series is known, and stands at 0, before the first event. docs/operations.md tells them to operators.
+A number that the store knows is none of these: it is asked for when somebody looks, and handed to `Metrics.text`.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import get_args, get_type_hints
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from app.telemetry.logs import outcome_name
+from app.telemetry.processes import Processes
+from app.telemetry.tallies import Tallies, own_tallies
+from app.verification import model
+from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+
+Series = tuple[str, ...]
+"""A metric's name, then the values of its labels."""
+
+OUTCOMES = {
+    "start": model.StartOutcome,
+    "resend": model.ResendOutcome,
+    "check": model.CheckOutcome,
+    "read": model.ReadOutcome,
+    "cancel": model.CancelOutcome,
+    "redeem": model.RedeemOutcome,
+}
+"""What each operation can end in."""
+
+REASONS = {
+    model.PhoneRejected: "fault",
+    model.LimitReached: "limit",
+    model.SpendCapReached: "cap",
+    model.DestinationClosed: "scope",
+    model.CallRefused: "refusal",
+}
+"""Which member of an outcome says why; an enumeration each, so that the reasons are known."""
+
+REPEATED = "repeated"
+"""The reason of an approval that is told again: conversions are counted without it."""
+
+BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
+"""Seconds: the provider answers within some; with the timeouts as they come none takes 30."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric with all its series: a counter, or a gauge that a worker sets.
+
+    Attributes:
+        name: a counter's with its `_total`.
+        help: what it tells, a sentence.
+        labels: their names.
+        series: each combination of their values that there is.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+
+
+def _reasons(outcome: type) -> Iterable[str]:
+    """What an outcome may give as its reason; "" where its name says all."""
+    if member := REASONS.get(outcome):
+        return [reason.value for reason in get_type_hints(outcome)[member]]
+    return ["", REPEATED] if outcome is model.Approved else [""]
+
+
+OPERATIONS = Family(
+    "lastdigits_operations_total",
+    "Operations that came to their outcome.",
+    ("operation", "outcome", "reason", "test"),
+    tuple(
+        (operation, outcome_name(outcome), reason, test)
+        for operation, outcomes in OUTCOMES.items()
+        for outcome in get_args(outcomes)
+        for reason in _reasons(outcome)
+        for test in ("false", "true")
+    ),
+)
+CALLS = Family(
+    "lastdigits_calls_total",
+    "Calls that the provider was asked for.",
+    ("outcome", "reason"),
+    (("placed", ""), *(("refused", reason.value) for reason in Refusal), ("unknown", "")),
+)
+CLOSURES = Family(
+    "lastdigits_destination_closures_total",
+    "Countries and ranges of numbers that the guard against toll fraud closed.",
+    ("scope",),
+    tuple((scope.value,) for scope in model.Scope),
+)
+ALARMS = Family("lastdigits_spray_alarms_total", "Times that the spray alarm was raised.", (), ((),))
+COUNTERS = (OPERATIONS, CALLS, CLOSURES, ALARMS)
+
+MIN_ENTROPY = Family(
+    "lastdigits_code_min_entropy",
+    "Min-entropy, in bits, of the codes that the provider draws, as measured.",
+    ("code_length",),
+    tuple((str(digits),) for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)),
+)
+GAUGES = (MIN_ENTROPY,)
+"""What a worker sets: the value that any of them set last is told, and none before the first."""
+
+CALL_SECONDS = "lastdigits_call_duration_seconds"
+_CALL_OUTCOMES: dict[type[CallOutcome], str] = {Placed: "placed", Refused: "refused", Unknown: "unknown"}
+_SERIES: tuple[Series, ...] = tuple((counter.name, *values) for counter in COUNTERS for values in counter.series)
+_GAUGES: tuple[Series, ...] = tuple((gauge.name, *values) for gauge in GAUGES for values in gauge.series)
+_HISTOGRAM = len(BOUNDS) + 2
+"""Numbers of one histogram: what fell into each bucket and above the last, and the sum."""
+
+_SET = len(_SERIES) + len(_CALL_OUTCOMES) * _HISTOGRAM
+"""Where gauges begin: for each, when it was set, and its value."""
+
+WIDTH = _SET + 2 * len(_GAUGES)
+"""How many numbers a worker keeps."""
+
+
+class Metrics:
+    """Counts the core's events, and tells what all workers have counted."""
+
+    def __init__(self, version: str, tallies: Tallies | None = None) -> None:
+        """See the class.
+
+        Args:
+            version: of this software.
+            tallies: the numbers of all workers; None where there is but one.
+        """
+        self._version = version
+        self._tallies, self._row = _claimed(tallies)
+        place_of = {series: place for place, series in enumerate(_SERIES)}
+        # Found once: an event then costs one look-up in a dict, by what it holds anyway.
+        self._operations = {
+            (operation, outcome, reason, test): place_of[
+                OPERATIONS.name, operation, outcome_name(outcome), reason, said
+            ]
+            for operation, outcomes in OUTCOMES.items()
+            for outcome in get_args(outcomes)
+            for reason in _reasons(outcome)
+            for test, said in ((False, "false"), (True, "true"))
+        }
+        self._closures = {scope: place_of[CLOSURES.name, scope.value] for scope in model.Scope}
+        self._alarms = place_of[ALARMS.name,]
+        self._calls = {values: place_of[CALLS.name, *values] for values in CALLS.series}
+        self._seconds = {
+            outcome: len(_SERIES) + nth * _HISTOGRAM for nth, outcome in enumerate(_CALL_OUTCOMES.values())
+        }
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        match event:
+            case OperationEnded(operation=operation, outcome=outcome, test=test):
+                self._row[self._operations[operation, type(outcome), _reason(outcome), test]] += 1
+                self._count_signs(outcome)
+            case CallEnded():
+                self._count_call(event)
+            case OddsMeasured(odds=odds):
+                for digits, measured in odds.items():
+                    self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
+
+    def _count_signs(self, outcome: model.Outcome) -> None:
+        """Of an attack: told with the operation that first saw it."""
+        if isinstance(outcome, model.DestinationClosed) and outcome.just_now:
+            self._row[self._closures[outcome.scope]] += 1
+        elif isinstance(outcome, model.CodeIncorrect) and outcome.alarm:
+            self._row[self._alarms] += 1
+
+    def _set(self, gauge: Series, value: float) -> None:
+        place = _SET + 2 * _GAUGES.index(gauge)
+        self._row[place + 1] = value
+        self._row[place] = time.time()
+
+    def _count_call(self, event: CallEnded) -> None:
+        outcome = _CALL_OUTCOMES[type(event.outcome)]
+        reason = event.outcome.reason.value if isinstance(event.outcome, Refused) else ""
+        self._row[self._calls[outcome, reason]] += 1
+        first = self._seconds[outcome]
+        self._row[first + bisect_left(BOUNDS, event.seconds)] += 1
+        self._row[first + _HISTOGRAM - 1] += event.seconds
+
+    def text(self, accept: str, more: Iterable[Metric] = ()) -> tuple[bytes, str]:
+        """What all workers have counted, for Prometheus.
+
+        Args:
+            accept: the `Accept` of the request, by which OpenMetrics is told where it is asked for.
+            more: metrics that are not counted here: gauges of what the store knows.
+
+        Returns:
+            the text and its media type.
+        """
+        encode, media_type = choose_encoder(accept)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collected([*self.collect(), *more]))
+        return encode(registry), media_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Each metric with its samples."""
+        rows = self._tallies.rows()
+        sums = [sum(column) for column in zip(*rows, strict=True)]
+        values = dict(zip(_SERIES, sums, strict=False))
+        for counter in COUNTERS:
+            family = CounterMetricFamily(counter.name, counter.help, labels=counter.labels)
+            for series in counter.series:
+                family.add_metric(series, values[counter.name, *series])
+            yield family
+        seconds = HistogramMetricFamily(CALL_SECONDS, "How long the provider took to answer.", labels=["outcome"])
+        for outcome, first in self._seconds.items():
+            *counts, total = sums[first : first + _HISTOGRAM]
+            bounds = [*(str(bound) for bound in BOUNDS), "+Inf"]
+            seconds.add_metric([outcome], list(zip(bounds, accumulate(counts), strict=True)), total)
+        yield seconds
+        yield from _gauges(rows)
+        build = GaugeMetricFamily("lastdigits_build_info", "1; the label says which version runs.", labels=["version"])
+        build.add_metric([self._version], 1)
+        yield build
+        yield from Processes(self._tallies).collect()
+
+
+class _Collected(Collector):
+    """Metrics as a registry wants them."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _gauges(rows: list[list[float]]) -> Iterator[Metric]:
+    for gauge in GAUGES:
+        family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+        for series in gauge.series:
+            place = _SET + 2 * _GAUGES.index((gauge.name, *series))
+            when, value = max((row[place], row[place + 1]) for row in rows)
+            if when:
+                family.add_metric(series, value)
+        yield family
+
+
+def _claimed(tallies: Tallies | None) -> "tuple[Tallies, memoryview[float]]":
+    """Where to count: in this worker's row, or for itself where there is none."""
+    # Another width is another version's: its files were replaced while the service ran.
+    if tallies and tallies.width == WIDTH and (row := tallies.claim()):
+        return tallies, row
+    if tallies:
+        structlog.get_logger().warning(
+            "metrics_not_shared", detail="this worker counts for itself: start the service anew"
+        )
+    own = own_tallies(WIDTH)
+    row = own.claim()
+    if row is None:
+        raise RuntimeError("a new row was taken")
+    return own, row
+
+
+def _reason(outcome: model.Outcome) -> str:
+    if member := REASONS.get(type(outcome)):
+        reason: str = getattr(outcome, member)
+        return reason
+    return REPEATED if isinstance(outcome, model.Approved) and outcome.approval.repeated else ""

@@ -1,0 +1,144 @@
+"""What each script costs the server, against how many phones are live: 10, 10,000, a million.
+
+python -m bench.scale           runs a Valkey of its own, and ends it; a million phones take 600 MB for a minute or two
+
+Each figure is the server's own (`INFO commandstats`): microseconds of its one core for each run of a script, the commands inside included.
+The phones that are live are copies of one that was started, called and guessed at.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.settings import load_settings
+from app.store.coalesce import Coalescer
+from app.store.connect import connect
+from app.store.embedded import embedded_server
+from app.store.redis import RedisStore
+from app.verification.client import Client
+from app.verification.guard import Guard
+from app.verification.keyring import Handle, Keyring
+from app.verification.money import Spending, parse_caps
+from app.verification.ports import Ask, Reserved
+from app.verification.rates import parse_rates
+
+LIVE = (10, 10_000, 1_000_000)
+RUNS = 2000
+REPEATS = 3
+AT_ONCE = 50
+
+_COPY = """
+for n = 1, tonumber(ARGV[1]) do
+  local tag = redis.sha1hex(ARGV[2] .. n)
+  redis.call('COPY', KEYS[1], 'ld:v:{' .. string.sub(tag, 1, 16) .. '}:' .. string.sub(tag, 17, 32))
+  redis.call('COPY', KEYS[2], 'ld:p:{' .. string.sub(tag, 1, 16) .. '}')
+end
+"""
+
+
+@dataclass
+class Bench:
+    """A store whose limits let everything through, and phones that nobody called before."""
+
+    server: Any
+    store: RedisStore
+    keyring: Keyring
+    numbers: int = 0
+
+    def handles(self, count: int) -> list[Handle]:
+        """So many new phones, spread over the ranges of one operator."""
+        first, self.numbers = self.numbers, self.numbers + count
+        return [self.keyring.new(f"+7916{number * 7919 % 10_000_000:07d}", 4) for number in range(first, first + count)]
+
+    def ask(self, handle: Handle) -> Ask:
+        """From an address of its own."""
+        return Ask(Client("web", "web"), self.keyring.address(handle.phone))
+
+    async def start(self, handle: Handle) -> Reserved:
+        """Reserve its call."""
+        call = await self.store.start([handle, handle.longer(5), handle.longer(6)], self.ask(handle), None, None)
+        assert isinstance(call, Reserved), call
+        return call
+
+    async def cost(self, work: list[Awaitable[Any]]) -> float:
+        """Microseconds of the server for each script of a piece of work."""
+        await self.server.config_resetstat()
+        for first in range(0, len(work), AT_ONCE):
+            await asyncio.gather(*work[first : first + AT_ONCE])
+        stats = (await self.server.info("commandstats"))["cmdstat_evalsha"]
+        return float(stats["usec"]) / float(stats["calls"])
+
+    async def round(self) -> dict[str, float]:
+        """A start, its settling, a wrong code and the right one, each for phones of its own."""
+        handles = self.handles(RUNS)
+        calls: dict[str, Reserved] = {}
+
+        async def started(handle: Handle) -> None:
+            calls[handle.id] = await self.start(handle)
+
+        steps: dict[str, Callable[[Handle], Awaitable[Any]]] = {
+            "start": started,
+            "settle": lambda each: self.store.settle(each, self.ask(each), calls[each.id], each.digest("0123"), 3500),
+            "check, wrong": lambda each: self.store.check(each, self.ask(each), each.digest("9999")),
+            "check, right": lambda each: self.store.check(each, self.ask(each), each.digest("0123")),
+        }
+        return {name: await self.cost([step(handle) for handle in handles]) for name, step in steps.items()}
+
+
+async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[float]]]:
+    """Each script's cost by how many phones are live, several times over."""
+    found: dict[int, dict[str, list[float]]] = {}
+    policy = replace(
+        load_settings(None).policy,
+        starts_in_all=parse_rates("100000/second"),
+        spending=Spending(3500, parse_caps("400000/hour, 400000/day")),
+        guard=Guard.of(0.2, 10**9, 10**6, 10**9),
+    )
+    async with connect(url, 60) as server:
+        await server.flushall()
+        bench = Bench(
+            server, RedisStore(Coalescer(server, 60), policy), Keyring(b"a pepper for measuring, of 32 bytes and more")
+        )
+        (pattern,) = bench.handles(1)
+        call = await bench.start(pattern)
+        await bench.store.settle(pattern, bench.ask(pattern), call, pattern.digest("0123"), 3500)
+        await bench.store.check(pattern, bench.ask(pattern), pattern.digest("9999"))
+        keys = [f"ld:v:{{{pattern.tag}}}:{pattern.ref}", f"ld:p:{{{pattern.tag}}}"]
+        await bench.round()  # warms up
+        there = 0
+        for count in live:
+            for first in range(there, count, 10_000):
+                await server.eval(_COPY, 2, *keys, min(10_000, count - first), f"{first}:")
+            there = count
+            rounds = [await bench.round() for _ in range(REPEATS)]
+            found[count] = {name: [each[name] for each in rounds] for name in rounds[0]}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--live", type=int, nargs="+", default=LIVE)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, embedded_server(Path(directory)):
+        found = asyncio.run(measure(f"embedded://{directory}", tuple(asked.live)))
+    names = list(next(iter(found.values())))
+    print("live phones  " + "".join(f"{name:>24}" for name in names))
+    for count, costs in found.items():
+        cells = (f"{statistics.median(cost):.1f} ({min(cost):.1f}-{max(cost):.1f}) µs" for cost in costs.values())
+        print(f"{count:11,}  " + "".join(f"{cell:>24}" for cell in cells))
+    first, last = next(iter(found.values())), list(found.values())[-1]
+    ratios = {name: statistics.median(last[name]) / statistics.median(first[name]) for name in names}
+    print("last / first " + "".join(f"{ratio:>24.2f}" for ratio in ratios.values()))
+    if asked.json:
+        asked.json.write_text(json.dumps({"costs": found, "ratios": ratios}, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+import os
+import re
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+
+from app.telemetry.metrics import BOUNDS, CALLS, OPERATIONS, OUTCOMES, REASONS, REPEATED, WIDTH, Metrics
+from app.telemetry.observers import Observers
+from app.telemetry.tallies import Tallies, own_tallies, shared_tallies
+from app.verification import model
+from app.verification.call import Placed, Refusal, Refused, Unknown
+from app.verification.odds import Odds
+from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+from app.verification.verifier import Verifier
+from tests.exposition import call, growth, operation, read, series
+
+ROOT = Path(__file__).parents[2]
+OPERATIONS_MD = (ROOT / "docs" / "operations.md").read_text("utf-8")
+RULES = (ROOT / "deploy" / "prometheus-rules.yml").read_text("utf-8")
+
+
+def _told(metrics: Metrics) -> dict[Any, float]:
+    return read(metrics.text("")[0].decode())
+
+
+def _an(outcome: Any, reason: Any = None) -> Any:
+    """An outcome of a class, of which no more is filled in than its reason."""
+    members = dict.fromkeys(field.name for field in fields(outcome))
+    if outcome is model.Approved:
+        approval: Any = model.Approval("", "", 0, None, test=False, repeated=reason == REPEATED)
+        return model.Approved(approval, "")
+    return outcome(**members | ({REASONS[outcome]: reason} if outcome in REASONS else {}))
+
+
+def _reasons(outcome: type) -> list[Any]:
+    if outcome in REASONS:
+        return list(get_type_hints(outcome)[REASONS[outcome]])
+    return ["", REPEATED] if outcome is model.Approved else [""]
+
+
+def test_every_operation_counts_every_outcome_that_its_annotation_names() -> None:
+    annotated = {name: set(get_args(get_type_hints(getattr(Verifier, name))["return"])) for name in OUTCOMES}
+    assert {name: set(get_args(outcomes)) for name, outcomes in OUTCOMES.items()} == annotated
+    assert {outcome for outcomes in annotated.values() for outcome in outcomes} == set(get_args(model.Outcome))
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_each_outcome_adds_one_to_a_series_of_its_own(name: str, test: bool) -> None:
+    metrics = Metrics("1")
+    grown = set()
+    for outcome in get_args(OUTCOMES[name]):
+        for reason in _reasons(outcome):
+            before = _told(metrics)
+            metrics(OperationEnded(name, "client-1", "vrf_1", "+79991234567", test, _an(outcome, reason)))
+            ((counted, by),) = growth(before, _told(metrics)).items()
+            assert by == 1
+            grown.add(counted)
+    assert len(grown) == sum(series[0] == name for series in OPERATIONS.series) / 2
+    assert all(("test", "true" if test else "false") in labels for _, labels in grown)
+
+
+def test_each_fate_of_a_call_is_counted() -> None:
+    metrics = Metrics("1")
+    fates: list[Any] = [
+        Placed("1234", "id", Decimal(1)),
+        *(Refused(reason, "words") for reason in Refusal),
+        Unknown(""),
+    ]
+    before = _told(metrics)
+    for fate in fates:
+        metrics(CallEnded("vrf_1", "+79991234567", fate, 1.5))
+    refused = {call("refused", reason): 1 for reason in Refusal}
+    assert growth(before, _told(metrics)) == {call("placed"): 1, call("unknown"): 1} | refused
+    assert len(fates) == len(CALLS.series)
+
+
+def test_seconds_fall_into_the_bucket_that_holds_them_and_all_above() -> None:
+    metrics = Metrics("1")
+    name = "lastdigits_call_duration_seconds"
+    for seconds in (0.1, 0.11, 3.0, 31.0):
+        metrics(CallEnded("vrf_1", "+79991234567", Placed("1234", None, None), seconds))
+    told = _told(metrics)
+    buckets = {bound: told[series(f"{name}_bucket", outcome="placed", le=str(bound))] for bound in (*BOUNDS, "+Inf")}
+    assert [buckets[0.1], buckets[0.25], buckets[2.0], buckets[3.0], buckets[30.0], buckets["+Inf"]] == [
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+    ]
+    assert told[series(f"{name}_count", outcome="placed")] == 4
+    assert told[series(f"{name}_sum", outcome="placed")] == pytest.approx(34.21)
+    assert told[series(f"{name}_count", outcome="refused")] == 0
+
+
+def test_a_gauge_tells_what_any_worker_set_last_and_nothing_before() -> None:
+    def measured(bits: float) -> OddsMeasured:
+        return OddsMeasured({4: Odds(4, 0, 0.0001, False, bits, 0.0, 0.0)}, worse=False, impossible=False)
+
+    four = series("lastdigits_code_min_entropy", code_length="4")
+    with shared_tallies(WIDTH, 2) as tallies:
+        assert tallies
+        metrics = Metrics("1", tallies)
+        assert four not in _told(metrics)
+        for bits in (13.25, 12.5):
+            metrics(measured(bits + 1))
+            _in_another_process(tallies, measured(bits))
+            assert _told(metrics)[four] == bits
+        metrics(measured(13))
+        assert _told(metrics)[four] == 13
+
+
+def test_openmetrics_is_told_where_it_is_asked_for() -> None:
+    text, media_type = Metrics("1").text("application/openmetrics-text; version=1.0.0")
+    assert media_type.startswith("application/openmetrics-text; version=1.0.0")
+    families = openmetrics(text.decode())  # type: ignore[no-untyped-call]
+    assert {family.name for family in families} >= {"lastdigits_operations", "lastdigits_calls"}
+
+
+# ---- several workers
+
+
+def _in_another_process(tallies: Tallies, event: Event) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            Metrics("1", tallies)(event)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_each_process_has_a_row_and_one_that_has_ended_leaves_its_own_to_the_next() -> None:
+    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1)
+    with shared_tallies(WIDTH, 2) as tallies:
+        assert tallies
+        metrics = Metrics("1", tallies)
+        for counted in range(1, 4):
+            _in_another_process(tallies, event)
+            assert _told(metrics)[call("unknown")] == counted
+        metrics(event)
+        assert _told(metrics)[call("unknown")] == 4
+        assert [place for place, *_ in tallies.workers()] == [0, 1]
+
+
+def test_a_process_that_finds_all_rows_taken_counts_for_itself() -> None:
+    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1)
+    with shared_tallies(WIDTH, 1, spare=0) as tallies:
+        assert tallies
+        metrics = Metrics("1", tallies)
+        _in_another_process(tallies, event)
+        assert _told(metrics)[call("unknown")] == 0
+
+
+def test_tallies_of_one_process_are_handed_to_no_other() -> None:
+    with pytest.raises(TypeError):
+        own_tallies(3).__reduce__()
+
+
+def test_a_worker_of_another_version_counts_for_itself() -> None:
+    with shared_tallies(WIDTH + 1, 2) as tallies:
+        assert tallies
+        metrics = Metrics("1", tallies)
+        metrics(CallEnded("vrf_1", "+79991234567", Unknown(""), 1))
+        assert _told(metrics)[call("unknown")] == 1
+        assert not list(tallies.workers())
+
+
+def test_a_system_without_room_costs_the_sums_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "memfd_create", full, raising=False)
+    with shared_tallies(WIDTH, 2) as tallies:
+        assert tallies is None
+
+
+def test_an_observer_that_fails_keeps_no_other_from_being_told() -> None:
+    def fails(event: Event) -> None:
+        raise OSError(28, "No space left on device")
+
+    told: list[Event] = []
+
+    def tells(event: Event) -> None:
+        told.append(event)
+
+    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1)
+    Observers((fails, tells, fails))(event)
+    assert told == [event]
+
+
+# ---- what is written about them
+
+
+def test_the_table_for_operators_names_each_metric_with_its_labels() -> None:
+    written = {
+        name: set(re.findall(r"`(\w+)`", labels))
+        for name, labels in re.findall(
+            r"^\| `((?:lastdigits|process)_\w+)` \| \w+ \| ([^|]*) \|", OPERATIONS_MD, re.MULTILINE
+        )
+    }
+    metrics = Metrics("1")
+    metrics(OddsMeasured({4: Odds(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
+    there = {
+        family.name + ("_total" if family.type == "counter" else ""): set(family.samples[0].labels) - {"le"}
+        for family in metrics.collect()
+    }
+    assert written == there
+
+
+def test_every_outcome_and_reason_that_an_alert_names_is_there() -> None:
+    metrics = Metrics("1")
+    metrics(OddsMeasured({4: Odds(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
+    known = {name for name, _ in _told(metrics)}
+    told = {(name, label, value) for name, labels in _told(metrics) for label, value in labels}
+    selectors = re.findall(r"((?:lastdigits|process)_\w+)(?:\{([^}]*)\})?", RULES)
+    assert selectors
+    for name, matchers in selectors:
+        assert name in known, name
+        for label, values in re.findall(r'(\w+)=~?"([^"]*)"', matchers):
+            for value in values.split("|"):
+                assert label == "job" or not value or (name, label, value) in told, (name, label, value)
+
+
+def test_names_keep_to_prometheus_conventions() -> None:
+    for family in Metrics("1").collect():
+        assert re.fullmatch(r"(lastdigits|process)_[a-z_]+", family.name)
+        assert family.documentation.endswith(".")
+    assert operation("start", "placed") in _told(Metrics("1"))
