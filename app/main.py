@@ -29,6 +29,7 @@ from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
 from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.telephony.mobilgroup import Limits, Mobilgroup
+from app.verification.challenge import Challenges
 from app.verification.draws import Draws
 from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Keyring
@@ -120,7 +121,8 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     async with client, asked, _provider(settings.provider) as provider:
         proofs = Proofs(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
         draws = Draws(store, keyring, settings.policy.guesses, observe)
-        verifier = Verifier(store, provider, keyring, settings.policy, proofs, draws, observe)
+        challenges = Challenges(keyring.challenge_key(), settings.policy.challenge)
+        verifier = Verifier(store, provider, keyring, settings.policy, proofs, draws, challenges, observe)
         with suppress(StoreUnavailable):
             await draws.measure()
         watching = asyncio.create_task(draws.watch())

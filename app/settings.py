@@ -286,6 +286,7 @@ def _policy(values: Values) -> Policy:
         wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
         guesses=GuessBudget.of(values.guess_bound, values.max_attempts, starts_per_phone),
         spending=_spending(values),
+        challenge=values.challenge,
         guard=Guard.of(
             values.guard_share, values.guard_calls_per_country, values.guard_calls_per_range, values.spray_alarm
         ),

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from app.api.address import TrustedProxies
 from app.store.connect import url_fault
+from app.verification.challenge import When
 from app.verification.keyring import LEAST_PEPPER_BYTES
 from app.verification.money import MOST, parse_country_caps
 from app.verification.phone import parse_test_numbers
@@ -229,6 +230,12 @@ class Values(BaseModel):
             description="Verifications an hour with a wrong code that raise the alarm, if they are over half of the approved ones; 0: never.",
         ),
     ] = 100
+    challenge: Annotated[
+        When,
+        Field(
+            description="When a start with a public key must bring a solved challenge: never, alarm (while the spray alarm is on), always."
+        ),
+    ] = When.ALARM
     spend_per_hour: Annotated[
         Money, Field(description="Most money that all calls cost in any hour, in the provider's currency.")
     ] = Decimal(100)

@@ -69,7 +69,7 @@ class StartRequest(_Request):
     challenge: Annotated[
         str | None,
         StringConstraints(max_length=2048),
-        Field(description="An answer to a challenge. The service asks for none yet: it is accepted and not looked at."),
+        Field(description="The solution of the challenge that a 428 told: ALTCHA's payload, base64."),
     ] = None
     client_ip: ClientIp = None
 

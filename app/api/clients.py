@@ -184,7 +184,8 @@ def _registered(entry: _Entry) -> Registered:
     starts = parse_rates(entry.starts) if entry.starts else ()
     origins = frozenset(entry.origins)
     spend = parse_caps(entry.spend) if entry.spend else ()
-    return Registered(entry.id, entry.audience or entry.id, starts, spend, entry.kind, origins, entry.native)
+    public = entry.kind is Kind.PUBLIC
+    return Registered(entry.id, entry.audience or entry.id, starts, spend, public, entry.kind, origins, entry.native)
 
 
 def _sentence(source: str, error: object) -> str:

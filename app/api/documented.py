@@ -199,6 +199,7 @@ def _problem_schema() -> dict[str, Any]:
                 "type": "array",
                 "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
             },
+            "challenge": {"type": "object", "description": "What to solve: an ALTCHA challenge, version 2."},
             "faults": {"type": "array", "items": {"type": "string"}},
         },
         "example": example(FAULTS[next(iter(FAULTS))]),

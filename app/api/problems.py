@@ -21,6 +21,7 @@ from app.verification.model import (
     CallRefused,
     CallUnknown,
     CanceledBefore,
+    ChallengeRequired,
     CodeIncomplete,
     CodeIncorrect,
     CodeLengthTooShort,
@@ -44,6 +45,7 @@ MEDIA_TYPE = "application/problem+json"
 Failed = (
     PhoneRejected
     | CodeLengthTooShort
+    | ChallengeRequired
     | CallInProgress
     | LimitReached
     | SpendCapReached
@@ -146,6 +148,15 @@ REFUSED: dict[Refusal, Row] = {
 
 OUTCOMES: dict[type, Row] = {
     CodeLengthTooShort: Row(422, "code_length_too_short", "The policy demands a longer code", least=4),
+    ChallengeRequired: Row(
+        428,
+        "challenge_required",
+        "Solve the challenge, and send its solution with the same request",
+        challenge={
+            "parameters": {"algorithm": "PBKDF2/SHA-256", "cost": 250, "keyPrefix": "000", "nonce": "…", "salt": "…"},
+            "signature": "…",
+        },
+    ),
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
     LimitReached: Row(429, "limit_reached", "A limit is reached", limit="ladder", retry_after=30),
     SpendCapReached: Row(503, "spend_cap", "No call can be placed at this moment", retry_after=300),

@@ -61,6 +61,7 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
         *BODY,
         *ONCE,
         *("phone_invalid", "phone_extension", "phone_not_mobile", "country_not_allowed", "code_length_too_short"),
+        "challenge_required",
         *CALL,
     ),
     **CARRIED_OUT_ONCE,
@@ -71,7 +72,7 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, serv
     The phone rings once and the call is dropped; its last digits are the code. Two starts for one phone never call it twice at once.
     """
     caller = _caller(asking, body, key)
-    outcome = await service.verifier.start(caller, body.phone, body.code_length, body.purpose)
+    outcome = await service.verifier.start(caller, body.phone, body.code_length, body.purpose, body.challenge)
     return service.quotas.of_call(_called(201, outcome), caller, outcome)
 
 

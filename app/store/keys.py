@@ -18,6 +18,7 @@ them together.
 | `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these |
 | `ld:closed` | sorted set | what is closed, by until when | 4 h from the last closing |
 | `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these |
+| `ld:s:SOLUTION` | string | nothing: a solved challenge that was used (app/verification/challenge.py) | ten minutes |
 | `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/draws.py) | a day from the last |
 
 A range is the first digits of its numbers, without the last four, and lies in clear: it names no phone.
@@ -64,6 +65,11 @@ def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
         *_guard_keys(handle),
         CLOSED,
     )
+
+
+def challenge_keys(handle: Handle, ask: Ask) -> tuple[str, str]:
+    """The keys of what a start is challenged by: KEYS 13 and 14 of start.lua."""
+    return WATCH, f"ld:s:{ask.solution}" if ask.solution else phone_key(handle.tag)
 
 
 def reporting_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from app.store.keys import (
     SAMPLES,
     WATCH,
     calling_keys,
+    challenge_keys,
     guessing_keys,
     keys_of,
     phone_key,
@@ -23,6 +24,7 @@ from app.store.keys import (
 from app.store.scripts import Script, load_script
 from app.verification.budget import GuessBudget
 from app.verification.call import Refusal
+from app.verification.challenge import LIFE
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import ALARM, Standing, destination_of
@@ -30,6 +32,7 @@ from app.verification.keyring import RECURRENCE, Handle, Receipt
 from app.verification.model import (
     Approval,
     CallDenied,
+    ChallengeRequired,
     CodeIncorrect,
     Ended,
     KeySeen,
@@ -98,14 +101,18 @@ class RedisStore:
 
     async def start(
         self, handles: Sequence[Handle], ask: Ask, purpose: str | None, before: Handle | None
-    ) -> Reserved | CallDenied | KeySeen:
+    ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
         """See `Store.start`. While the pepper is being rotated this is one round trip more."""
         inherited = await self._limits_under(before.tag) if before else ()
         first, longer = handles[0], handles[1:]
-        keys = (*calling_keys(first, ask), *(keys_of(handle)[0] for handle in longer))
+        keys = (*calling_keys(first, ask), *challenge_keys(first, ask), *(keys_of(handle)[0] for handle in longer))
         seeds = [handle.seed for handle in longer] + [b""] * (_MOST_LONGER - len(longer))
         budget = "" if first.test else ",".join(self._budgets[handle.code_length] for handle in handles)
-        reply = await self._run(self._start, keys, *self._asked(first, ask), purpose or "", budget, *seeds, *inherited)
+        challenge = (ask.challenge.value, LIFE * 1000 if ask.solution else 0)
+        arguments = (*self._asked(first, ask), purpose or "", budget, *seeds, *challenge, *inherited)
+        reply = await self._run(self._start, keys, *arguments)
+        if reply[0] == b"challenged":
+            return ChallengeRequired()
         if reply[0] == b"reserved":
             return Reserved(1, reply[1], reply[2], replies.rooms(reply[3:]))
         return self._not_reserved(first, reply)

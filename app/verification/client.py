@@ -14,12 +14,14 @@ class Client:
         audience: the `aud` of its proofs, and of the proofs it may redeem.
         starts: its own limits on calls, starts and resends together; none if empty.
         spend: its own caps on what calls cost, counts being units (money.py); none if empty.
+        public: its key is no secret, so anybody may start verifications with it; then challenges are for it (challenge.py).
     """
 
     id: str
     audience: str
     starts: tuple[Rate, ...] = ()
     spend: tuple[Rate, ...] = ()
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class _Pepper:
 
     __slots__ = (
         "address_key",
+        "challenge_key",
         "code_key",
         "fingerprint",
         "phone_key",
@@ -57,6 +58,7 @@ class _Pepper:
         self.request_key = _derive(pepper, b"request")
         self.address_key = _derive(pepper, b"address")
         self.subject_key = _derive(pepper, b"subject")
+        self.challenge_key = _derive(pepper, b"challenge")
         self.recurrence_key = _derive(pepper, b"recurrence")
         self.sealer = AESSIV(_derive(pepper, b"id"))
         self.fingerprint = _derive(pepper, b"fingerprint")[:1]
@@ -185,6 +187,10 @@ class Keyring:
     def address(self, address: str) -> str:
         """The keyed digest that limits by address count under: 96 bits in base64url."""
         return _text(hmac.digest(self._current.address_key, address.encode(), "sha256")[:_TAG])
+
+    def challenge_key(self) -> bytes:
+        """What challenges are signed with."""
+        return self._current.challenge_key
 
     def recurrence(self, code: str) -> bytes:
         """The keyed digest that a code's recurrence is counted under: 4 bytes, the same for all phones."""

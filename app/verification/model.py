@@ -5,6 +5,7 @@ they are read together: what can come of a start is the sum of what can come of 
 Times are unix milliseconds on the store's clock; durations that a caller is told are whole seconds, rounded up.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -199,6 +200,17 @@ class CodeLengthTooShort:
 
 
 @dataclass(frozen=True, slots=True)
+class ChallengeRequired:
+    """Work is asked for before the phone is called, and none was sent, or none that counts.
+
+    Attributes:
+        challenge: what to solve, as ALTCHA's solvers read it; empty until the verifier has made it.
+    """
+
+    challenge: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class CallInProgress:
     """A call to this phone is being placed at this moment."""
 
@@ -390,7 +402,7 @@ class Replayed:
 
 
 KeySeen = KeyInUse | KeyReused | Replayed
-StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | CallDenied | CallNotPlaced | KeySeen
+StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | ChallengeRequired | CallDenied | CallNotPlaced | KeySeen
 ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced | KeySeen
 CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | LimitReached | Ended
 ReadOutcome = Found | NotFound

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.verification.budget import GuessBudget
+from app.verification.challenge import When
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.guard import Guard
 from app.verification.money import Spending
@@ -41,6 +42,7 @@ class Policy:
         wrong_guesses_per_ip: limits on wrong codes from one address.
         guesses: what guesses against one phone may add up to.
         spending: what calls may cost.
+        challenge: when public clients must do some work first.
         guard: when destinations close, and when the spray alarm is raised.
         test_numbers: the fixed codes of numbers that are never called, by E.164.
         approval_grace: seconds in which the right code is told its approval again.
@@ -58,6 +60,7 @@ class Policy:
     wrong_guesses_per_ip: tuple[Rate, ...]
     guesses: GuessBudget
     spending: Spending
+    challenge: When
     guard: Guard
     test_numbers: Mapping[str, str] = field(repr=False)
     approval_grace: int

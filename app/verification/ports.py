@@ -9,12 +9,14 @@ from typing import Protocol
 
 from app.verification.budget import GuessBudget
 from app.verification.call import CallOutcome, Refusal
+from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.guard import Standing
 from app.verification.keyring import Handle, Receipt
 from app.verification.model import (
     Approval,
     CallDenied,
+    ChallengeRequired,
     CodeIncorrect,
     Ended,
     KeySeen,
@@ -73,11 +75,15 @@ class Ask:
         client: whose the verification is.
         address: keyed digest of the address that limits count; None where none is known.
         receipt: where the outcome is kept, if the request bears an idempotency key.
+        challenge: when a start must bring the solution of a challenge.
+        solution: names the one that it brings.
     """
 
     client: Client
     address: str | None = None
     receipt: Receipt | None = None
+    challenge: When = When.NEVER
+    solution: str | None = None
 
 
 class Store(Protocol):
@@ -88,7 +94,7 @@ class Store(Protocol):
 
     async def start(
         self, handles: Sequence[Handle], ask: Ask, purpose: str | None, before: Handle | None
-    ) -> Reserved | CallDenied | KeySeen:
+    ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
         """Reserve a phone's next call and write the verification that it is for.
 
         Args:

@@ -10,9 +10,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
+from app.verification.challenge import Challenges, When
 from app.verification.client import Caller
 from app.verification.code import MOST_DIGITS, typed_digits
 from app.verification.draws import Draws
@@ -27,6 +29,7 @@ from app.verification.model import (
     CallUnknown,
     Canceled,
     CancelOutcome,
+    ChallengeRequired,
     CheckOutcome,
     CodeIncomplete,
     CodeLengthTooShort,
@@ -73,6 +76,7 @@ class Verifier:
         policy: Policy,
         proofs: Proofs,
         draws: Draws,
+        challenges: Challenges,
         observe: Observer,
     ) -> None:
         self._store = store
@@ -81,10 +85,13 @@ class Verifier:
         self._policy = policy
         self._proofs = proofs
         self._draws = draws
+        self._challenges = challenges
         self._observe = observe
         self._calls: set[asyncio.Task[object]] = set()
 
-    async def start(self, caller: Caller, phone: str, code_length: int | None, purpose: str | None) -> StartOutcome:
+    async def start(
+        self, caller: Caller, phone: str, code_length: int | None, purpose: str | None, solution: str | None = None
+    ) -> StartOutcome:
         """Have a phone called and begin its verification.
 
         Args:
@@ -93,6 +100,7 @@ class Verifier:
             code_length: the fewest digits of the code; None for the policy's. There are more while guesses against the phone leave less room for
                 short ones (budget.py). A test number has its own.
             purpose: what it is for.
+            solution: of a challenge; only looked at where one is asked for.
 
         Raises:
             StoreUnavailable: nothing was called, or what was called could not be recorded.
@@ -111,10 +119,12 @@ class Verifier:
         before = self._keyring.before(handle)
         if before and (seen := await self._recall(before, caller, "start")):
             return self._ended("start", caller, handle, seen)
-        ask = self._ask(handle, caller, "start")
+        ask = self._challenged(self._ask(handle, caller, "start"), handle, solution)
         if self._draws.guesses.impossible and not handle.test:
             return self._ended("start", caller, handle, CodesPredictable(_MEASURED_AGAIN))
         call = await self._store.start(handles, ask, purpose, before)
+        if isinstance(call, ChallengeRequired):
+            call = ChallengeRequired(self._challenges.make(caller.client.id))
         if not isinstance(call, Reserved):
             return self._ended("start", caller, handle, call)
         handle = handles[call.digits]
@@ -219,6 +229,13 @@ class Verifier:
         once = caller.once
         receipt = self._keyring.receipt(handle, caller.client.id, operation, once) if once else None
         return Ask(caller.client, address, receipt)
+
+    def _challenged(self, ask: Ask, handle: Handle, solution: str | None) -> Ask:
+        """The same, with the challenge that a public client must have solved. A test number is never called, so nothing is asked for it."""
+        when = self._challenges.when
+        if handle.test or not ask.client.public or when is When.NEVER:
+            return ask
+        return replace(ask, challenge=when, solution=self._challenges.solved(solution, ask.client.id))
 
     async def _recall(self, before: Handle, caller: Caller, operation: str) -> KeySeen | None:
         """What became of the request, if it was carried out under the pepper before this one."""

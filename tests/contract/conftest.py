@@ -16,6 +16,7 @@ from app.store.connect import connect
 from app.store.embedded import embedded_server
 from app.store.redis import RedisStore
 from app.verification.budget import GuessBudget
+from app.verification.challenge import When
 from app.verification.guard import Guard
 from app.verification.keyring import Keyring
 from app.verification.money import Spending
@@ -35,6 +36,7 @@ POLICY = Policy(
     wrong_guesses_per_ip=parse_rates("4/hour"),
     guesses=GuessBudget.of(0.001, 3, parse_rates("5/hour, 10/day")),
     spending=Spending(3500, (Rate(4_000_000_000, 3600), Rate(4_000_000_000, 86400))),
+    challenge=When.NEVER,
     guard=Guard.of(0, 1, 1, 0),
     test_numbers={},
     approval_grace=60,

@@ -45,7 +45,7 @@ async def _ten_minutes_later(service: Service, codes: list[str]) -> None:
 
 def _after(tmp_path: Path, stack: ExitStack, pool: int, calls: int, **settings: str) -> tuple[Service, Simulator]:
     """A service that has been through so many calls from a pool, and was started anew ten minutes later."""
-    simulator = stack.enter_context(simulating(tmp_path / "simulator", "--pool", str(pool)))
+    simulator = stack.enter_context(simulating(tmp_path / "simulator", "--pool", str(pool), "--seed", "1"))
     with serving(tmp_path, simulator.send_url, **settings) as before:
         asyncio.run(_call_many(before, calls))
         told: list[dict[str, Any]] = simulator.http.get("/calls", params={"limit": calls}).json()["calls"]

@@ -1,11 +1,17 @@
 """Who signs: a key server of the tests' own, and the real service."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.harness import Service, Simulator, fresh_phone
+from tests.harness import ROOT, Service, Simulator, fresh_phone
 from tests.proof.issuer import Issuer, Json, issuing, parts
+
+INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +53,15 @@ def real(service: Service, simulator: Simulator) -> RealProofs:
 def real_proof(real: RealProofs) -> tuple[str, str]:
     """A phone and the service's proof of it for the client "backend"."""
     return real.of("backend")
+
+
+@pytest.fixture(scope="session")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the libraries of the JavaScript on our pages are: NODE_MODULES, or installed for this run."""
+    if given := os.environ.get("NODE_MODULES"):
+        return Path(given).resolve(strict=True)
+    directory = tmp_path_factory.mktemp("npm")
+    shutil.copy(ROOT / "tests" / "proof" / "node" / "package.json", directory)
+    installed = subprocess.run(INSTALL, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+    assert installed.returncode == 0, installed.stderr
+    return directory / "node_modules"

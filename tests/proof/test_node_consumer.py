@@ -1,15 +1,11 @@
 """An Express backend, with the page's code as it stands, accepts the service's proofs and refuses everything else."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT
 from tests.proof.backends import Backend, Trust, node_backend
 from tests.proof.conftest import RealProofs
 from tests.proof.contract import TakesProofs
@@ -18,21 +14,7 @@ from tests.proof.page import snippet
 
 pytestmark = pytest.mark.node
 
-INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-
 Run = Callable[[dict[str, str], str], AbstractContextManager[Backend]]
-
-
-@pytest.fixture(scope="module")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where express and jose are: NODE_MODULES, or installed for this run."""
-    if given := os.environ.get("NODE_MODULES"):
-        return Path(given).resolve(strict=True)
-    directory = tmp_path_factory.mktemp("npm")
-    shutil.copy(ROOT / "tests" / "proof" / "node" / "package.json", directory)
-    installed = subprocess.run(INSTALL, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
-    assert installed.returncode == 0, installed.stderr
-    return directory / "node_modules"
 
 
 @pytest.fixture(scope="module")

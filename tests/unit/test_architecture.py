@@ -20,7 +20,7 @@ ROOMS = {
     "telemetry": {"telemetry", "verification"},
     "api": {"api", "store", "telemetry", "verification"},
 }
-CORE_LIBRARIES = {"cryptography", "jwt", "phonenumbers"}
+CORE_LIBRARIES = {"altcha", "cryptography", "jwt", "phonenumbers"}
 
 
 def _imports(file: Path) -> set[str]:
