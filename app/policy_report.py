@@ -232,6 +232,7 @@ def _table(policy: Policy) -> str:
         ("EXPECTED_PRICE", str(Decimal(policy.spending.price) / SCALE)),
         ("GUARD_SHARE", f"{policy.guard.range.share / 10:g} %" if policy.guard.range else "never closes"),
         ("SPRAY_ALARM", f"{policy.guard.spray.floor}/hour" if policy.guard.spray else "none"),
+        ("CHALLENGE", policy.challenge.value),
         ("ALLOWED_COUNTRIES", ", ".join(sorted(policy.phones.allowed_countries))),
         ("TEST_NUMBERS", f"{len(policy.test_numbers)}, never called"),
     ]

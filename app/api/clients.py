@@ -134,6 +134,7 @@ class _Entry(BaseModel):
     audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
     starts: Annotated[str, AfterValidator(_rates)] = ""
     spend: Annotated[str, AfterValidator(_caps)] = ""
+    guarded: bool = True
 
 
 class _File(BaseModel):
@@ -184,8 +185,17 @@ def _registered(entry: _Entry) -> Registered:
     starts = parse_rates(entry.starts) if entry.starts else ()
     origins = frozenset(entry.origins)
     spend = parse_caps(entry.spend) if entry.spend else ()
-    public = entry.kind is Kind.PUBLIC
-    return Registered(entry.id, entry.audience or entry.id, starts, spend, public, entry.kind, origins, entry.native)
+    return Registered(
+        id=entry.id,
+        audience=entry.audience or entry.id,
+        starts=starts,
+        spend=spend,
+        public=entry.kind is Kind.PUBLIC,
+        guarded=entry.guarded,
+        kind=entry.kind,
+        origins=origins,
+        native=entry.native,
+    )
 
 
 def _sentence(source: str, error: object) -> str:
@@ -202,6 +212,8 @@ def _faults(entry: _Entry) -> list[str]:
         )
     if entry.kind is Kind.PUBLIC and not (entry.origins or entry.native):
         faults.append(f"client {entry.id} has a public key: name its origins, or say native = true for an app")
+    if entry.kind is Kind.PUBLIC and not entry.guarded:
+        faults.append(f"client {entry.id} has a public key, with which strangers have phones called: leave out guarded")
     faults += [
         f"client {entry.id}: {origin!r} is no origin: write it like https://example.com, without a path or a star"
         for origin in entry.origins

@@ -13,6 +13,7 @@ from app.api.caller import SecretClient, TheService
 from app.api.documented import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
 from app.api.lean import LeanRoute
 from app.verification.bounds import bounds_of
+from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.draws import Draws
 from app.verification.guard import Guard, Standing
@@ -105,6 +106,7 @@ class PolicyAnswer(BaseModel):
     wrong_guesses_per_ip: Annotated[str, Field(examples=["30/hour"])]
     guard: Annotated[GuardAnswer | None, Field(description="null: no destination ever closes.")]
     closed: Annotated[list[ClosedAnswer], Field(description="At this moment, the soonest open first, at most 100.")]
+    challenge: Annotated[When, Field(description="When public clients must solve a challenge.", examples=["alarm"])]
     spray_alarm: Annotated[
         int | None,
         Field(description="Verifications an hour with a wrong code that raise the alarm; null: none.", examples=[100]),
@@ -146,6 +148,7 @@ def _answer(settled: Policy, client: Client, draws: Draws, standing: Standing) -
         wrong_guesses_per_ip=_rates(policy.wrong_guesses_per_ip),
         guard=_guard(policy.guard),
         closed=[ClosedAnswer(destination=name, until=rfc3339(until)) for name, until in standing.closed],
+        challenge=policy.challenge,
         spray_alarm=policy.guard.spray.floor if policy.guard.spray else None,
         spray_alarm_until=rfc3339(standing.alarm_until) if standing.alarm_until else None,
         spend_per_hour=_money(policy.spending.caps[0].count),

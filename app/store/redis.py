@@ -88,7 +88,7 @@ class RedisStore:
         self._starts_per_ip = _text(policy.starts_per_ip)
         self._starts_in_all = _text(policy.starts_in_all)
         self._guard = (str(policy.guard.country or ""), str(policy.guard.range or ""))
-        self._watch = (*self._guard, str(policy.guard.spray or ""), ALARM * 1000)
+        self._watch = (str(policy.guard.spray or ""), ALARM * 1000)
         self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
         self._spending = policy.spending
         self.charge(policy.guesses)
@@ -170,7 +170,7 @@ class RedisStore:
         cost = 0 if handle.test else self._guesses.cost(handle.code_length)
         room = self._guesses.room(handle.code_length)
         arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
-        watch = _NOT_WATCHED if handle.test else self._watch
+        watch = _NOT_WATCHED if handle.test else (*self._guarding(handle, ask), *self._watch)
         reply = await self._run(self._check, guessing_keys(handle, ask), *arguments, *watch)
         if reply[0] == b"incorrect":
             return CodeIncorrect(reply[1], bool(reply[2]), replies.rooms(reply[3:]))
@@ -223,6 +223,10 @@ class RedisStore:
         country = self._spending.by_country.get(destination_of(handle.phone).country, ())
         return _text(self._spending.caps), _text(ask.client.spend), _text(country)
 
+    def _guarding(self, handle: Handle, ask: Ask) -> tuple[str, str]:
+        """The rules that close the phone's country and its range."""
+        return self._guard if ask.client.guarded and not handle.test else ("", "")
+
     def _limits(self, handle: Handle) -> _Limits:
         return self._never_called if handle.test else self._called
 
@@ -232,9 +236,16 @@ class RedisStore:
         body = ask.receipt.body if ask.receipt else ""
         per_ip = self._starts_per_ip if ask.address else ""
         shared = ("", "") if handle.test else (_text(ask.client.starts), self._starts_in_all)
-        guard = ("", "") if handle.test else self._guard
         calling = (ask.client.id, limits.ladder, limits.counts, limits.blocking, _blurred(ask), per_ip, *shared)
-        return (*calling, body, handle.seed, self._deadline, self._spending.price, *self._caps(handle, ask), *guard)
+        return (
+            *calling,
+            body,
+            handle.seed,
+            self._deadline,
+            self._spending.price,
+            *self._caps(handle, ask),
+            *self._guarding(handle, ask),
+        )
 
     def _not_reserved(self, handle: Handle, reply: replies.Reply) -> CallDenied | KeySeen:
         if reply[0] in replies.SEEN:
@@ -244,7 +255,7 @@ class RedisStore:
     async def _give_up(self, handle: Handle, ask: Ask, call: Reserved, refused: str) -> int:
         limits = self._limits(handle)
         arguments = (call.number, call.at, refused, _TOMBSTONE, limits.ladder, limits.counts, _flag(ask))
-        counted = (self._spending.price, *self._caps(handle, ask), *(("", "") if handle.test else self._guard))
+        counted = (self._spending.price, *self._caps(handle, ask), *self._guarding(handle, ask))
         wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments, *counted, _blurred(ask))
         return wait
 

@@ -15,6 +15,7 @@ class Client:
         starts: its own limits on calls, starts and resends together; none if empty.
         spend: its own caps on what calls cost, counts being units (money.py); none if empty.
         public: its key is no secret, so anybody may start verifications with it; then challenges are for it (challenge.py).
+        guarded: what comes of its calls closes destinations, and closed ones are closed to it (guard.py).
     """
 
     id: str
@@ -22,6 +23,7 @@ class Client:
     starts: tuple[Rate, ...] = ()
     spend: tuple[Rate, ...] = ()
     public: bool = False
+    guarded: bool = True
 
 
 @dataclass(frozen=True, slots=True)

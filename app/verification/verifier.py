@@ -121,7 +121,8 @@ class Verifier:
             return self._ended("start", caller, handle, seen)
         ask = self._challenged(self._ask(handle, caller, "start"), handle, solution)
         if self._draws.guesses.impossible and not handle.test:
-            return self._ended("start", caller, handle, CodesPredictable(_MEASURED_AGAIN))
+            seen = await self._recall(handle, caller, "start")
+            return self._ended("start", caller, handle, seen or CodesPredictable(_MEASURED_AGAIN))
         call = await self._store.start(handles, ask, purpose, before)
         if isinstance(call, ChallengeRequired):
             call = ChallengeRequired(self._challenges.make(caller.client.id))
@@ -152,7 +153,8 @@ class Verifier:
             # It is a test number no more, or one with another code: no fixed code counts here, and its phone must not ring for it.
             return self._ended("resend", caller, handle, await self._if_found(handle, caller, Expired()))
         if self._draws.guesses.impossible and not handle.test:
-            predictable = await self._if_found(handle, caller, CodesPredictable(_MEASURED_AGAIN))
+            seen = await self._recall(handle, caller, "resend")
+            predictable = seen or await self._if_found(handle, caller, CodesPredictable(_MEASURED_AGAIN))
             return self._ended("resend", caller, handle, predictable)
         ask = self._ask(handle, caller, "resend")
         call = await self._store.resend(handle, ask)
@@ -238,7 +240,7 @@ class Verifier:
         return replace(ask, challenge=when, solution=self._challenges.solved(solution, ask.client.id))
 
     async def _recall(self, before: Handle, caller: Caller, operation: str) -> KeySeen | None:
-        """What became of the request, if it was carried out under the pepper before this one."""
+        """What became of the request, if it was carried out before: under the pepper of a handle of its phone."""
         if caller.once is None:
             return None
         receipt = self._keyring.receipt(before, caller.client.id, operation, caller.once)

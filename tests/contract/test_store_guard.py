@@ -241,3 +241,20 @@ async def test_all_calls_together_have_a_limit(server: Any, keyring: Keyring) ->
     assert sum(isinstance(answer, Reserved) for answer in answers) == 7
     assert {answer.limit for answer in answers if isinstance(answer, LimitReached)} == {Limit.STARTS_IN_ALL}
     await server.delete("ld:n")
+
+
+async def test_a_client_that_is_left_out_neither_closes_a_range_nor_finds_it_closed(town: Town) -> None:
+    trusted = Ask(Client("known", "known", guarded=False))
+    for _ in range(9):
+        handle = town.handle()
+        call = await town.store.start([handle], trusted, None, None)
+        assert isinstance(call, Reserved)
+        await town.store.release(handle, trusted, call, Refusal.OTHER)
+    await town.placed(6)
+    assert isinstance((await town.call())[1], DestinationClosed)
+    handle = town.handle()
+    call = await town.store.start([handle], trusted, None, None)
+    assert isinstance(call, Reserved)
+    await town.store.settle(handle, trusted, call, handle.digest("0123"), None)
+    assert isinstance(await town.store.check(handle, trusted, handle.digest("0123")), Approval)
+    assert isinstance((await town.call())[1], DestinationClosed), "and its approvals pay for nobody's calls"

@@ -52,6 +52,10 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
         (_entry(kind='"public"', origins='["https://shop.example/path"]'), "no origin"),
         (_entry() + _entry(id='"other"'), "stands twice"),
         (_entry() + _entry(kind='"public"', native="true", key_sha256='"' + "cd" * 32 + '"'), "differ"),
+        (
+            '[[client]]\nid = "web"\nkind = "public"\nnative = true\nguarded = false\nkey_sha256 = "' + "0" * 64 + '"',
+            "leave out guarded",
+        ),
     ],
 )
 def test_what_cant_stand_is_refused_with_the_mend(text: str, told: str) -> None:
