@@ -81,7 +81,8 @@ def test_a_blink_of_the_store_while_the_phone_rings_does_not_lose_the_code(
     async def run() -> str:
         async with on_own_server.asynchronous() as http:
             starting = asyncio.ensure_future(http.post("/verify/start", json={"phone": phone}))
-            while simulator.count(phone) == 0:  # noqa: ASYNC110  the simulator has no event to wait for
+            while simulator.count(phone) == 0:
+                assert not starting.done(), (await starting).text
                 await asyncio.sleep(0.02)
             own_server.freeze()
             await asyncio.sleep(0.8)
