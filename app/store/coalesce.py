@@ -5,7 +5,6 @@ The pipeline is no transaction: each command succeeds or fails by itself. docs/p
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
@@ -95,9 +94,6 @@ class Coalescer:
                     pipeline.execute_command(*command)
                 answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as fault:
-            # What broke this connection broke the idle ones too: else each would fail another request, perhaps much later.
-            with suppress(RedisError, OSError):
-                await self._client.connection_pool.disconnect(inuse_connections=False)
             answers = [StoreUnavailable(f"{type(fault).__name__}: {fault}")] * len(batch)
         except BaseException as fault:
             for _, answer in batch:

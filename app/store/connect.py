@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store.embedded import socket_of
 
@@ -78,6 +79,8 @@ def connect(url: str, timeout: float) -> "Redis":
         socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         client_name="lastdigits",
+        # For Redis Enterprise only; with them the pool hands out connections that a server has closed, and each would fail a request.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return client
 

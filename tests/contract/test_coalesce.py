@@ -7,7 +7,6 @@ import pytest
 from redis.exceptions import ResponseError
 
 from app.store.coalesce import MOST_WAITING, Coalescer
-from app.store.connect import connect
 from app.verification.errors import StoreUnavailable
 
 
@@ -47,17 +46,3 @@ async def test_too_many_are_told_at_once(server: Any) -> None:
     coalescer._waiting.extend([(("PING",), asyncio.get_running_loop().create_future(), 0.0)] * MOST_WAITING)
     with pytest.raises(StoreUnavailable):
         await coalescer.run("PING")
-
-
-async def test_what_breaks_one_connection_fails_no_later_command_on_another(embedded_url: str) -> None:
-    """As after a restart of the server: every connection of the pool is broken, and only one command finds out."""
-    async with connect(embedded_url, 2.0) as client, connect(embedded_url, 2.0) as other:
-        coalescer = Coalescer(client)
-        await asyncio.gather(*(coalescer.run("PING") for _ in range(200)))
-        pool: Any = client.connection_pool
-        assert len(pool._available_connections) > 1
-        await other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        with pytest.raises(StoreUnavailable):
-            await coalescer.run("PING")
-        assert await coalescer.run("PING")
-        assert await coalescer.run("PING")
