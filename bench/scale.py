@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio import Redis
+
 from app.settings import load_settings
 from app.store.coalesce import Coalescer
 from app.store.connect import connect
@@ -91,10 +93,10 @@ class Bench:
         return {name: await self.cost([step(handle) for handle in handles]) for name, step in steps.items()}
 
 
-async def settled(server: Any) -> None:
+async def settled(server: "Redis") -> None:
     """Wait until the tables that grew with the copies are moved into their new room."""
     while int((await server.info("memory")).get("mem_overhead_db_hashtable_rehashing", 0)):
-        await server.execute_command("RANDOMKEY")
+        await server.randomkey()
         await asyncio.sleep(0.1)
 
 

@@ -15,6 +15,7 @@ from app.api.address import TrustedProxies, counted
 from app.api.clients import Clients, Kind, Registered
 from app.api.cors import allow
 from app.api.idempotency import idempotency_key
+from app.api.lean import header_of
 from app.api.problems import Fault, RequestFault
 from app.api.quotas import Quotas
 from app.store.connect import Health
@@ -119,7 +120,7 @@ def on_behalf(asking: Asking, client_ip: str | None) -> Caller:
 
 
 def _client_of(request: Request, clients: Clients) -> Registered:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    scheme, _, key = header_of(request.scope, b"authorization").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise RequestFault(Fault.KEY_MISSING, "Send the header Authorization: Bearer and a key.")
     client = clients.find(key.strip())

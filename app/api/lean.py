@@ -89,10 +89,9 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
 
 
 async def _collect(scope: Scope, receive: Receive) -> bytes:
-    declared = _header(scope, b"content-length")
-    too_large = RequestFault(Fault.BODY_TOO_LARGE, f"A body has at most {MOST_BODY_BYTES} bytes.", headers=_CLOSE)
+    declared = header_of(scope, b"content-length")
     if declared.isdigit() and (len(declared) > 9 or int(declared) > MOST_BODY_BYTES):  # noqa: PLR2004  ten digits are a gigabyte
-        raise too_large
+        raise _too_large()
     body = b""
     while True:
         message = await receive()
@@ -102,9 +101,13 @@ async def _collect(scope: Scope, receive: Receive) -> bytes:
         chunk: bytes = message.get("body", b"")
         body += chunk
         if len(body) > MOST_BODY_BYTES:
-            raise too_large
+            raise _too_large()
         if not message.get("more_body"):
             return body
+
+
+def _too_large() -> RequestFault:
+    return RequestFault(Fault.BODY_TOO_LARGE, f"A body has at most {MOST_BODY_BYTES} bytes.", headers=_CLOSE)
 
 
 def decode(model: type[BaseModel], scope: Scope, body: bytes) -> BaseModel:
@@ -113,7 +116,7 @@ def decode(model: type[BaseModel], scope: Scope, body: bytes) -> BaseModel:
     Raises:
         RequestFault: it is not JSON, not declared as JSON, or not as documented. What was sent is never told back.
     """
-    media_type = _header(scope, b"content-type").partition(b";")[0].strip().lower()
+    media_type = header_of(scope, b"content-type").partition(b";")[0].strip().lower()
     if media_type != b"application/json":
         raise RequestFault(Fault.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json.")
     try:
@@ -129,6 +132,11 @@ def decode(model: type[BaseModel], scope: Scope, body: bytes) -> BaseModel:
     raise RequestFault(Fault.INVALID_REQUEST, "Mend the fields named in errors.", errors=told)
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    return next((value for header, value in headers if header == name), b"")
+def header_of(scope: Scope, name: bytes) -> bytes:
+    """The first header of a name, in lower case; empty if there is none. A loop takes a tenth of what building Starlette's headers takes."""
+    header: bytes
+    value: bytes
+    for header, value in scope["headers"]:
+        if header == name:
+            return value
+    return b""

@@ -7,11 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
 
+from app.api.answer import Answer
 from app.verification.call import Refusal
 from app.verification.model import (
     AlreadyUsed,
@@ -41,6 +43,7 @@ from app.verification.model import (
 from app.verification.phone import PhoneFault
 
 MEDIA_TYPE = "application/problem+json"
+_MEDIA_TYPE = MEDIA_TYPE.encode()
 
 Failed = (
     PhoneRejected
@@ -263,8 +266,21 @@ def _body(row: Row, members: Mapping[str, object]) -> dict[str, object]:
     return standard | {name: value for name, value in members.items() if value is not None}
 
 
-def _response(row: Row, headers: Mapping[str, str] | None = None, **members: Any) -> Response:  # noqa: ANN401  RFC 9457 members have any type
+def _response(row: Row, headers: Mapping[str, str] | None = None, **members: Any) -> Answer:  # noqa: ANN401  RFC 9457 members have any type
     sent = {"Cache-Control": "no-store", **(headers or {})}
     if members.get("retry_after") is not None:
         sent["Retry-After"] = str(members["retry_after"])
-    return Response(json.dumps(_body(row, members), ensure_ascii=False), row.status, sent, MEDIA_TYPE)
+    given = {name: value for name, value in members.items() if value is not None}
+    # Most problems hold a number or nothing, and come again and again: a wrong code with two attempts left.
+    plain = all(type(value) is int for value in given.values())
+    body = _remembered(row.code, *given.items()) if plain else _encoded(row, given)
+    return Answer(row.status, body, _MEDIA_TYPE, sent)
+
+
+def _encoded(row: Row, members: Mapping[str, object]) -> bytes:
+    return json.dumps(_body(row, members), ensure_ascii=False).encode()
+
+
+@lru_cache(1024)
+def _remembered(code: str, *members: tuple[str, int]) -> bytes:
+    return _encoded(ROWS[code], dict(members))
