@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench test-browser test-containers test-nginx test-node test-promtool test-redis clean
+.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-promtool test-redis clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -45,8 +45,12 @@ format: $(VENV)/.installed-dev ## Format the code, and mend what the linter can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.installed-dev ## Measure throughput against a bare route on the same core
+bench: $(VENV)/.installed-dev ## Measure throughput against baselines on the same core
 	$(PY) -m bench.throughput $(ARGS)
+
+# A quarter less than the least median of a whole run that was seen (docs/performance.md).
+bench-check: $(VENV)/.installed-dev ## Fail if a check is a quarter slower than it was, against bare ASGI in the same run
+	BENCH_REPEATS=3 BENCH_SECONDS=2 $(PY) -m bench.throughput --least 0.48 $(ARGS)
 
 # ---- tests that need more than Python
 

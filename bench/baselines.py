@@ -7,6 +7,7 @@ python -m bench.baselines bare  PORT SOCKET     bare ASGI that does nothing but 
 SOCKET is the Valkey's. The script compares a wrong code, always of one verification, which bears a billion of them.
 """
 
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -51,10 +52,11 @@ async def guess(server: Redis) -> tuple[Any, ...]:
     """The command that compares a wrong code: of a verification that is there from now on."""
     recorder = Recorder(server)
     store = RedisStore(recorder, tireless(load_settings(None).policy))
-    handle: Handle = Keyring(b"a pepper for the baselines, of 32 bytes").new("+79160000000", 4)
+    handle: Handle = Keyring(b"a pepper for the baselines, of 32 bytes").new(f"+7917{secrets.randbelow(10**7):07d}", 4)
     call = await store.start([handle], ASK, None, None)
-    if isinstance(call, Reserved):
-        await store.settle(handle, ASK, call, handle.digest("0123"), None)
+    if not isinstance(call, Reserved):
+        sys.exit(f"the baseline got no verification: {call}")
+    await store.settle(handle, ASK, call, handle.digest("0123"), None)
     await store.check(handle, ASK, handle.digest("9999"))
     return recorder.command
 
