@@ -55,7 +55,9 @@ def once(caller: Caller, kind: Kind, key: str | None, body: BaseModel) -> Caller
         raise _invalid(
             f"With a public key it has at least {LEAST_PUBLIC} characters: all users share one client. A UUID is best."
         )
-    return replace(caller, once=Once(key, body.model_dump_json(exclude_unset=True).encode()))
+    # The same request may bring another solution of another challenge.
+    asked_for = body.model_dump_json(exclude_unset=True, exclude={"challenge"})
+    return replace(caller, once=Once(key, asked_for.encode()))
 
 
 def replayed(answer: Response) -> Response:

@@ -75,7 +75,11 @@ class GuessBudget:
     @property
     def impossible(self) -> bool:
         """Not even one guess at one code of six digits fits: codes are so badly drawn that no call makes sense."""
-        return self.cost(MOST_DIGITS) > self.bound
+        return not self.bears(MOST_DIGITS, 1)
+
+    def bears(self, code_length: int, codes: int) -> bool:
+        """Whether one guess at so many codes at once fits, if nothing was guessed before."""
+        return self.cost(code_length) * codes <= self.room(code_length)
 
     def cost(self, code_length: int) -> int:
         """What one guess at one code costs."""

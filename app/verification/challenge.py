@@ -1,6 +1,6 @@
 """Work that a page or an app must do before a call, while somebody guesses at many phones: a challenge of ALTCHA's second version.
 
-Whoever solves it has tried some four thousand key derivations, a second or less in a browser, for each call: nothing to a person, and a bill to
+Whoever solves it has tried some four thousand key derivations, a second or less in a browser, for each start: nothing to a person, and a bill to
 whoever wants thousands. It needs no third party and shows nobody anything. It is signed, so that nothing is kept of it until it is solved; what was
 solved counts once (store/scripts/start.lua).
 """
@@ -60,9 +60,15 @@ class Challenges:
             solution: ALTCHA's payload, base64.
             client: who sends it.
         """
-        if solution is None or not verify_solution(solution, self._key).verified:
+        if solution is None:
             return None
-        parameters = Payload.from_base64(solution).challenge.parameters
+        try:
+            if not verify_solution(solution, self._key).verified:
+                return None
+            parameters = Payload.from_base64(solution).challenge.parameters
+        except (ArithmeticError, TypeError, ValueError, LookupError):
+            # The signature is of numbers as JavaScript writes them: 250.0 for 250 passes it, and no further.
+            return None
         if parameters.data != {"client": client}:
             return None
         return hashlib.sha256(f"{parameters.nonce}{parameters.salt}".encode()).hexdigest()[:24]

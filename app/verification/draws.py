@@ -68,17 +68,18 @@ class Draws:
         """Hand over the codes that count no more, and measure again.
 
         Raises:
-            StoreUnavailable: nothing changed; what was to be handed over is kept.
+            StoreUnavailable: what was handed over may be in the sample or not. It is not handed over again: there twice, each code would
+                seem to recur.
         """
         now = self._clock()
-        ripe = {digits: [digest for due, digest in drawn if due <= now] for digits, drawn in self._drawn.items()}
+        ripe: dict[int, list[bytes]] = {digits: [] for digits in _LENGTHS}
+        for digits, drawn in self._drawn.items():
+            while drawn and drawn[0][0] <= now:
+                ripe[digits].append(drawn.popleft()[1])
         for digests in ripe.values():
             # Their order is nobody's business: it would tell which phone was called when.
             random.shuffle(digests)
         samples = await self._store.sample({digits: b"".join(digests) for digits, digests in ripe.items()})
-        for digits, digests in ripe.items():
-            for _ in digests:
-                self._drawn[digits].popleft()
         self._charge(odds_of(samples))
 
     async def watch(self) -> None:

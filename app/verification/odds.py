@@ -103,10 +103,9 @@ class _Seen:
         if self.collisions > expected + _ALARM * math.sqrt(expected) + _ALARM:
             return True
         # The code after i others repeats one of them with i * even at most, whatever came before: Chernoff's bound of such a sum.
-        return (
-            self.repeats > expected > 0
-            and self.repeats * math.log(self.repeats / expected) - self.repeats + expected >= -math.log(LEVEL)
-        )
+        return self.repeats > expected > 0 and self.repeats * math.log(
+            self.repeats / expected
+        ) - self.repeats + expected >= -math.log(LEVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def odds_of(samples: Mapping[int, bytes]) -> dict[int, Odds]:
     """Estimate how codes are drawn, of each length.
 
     Codes of all lengths are ends of the same numbers, so a longer one's likeliest is never likelier than a shorter one's. Where a length was not seen
-    enough to speak for itself, what shorter ones show holds for it.
+    enough to speak for itself, what shorter ones show holds for it; and what longer ones show that its own evenly drawn digits could not holds too.
 
     Args:
         samples: digests of codes, 4 bytes each, by the codes' digits.
@@ -139,13 +138,13 @@ def odds_of(samples: Mapping[int, bytes]) -> dict[int, Odds]:
     chance, uneven, most = 1.0, False, 1.0
     for digits in _LENGTHS:
         each, even = own[digits], 10.0**-digits
-        longer = [own[more].holds_for(each, even) for more in range(digits + 1, MOST_DIGITS + 1) if own[more].uneven]
+        longer = [own[more] for more in range(digits + 1, MOST_DIGITS + 1) if own[more].uneven]
         said = each.chance if each.uneven else max(even, each.spread)
         chance = min(said, chance if uneven else 1.0) if each.uneven or uneven else even
         uneven = uneven or each.uneven
-        chance = max(chance, even, *longer)
+        chance = max(chance, even, *(told.holds_for(each, even) for told in longer))
         most = max(min(most, each.most), chance)
-        least = min(max(each.least, even, *longer), chance)
+        least = min(max(each.least, even, *(told.least for told in longer)), chance)
         bits = [math.log2(1 / value) for value in (chance, most, least)]
         found[digits] = Odds(digits, each.seen.drawn, chance, chance > even, *bits)
     return found

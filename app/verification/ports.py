@@ -156,7 +156,10 @@ class Store(Protocol):
         ...
 
     async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
-        """Add digests of codes, by their digits, to the samples that all workers share, and tell these: the newest `SAMPLE` of each."""
+        """Add digests of codes, by their digits, to the samples that all workers share, and tell these: the newest `SAMPLE` of each.
+
+        Told twice, they are there twice: after `StoreUnavailable` they may be there, and must not be told again.
+        """
         ...
 
     def charge(self, guesses: GuessBudget) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
+from app.verification.budget import MOST_CODES
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
 from app.verification.challenge import Challenges, When
 from app.verification.client import Caller
@@ -152,7 +153,7 @@ class Verifier:
         if handle.test and len(self._policy.test_numbers.get(handle.phone, "")) != handle.code_length:
             # It is a test number no more, or one with another code: no fixed code counts here, and its phone must not ring for it.
             return self._ended("resend", caller, handle, await self._if_found(handle, caller, Expired()))
-        if self._draws.guesses.impossible and not handle.test:
+        if not handle.test and not self._draws.guesses.bears(handle.code_length, MOST_CODES):
             seen = await self._recall(handle, caller, "resend")
             predictable = seen or await self._if_found(handle, caller, CodesPredictable(_MEASURED_AGAIN))
             return self._ended("resend", caller, handle, predictable)

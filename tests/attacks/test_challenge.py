@@ -82,3 +82,19 @@ def test_who_wants_no_challenges_has_none(tmp_path: Path, simulator: Simulator) 
         _spray(service, simulator, 5)
         assert service.get("/policy").json()["spray_alarm_until"]
         assert _page(service, fresh_phone()).status_code == 201
+
+
+def test_a_request_that_is_sent_again_with_another_solution_is_the_same_request(
+    tmp_path: Path, simulator: Simulator, phone: str
+) -> None:
+    with serving(tmp_path, simulator.send_url, CHALLENGE="always", WORKERS="1") as service:
+        solutions = [_solve(_page(service, phone)) for _ in range(2)]
+        headers = SHOP | {"Idempotency-Key": "0f6b1c2e-8f5d-4c0b-9a52-2f1f5a9a1f11"}
+        answers = [
+            service.post("/verify/start", {"phone": phone, "challenge": solution}, "web", headers=headers)
+            for solution in solutions
+        ]
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert answers[1].headers["idempotency-replayed"] == "true"
+        assert answers[0].content == answers[1].content
+        assert simulator.count(phone) == 1

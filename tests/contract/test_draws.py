@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -131,16 +131,24 @@ async def test_a_pool_of_fifty_numbers_makes_every_guess_too_good(worker: Worker
     assert not worker.told[-1].worse, "told once"
 
 
-async def test_a_store_that_fails_loses_no_code(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fails(_: object) -> Any:
-        raise StoreUnavailable("down")
+async def test_codes_whose_writing_was_not_confirmed_are_not_written_again(
+    server: Any, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is lost, and the codes are there: written twice, each would recur."""
+    sample = worker.store.sample
+
+    async def loses_its_answer(drawn: Mapping[int, bytes]) -> Any:
+        await sample(drawn)
+        raise StoreUnavailable("no answer")
 
     with monkeypatch.context() as broken:
-        broken.setattr(worker.store, "sample", fails)
+        broken.setattr(worker.store, "sample", loses_its_answer)
         with pytest.raises(StoreUnavailable):
-            await worker.see(["0123"])
-    await worker.draws.measure()
-    assert worker.draws.odds[4].drawn == 1
+            await worker.see([f"{number:04d}" for number in range(30)])
+    for _ in range(3):
+        await worker.draws.measure()
+    assert worker.draws.odds[4].drawn == 30
+    assert not worker.draws.guesses.impossible
 
 
 async def test_what_waits_to_be_written_is_bounded(worker: Worker) -> None:

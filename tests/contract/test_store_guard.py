@@ -166,6 +166,21 @@ async def test_calls_that_the_provider_does_not_place_count_for_nothing(town: To
             await town.store.keep(handle, ASK, call)
 
 
+async def test_a_probe_of_unknown_fate_is_used_up_and_a_refused_one_is_not(town: Town) -> None:
+    await town.placed(6)
+    await town.call()
+    await town.over()
+    for _ in range(5):
+        handle, call = await town.call()
+        assert isinstance(call, Reserved)
+        await town.store.release(handle, ASK, call, Refusal.BUSY)
+    for _ in range(5):
+        handle, call = await town.call()
+        assert isinstance(call, Reserved)
+        await town.store.keep(handle, ASK, call)
+    assert isinstance((await town.call())[1], DestinationClosed)
+
+
 async def test_a_country_closes_as_a_range_does(server: Any, keyring: Keyring) -> None:
     town = Town(server, keyring, per_country=8, per_range=6)
     await server.delete("ld:d:RU", town.key)
@@ -199,6 +214,17 @@ async def test_one_guess_at_each_of_many_raises_the_alarm_once(server: Any, keyr
     again = await town.store.check(handles[0], ASK, handles[0].digest("8888"))
     assert isinstance(again, CodeIncorrect), "a second guess at the same one is another matter"
     assert 0 < await server.pttl("ld:w") <= 14_400_000
+    await server.delete("ld:w")
+
+
+async def test_a_wrong_code_after_the_approval_is_no_sign_of_spraying(server: Any, keyring: Keyring) -> None:
+    await server.delete("ld:w")
+    town = Town(server, keyring, share=0, spray=1)
+    handles = await town.placed(4)
+    await town.approve(handles)
+    for handle in handles:
+        await town.store.check(handle, ASK, handle.digest("9999"))
+    assert await server.hget("ld:w", "u") is None
     await server.delete("ld:w")
 
 

@@ -108,3 +108,13 @@ async def test_a_countrys_cap_and_the_cap_of_all_hold(server: Any) -> None:
     assert isinstance(answer, SpendCapReached)
     assert answer.cap is Cap.ALL
     assert await closed.spent() == 0, "what is denied is counted nowhere"
+
+
+async def test_a_price_beyond_all_bounds_closes_the_cap(server: Any) -> None:
+    till = Till(server, "100/hour")
+    handle, call = await till.call()
+    await till.store.settle(handle, till.ask, call, b"d" * 16, 2**32)
+    assert await till.spent() == 2**32 - 1
+    _, answer = await till.call()
+    assert isinstance(answer, SpendCapReached)
+    await server.delete("ld:m")

@@ -85,6 +85,18 @@ def test_from_fifty_numbers_nobody_is_called_and_the_operator_is_told_why(tmp_pa
         assert bits == pytest.approx(odds["min_entropy"], abs=0.01)
 
 
+def test_where_one_code_fits_under_the_bound_and_two_do_not_nobody_is_called_again(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        service, simulator = _after(tmp_path, stack, pool=50, calls=250, GUESS_BOUND="0.03", RESEND_LADDER="5")
+        phone = fresh_phone()
+        begun = service.start(phone).json()
+        asyncio.run(wait_out_the_ladder(service, begun["id"], 5))
+        again = service.post("/verify/resend", {"id": begun["id"]})
+        assert (again.status_code, again.json()["code"]) == (503, "codes_predictable")
+        assert simulator.count(phone) == 1
+        assert service.check(begun["id"], simulator.code(phone)).status_code == 200, "and the first code still counts"
+
+
 def test_from_five_hundred_numbers_guesses_cost_what_they_are_worth(tmp_path: Path) -> None:
     """A bound of 0.01 leaves room for four guesses of 0.002 and some: codes have six digits from the start, and the fifth guess is not compared."""
     with ExitStack() as stack:

@@ -62,6 +62,14 @@ def test_a_changed_one_is_none(solved: str, change: str) -> None:
     assert CHALLENGES.solved(changed, "app") is None
 
 
+@pytest.mark.parametrize("number", ["cost", "keyLength"])
+def test_numbers_that_only_javascript_takes_for_the_same_are_none(solved: str, number: str) -> None:
+    told = json.loads(base64.b64decode(solved))
+    parameters = told["challenge"]["parameters"]
+    parameters[number] = float(parameters[number])
+    assert CHALLENGES.solved(base64.b64encode(json.dumps(told).encode()).decode(), "web") is None
+
+
 def test_none_is_none() -> None:
     assert CHALLENGES.solved(None, "web") is None
 

@@ -13,7 +13,7 @@ local ref = string.match(KEYS[1], '[^:]*$')
 local ours = report_back(KEYS[2], ref .. ':' .. number)
 if ours then
   -- That a provider refuses or times out tells nothing of who is called.
-  uncount_call({open_guard(KEYS[7], ARGV[12], now), open_guard(KEYS[8], ARGV[13], now)}, at)
+  uncount_call({open_guard(KEYS[7], ARGV[12], now), open_guard(KEYS[8], ARGV[13], now)}, at, refused)
 end
 if ours and refused then
   give_back(KEYS[2], at)

@@ -68,7 +68,7 @@ if guesses then
   keep_guesses(KEYS[2], guesses)
 end
 redis.call('HSET', KEYS[1], 'w', wrong + 1, 'q', spent + cost)
-local raised = wrong == 0 and watch('tried', now) or 0
+local raised = wrong == 0 and status == 'p' and watch('tried', now) or 0
 -- A wrong code spends an attempt after the approval too: else the grace time would be a free brute force.
 if status == 'a' then return {'ended', 'a'} end
 if wrong + 1 >= most then bury(KEYS[1], 'l', tonumber(ARGV[5])) end

@@ -64,12 +64,12 @@ local function count_call(guards, now)
   end
 end
 
--- A call that did not come about counts no more.
-local function uncount_call(guards, at)
+-- A call that did not come about, or of which nobody can know whether it did, counts no more. A probe is used up unless it was refused.
+local function uncount_call(guards, at, refused)
   for _, guard in pairs(guards) do
     correct_part(guard.tried, at, -1)
     keep_balance(guard)
-    if guard.closed and guard.probes > 0 then redis.call('HSET', guard.key, 'p', guard.probes - 1) end
+    if refused and guard.closed and guard.probes > 0 then redis.call('HSET', guard.key, 'p', guard.probes - 1) end
   end
 end
 

@@ -27,7 +27,8 @@ end
 local function part_text(part, span)
   local slices = {}
   for n = 1, SLICES + 1 do
-    if part[n] > 0 then slices[#slices + 1] = struct.pack('>BI4', n - 1, part[n]) end
+    -- Four bytes hold no more; a count that began anew would open what it closes.
+    if part[n] > 0 then slices[#slices + 1] = struct.pack('>BI4', n - 1, math.min(part[n], 4294967295)) end
   end
   return struct.pack('>I4I6B', span / 1000, part.newest, #slices) .. table.concat(slices)
 end
