@@ -6,7 +6,7 @@ comes up with p_max, whose negative logarithm is the min-entropy (NIST SP 800-90
 - collisions, the pairs of equal codes: their share estimates P2, the sum of all p². A pool of N numbers that are drawn evenly has
   p_max = P2 = 1/N, and no distribution has a p_max below its P2;
 - repeats, the codes that came up before (Knuth's collision test, The Art of Computer Programming 3.3.2): they estimate nothing, but how many evenly
-  drawn codes show at most is known exactly, so they find a small pool first;
+  drawn codes show has an exact bound, so they find a small pool first;
 - the most common code, seen m times: p_max is about m / L at most.
 
 As long as none is more than evenly drawn digits can show, a guess is charged 10^-digits. docs/entropy.md explains the method and its error.
@@ -24,6 +24,9 @@ SAMPLE = 16_384
 
 LEVEL = 1e-6
 """Chance that evenly drawn codes are taken for uneven ones: small, for the same sliding sample is judged each minute for years."""
+
+FEWEST = 20
+"""Codes before they are judged: two equal ones of six digits alone would say a lot, and stop all calls. The smallest pools show by then."""
 
 _DIGEST = 4
 _WIDTH = 2.0
@@ -95,6 +98,8 @@ class _Seen:
 
     def against(self, even: float) -> bool:
         """Whether this is more than codes show of which each comes up with this chance at most."""
+        if self.drawn < FEWEST:
+            return False
         return self.collide(even) or _is_rare(self.common, self.drawn, even, LEVEL)
 
     def collide(self, even: float) -> bool:
@@ -102,10 +107,11 @@ class _Seen:
         expected = self.pairs * even
         if self.collisions > expected + _ALARM * math.sqrt(expected) + _ALARM:
             return True
+        if not self.repeats > expected > 0:
+            return False
         # The code after i others repeats one of them with i * even at most, whatever came before: Chernoff's bound of such a sum.
-        return self.repeats > expected > 0 and self.repeats * math.log(
-            self.repeats / expected
-        ) - self.repeats + expected >= -math.log(LEVEL)
+        beyond = self.repeats * math.log(self.repeats / expected) - self.repeats + expected
+        return -beyond <= math.log(LEVEL)
 
 
 @dataclass(frozen=True, slots=True)

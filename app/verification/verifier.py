@@ -259,7 +259,8 @@ class Verifier:
     async def _record(self, handle: Handle, ask: Ask, call: Reserved, placed: CallOutcome) -> Called:
         match placed:
             case Placed():
-                if not handle.test:
+                # A provider may well call the same phone again from the same number: that is no draw.
+                if not handle.test and call.number == 1:
                     self._draws.note(placed.code)
                 digest = handle.digest(placed.code)
                 price = price_units(placed.price) if placed.price is not None else None

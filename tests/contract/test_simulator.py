@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import FrozenInstanceError
@@ -444,6 +445,15 @@ def test_up_to_ten_thousand_calling_numbers_end_in_different_digits(pool: int) -
     calls = Calls(pool=pool, seed=1)
     assert len({number[-4:] for number in calls._pool}) == pool
     assert all(len(number) == 11 for number in calls._pool)
+
+
+@pytest.mark.parametrize("capacity", ["4", "5", "6"])
+def test_a_small_pool_makes_as_many_codes_as_it_has_numbers_and_all_as_likely(capacity: str) -> None:
+    calls = Calls(pool=50, seed=1)
+    drawn = Counter(new_call(calls, "79160000000", capacity, None).code for _ in range(10_000))
+    assert set(drawn) == {number[-int(capacity) :] for number in calls._pool}
+    assert len(drawn) == 50
+    assert all(120 <= times <= 290 for times in drawn.values()), "200 each, within six standard deviations"
 
 
 @pytest.mark.parametrize("pool", [-1, 0, 10_000_001])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.verification.odds import LEVEL, SAMPLE, Odds, _count, _Seen, odds_of
+from app.verification.odds import FEWEST, LEVEL, SAMPLE, Odds, _count, _Seen, odds_of
 
 Draw = Callable[[random.Random], int]
 
@@ -221,6 +221,22 @@ def test_what_is_known_of_long_codes_holds_for_shorter_ones() -> None:
     assert odds[4].uneven
 
 
+@pytest.mark.parametrize("sample", [bytes(4 * FEWEST), _sample(_pool(50), 300)])
+def test_a_length_that_was_not_seen_is_charged_what_a_longer_one_shows(sample: bytes) -> None:
+    odds = odds_of({6: sample})
+    assert odds[4].chance == odds[5].chance == odds[6].chance
+    assert 2 ** -odds[4].low == 1, "of its own it says nothing"
+    assert odds[4].high == odds[6].high
+
+
+def test_a_length_that_was_seen_is_charged_no_more_than_it_leaves_room_for() -> None:
+    different = b"".join(code.to_bytes(4, "big") for code in range(100))
+    odds = odds_of({4: different, 6: _sample(_pool(500), 130)})
+    room = (0 + 2 + 1) / (100 * 99 / 2)
+    assert odds[4].chance == pytest.approx(max(room, 2 ** -odds[6].high))
+    assert odds[4].chance < odds[6].chance
+
+
 def test_long_codes_take_nothing_from_what_many_short_ones_show() -> None:
     """Of a block of 10,000 numbers six digits are no better than four, and four are as good as they look."""
     block = _sample(_pool(10_000), SAMPLE)
@@ -249,3 +265,10 @@ def test_whatever_the_sample_the_figures_are_in_order(samples: dict[int, bytes])
         assert shorter.min_entropy <= longer.high + 1e-9, (
             "no less than the longer one's likeliest code comes up with at least"
         )
+
+
+@pytest.mark.parametrize("digits", [4, 5, 6])
+def test_a_few_codes_are_not_judged_whatever_they_are(digits: int) -> None:
+    for count in range(FEWEST):
+        assert not odds_of({digits: bytes(4 * count)})[digits].uneven
+    assert odds_of({digits: bytes(4 * FEWEST)})[digits].uneven
