@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from app.verification.budget import UNIT, most_calls
+from app.verification.budget import WHOLE, most_calls
 from app.verification.code import MOST_DIGITS
 from app.verification.policy import Policy
 
@@ -56,7 +56,7 @@ class Bounds:
 def bounds_of(policy: Policy) -> Bounds:
     """Work out what a policy adds up to."""
     return Bounds(
-        takeover=policy.guesses.bound * UNIT,
+        takeover=policy.guesses.bound / WHOLE,
         steps=tuple(_steps(policy)),
         all_calls_per_hour=policy.spending.calls(HOUR),
         all_calls_per_day=policy.spending.calls(DAY),
@@ -74,5 +74,5 @@ def _steps(policy: Policy) -> list[Step]:
         cost, begun = budget.cost(length) * budget.attempts, 0
         while spent + budget.worst(length) <= budget.room(length):
             spent, begun = spent + cost, begun + 1
-        steps.append(Step(length, begun, budget.cost(length) * UNIT))
-    return [*steps, Step(MOST_DIGITS, None, budget.cost(MOST_DIGITS) * UNIT)]
+        steps.append(Step(length, begun, budget.cost(length) / WHOLE))
+    return [*steps, Step(MOST_DIGITS, None, budget.cost(MOST_DIGITS) / WHOLE)]

@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.rates import Rate
 
-UNIT = 10**-MOST_DIGITS
+WHOLE = 10**MOST_DIGITS
+"""Units in a certainty."""
+
+UNIT = 1 / WHOLE
 """What one guess at one code of six digits costs: all costs are whole numbers of it."""
 
 WINDOW = 86400
