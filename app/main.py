@@ -33,6 +33,7 @@ from app.verification.challenge import Challenges
 from app.verification.draws import Draws
 from app.verification.errors import StoreUnavailable
 from app.verification.keyring import Keyring
+from app.verification.phone import load_regions
 from app.verification.ports import Observer
 from app.verification.proof import Proofs
 from app.verification.signing import parse_signing_keys
@@ -111,6 +112,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         or settings.signing_keys is None
     ):
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
+    load_regions()
     client = connect(settings.redis_url, settings.redis_timeout)
     previous = settings.pepper_previous
     keyring = Keyring(

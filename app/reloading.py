@@ -36,11 +36,13 @@ def read_again(settings: Settings) -> Settings:
 @contextmanager
 def _or_as_before(event: str) -> Iterator[None]:
     """Tell why a file can't stand, and go on with what was in force."""
-    fault: ValueError | None = None
+    fault = ""
     try:
         yield
     except (ClientsError, SigningKeyError) as found:
-        fault = found
+        fault = str(found)
+    except Exception as found:  # noqa: BLE001  whatever stands in a file, a service that runs goes on
+        fault = type(found).__name__
     if fault:
         log.error(event, detail=f"{fault}: what was in force before stays in force")
 

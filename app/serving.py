@@ -183,6 +183,15 @@ class Workers(Multiprocess):
         self._tallies = tallies
         self._had_terminal = has_terminal()
 
+    def run(self) -> None:
+        """Watch over the workers; whatever ends that, ends them."""
+        try:
+            super().run()
+        except BaseException:
+            self.terminate_all()
+            self.join_all()
+            raise
+
     def handle_hup(self) -> None:
         """Hand SIGHUP on. A worker that replaces a dead one later starts from what stands in the files now."""
         if hung_up(had_terminal=self._had_terminal):

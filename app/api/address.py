@@ -66,7 +66,8 @@ class TrustedProxies:
         (`unknown`, `_hidden`, nonsense) ends the walk, and the proxy that told it counts. No other header does.
 
         A proxy manages one of the two headers and may hand on the other as a stranger wrote it, and which one it manages can't be seen. So where
-        both are there they must lead to one address. If they don't, the peer counts: limits grow tighter, and nobody escapes them.
+        both are there they must lead to one address. If they don't, the peer counts,
+        one for all who do so: a stranger has a second address then, and no third.
 
         Args:
             peer: the address at the other end of the connection; None if it has none.

@@ -159,10 +159,11 @@ def parse_clients(text: str, source: str) -> Clients:
     """Read the text of a clients file; `source` names it in errors. See `load_clients`."""
     try:
         entries = _File.model_validate(tomllib.loads(text)).client
-    except tomllib.TOMLDecodeError as fault:
-        raise ClientsError(f"{source} is not TOML: {fault}") from fault
     except ValidationError as fault:
         raise ClientsError("; ".join(_sentence(source, error) for error in fault.errors(include_input=False))) from None
+    except (ValueError, RecursionError) as fault:
+        # Syntax, but also numbers of thousands of digits and brackets without end.
+        raise ClientsError(f"{source} is not TOML: {str(fault)[:200]}") from None
     faults = [f"{source}: {fault}" for entry in entries for fault in _faults(entry)]
     by_digest: dict[bytes, Registered] = {}
     kinds: dict[str, Registered] = {}

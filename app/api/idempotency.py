@@ -56,7 +56,7 @@ def once(caller: Caller, kind: Kind, key: str | None, body: BaseModel) -> Caller
             f"With a public key it has at least {LEAST_PUBLIC} characters: all users share one client. A UUID is best."
         )
     # The same request may bring another solution of another challenge.
-    asked_for = body.model_dump_json(exclude_unset=True, exclude={"challenge"})
+    asked_for = body.model_dump_json(exclude_none=True, exclude={"challenge"})
     return replace(caller, once=Once(key, asked_for.encode()))
 
 

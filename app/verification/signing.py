@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
-from jwt.exceptions import InvalidKeyError
+from jwt.exceptions import InvalidKeyError, PyJWTError
 
 MOST_KEYS = 4
 """Keys in a file: two while rotating, and room for a mistake that is being mended."""
@@ -90,7 +90,15 @@ def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
     Raises:
         SigningKeyError: there is none, one is of another kind or weak, or the first can't sign.
     """
-    keys = tuple(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
+    try:
+        keys = tuple(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
+    except SigningKeyError:
+        raise
+    except (ValueError, TypeError, RecursionError, PyJWTError) as fault:
+        # Of what can stand in a file much is no key: curves that PyJWT does not name, lists for texts, brackets without end.
+        raise SigningKeyError(
+            f"it holds what is no key ({type(fault).__name__}): `lastdigits keys signing FILE` makes one"
+        ) from None
     if not keys:
         raise SigningKeyError("it holds no key: `lastdigits keys signing FILE` makes one")
     if len(keys) > MOST_KEYS:

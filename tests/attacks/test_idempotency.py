@@ -229,3 +229,11 @@ async def _thousand(service: Service, simulator: Simulator) -> None:
     assert set(retried) <= {201, 409}
     assert not set(killed) & set(service.workers())
     assert max(simulator.count(phone) for phone, _ in requests) == 1
+
+
+def test_a_member_that_is_null_is_a_member_that_is_absent(service: Service, simulator: Simulator, phone: str) -> None:
+    headers = _key()
+    first = _start(service, phone, headers)
+    again = _start(service, phone, headers, code_length=None, purpose=None)
+    assert (again.status_code, again.content) == (201, first.content)
+    assert simulator.count(phone) == 1

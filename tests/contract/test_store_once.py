@@ -173,3 +173,17 @@ async def test_a_key_outlives_a_rotation_of_the_pepper(server: Any, keyring: Key
     assert before
     assert await store.recall(before, _receipt(rotating, before, "one")) == Replayed(Pending(first))
     assert await store.recall(before, _receipt(rotating, before, "another")) is None
+
+
+async def test_an_outcome_that_comes_after_others_were_told_of_none_changes_nothing(
+    server: Any, store: RedisStore, keyring: Keyring, handle: Handle
+) -> None:
+    ask = _ask(keyring, handle)
+    call = await _reserved(store, handle, ask)
+    assert ask.receipt
+    await server.hset(request_key(ask.receipt), "u", 1)
+    told = await store.start([keyring.new(handle.phone, 4)], ask, "login", None)
+    assert isinstance(told, Replayed)
+    assert isinstance(told.first, CallUnknown)
+    assert isinstance(await store.settle(handle, ask, call, handle.digest("0123"), None), Verification)
+    assert await store.start([keyring.new(handle.phone, 4)], ask, "login", None) == told

@@ -62,7 +62,7 @@ def test_clients_change_in_all_workers_and_requests_go_on(tmp_path: Path, simula
         assert service.workers() == pids, "nobody was restarted"
 
 
-@pytest.mark.parametrize("broken", ["[[client", '[[client]]\nid = "x"\n', "", None])
+@pytest.mark.parametrize("broken", ["[[client", '[[client]]\nid = "x"\n', "", "a = " + "9" * 5000, None])
 def test_a_broken_file_keeps_the_old_clients_and_says_so(
     tmp_path: Path, simulator: Simulator, broken: str | None
 ) -> None:
@@ -133,3 +133,17 @@ def test_signing_keys_rotate_without_a_gap(tmp_path: Path, simulator: Simulator)
         assert kids() == [new.kid, old.kid]
         assert all("signing-keys.json" in str(line["detail"]) for line in _events(service, "signing_keys_not_reloaded"))
         assert new.private_jwk()["d"] not in service.log.read_text()
+
+
+@pytest.mark.parametrize("broken", ['{"keys": [{"kty": ["EC"]}]}', "{", '{"keys": []}'])
+def test_broken_signing_keys_keep_the_old_ones_in_every_process(
+    tmp_path: Path, simulator: Simulator, broken: str
+) -> None:
+    with serving(tmp_path, simulator.send_url) as service:
+        (tmp_path / "signing-keys.json").write_text(broken)
+        _reload(service, 2)
+        assert len(_events(service, "signing_keys_not_reloaded")) >= 2
+        phone = fresh_phone()
+        begun = service.start(phone)
+        assert begun.status_code == 201, "the store is there, and nobody has ended"
+        assert service.check(begun.json()["id"], simulator.code(phone)).json()["token"]

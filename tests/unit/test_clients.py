@@ -42,6 +42,8 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
     [
         ("", "client"),
         ("[[client]", "not TOML"),
+        ("a = " + "9" * 5000, "not TOML"),
+        ("a = " + "[" * 100_000, "not TOML"),
         (_entry(key_sha256='"short"'), "key_sha256"),
         (_entry(key='"sk_plain"'), "key"),
         (_entry(id='"a b"'), "id"),

@@ -1,10 +1,11 @@
 """One number, however it is spelled, is one number; what is not a mobile phone of an allowed country is not called."""
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.verification.phone import PhoneFault, PhoneRules, Rejected, mask_phone, parse_phone
+from app.verification.phone import PhoneFault, PhoneRules, Rejected, load_regions, mask_phone, parse_phone
 
 RU = PhoneRules("RU", frozenset({"RU"}))
 CANONICAL = "+79991234567"
@@ -110,3 +111,11 @@ def test_separators_and_digits_of_any_script_never_make_a_second_number(rest: in
 
 def test_a_mask_shows_the_operator_and_the_last_two_digits() -> None:
     assert mask_phone(CANONICAL) == "+7999*****67"
+
+
+def test_no_country_is_left_to_be_read_when_its_first_number_comes() -> None:
+    """A reading that fails would keep its lock, and block the process for ever."""
+    load_regions()
+    known = phonenumbers.PhoneMetadata
+    assert not any(known._region_available.values())
+    assert not any(known._country_code_available.values())

@@ -5,7 +5,8 @@
 local KEPT = 86400000
 
 local function remember(record, outcome)
-  if redis.call('EXISTS', record) == 1 then redis.call('HSET', record, 'o', cmsgpack.pack(outcome)) end
+  -- The first outcome stays: one that comes late, when others were told that nobody knows, changes nothing.
+  if redis.call('EXISTS', record) == 1 then redis.call('HSETNX', record, 'o', cmsgpack.pack(outcome)) end
 end
 
 -- What became of the request, or nil if its key was never used: {'key_reused'}, {'key_in_use'} or {'replayed', seed, outcome}.
