@@ -60,6 +60,7 @@ def _commands(client: "redis.Redis", do: Any) -> tuple[Any, int]:
         "cmdstat_set",
         "cmdstat_exists",
         "cmdstat_hincrby",
+        "cmdstat_hsetnx",
     }  # what scripts call: no round trip
     return done, sum(calls for name, calls in sent.items() if name not in inside)
 
