@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
@@ -118,9 +118,10 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     keyring = Keyring(
         settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
     )
-    store = RedisStore(Coalescer(client, settings.redis_timeout), settings.policy)
+    coalescer = Coalescer(client, settings.redis_timeout)
+    store = RedisStore(coalescer, settings.policy)
     asked = connect(settings.redis_url, settings.redis_timeout)
-    async with client, asked, _provider(settings.provider) as provider:
+    async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
         proofs = Proofs(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
         draws = Draws(store, keyring, settings.policy.guesses, observe)
         challenges = Challenges(keyring.challenge_key(), settings.policy.challenge)

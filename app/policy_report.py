@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -42,8 +43,9 @@ async def measured(settings: Settings) -> Measured | None:
     path = settings.embedded
     if path and not is_served(path):
         return None
-    async with connect(settings.redis_url, settings.redis_timeout) as client:
-        store = RedisStore(Coalescer(client, settings.redis_timeout), settings.policy)
+    client = connect(settings.redis_url, settings.redis_timeout)
+    async with client, aclosing(Coalescer(client, settings.redis_timeout)) as coalescer:
+        store = RedisStore(coalescer, settings.policy)
         try:
             return Measured(odds_of(await store.sample({})), await store.standing())
         except StoreUnavailable:

@@ -87,7 +87,8 @@ def plain(where: str) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        commands.append(await guess(client))
+        async with connect(f"unix://{where}", 1.0) as server:
+            commands.append(await guess(server))
         yield
         await client.aclose()
 

@@ -5,6 +5,7 @@ python -m bench.memory          runs a Valkey of its own, and ends it
 
 import asyncio
 import tempfile
+from contextlib import aclosing
 from pathlib import Path
 
 from app.settings import load_settings
@@ -28,9 +29,9 @@ async def measure(url: str, *, once: bool) -> dict[str, int]:
     """Bytes by the kind of key."""
     keyring = Keyring(b"a pepper for measuring, of 32 bytes and more")
     client = Client("web", "web")
-    async with connect(url, 5) as server:
+    async with connect(url, 5) as server, aclosing(Coalescer(server)) as coalescer:
         await server.flushall()
-        store = RedisStore(Coalescer(server), load_settings(None).policy)
+        store = RedisStore(coalescer, load_settings(None).policy)
         handle = keyring.new("+79161234567", 4)
         receipt = keyring.receipt(handle, client.id, "start", Once("8e03978e-40d5-43e8-bc93-6894a57f9324", b"{}"))
         ask = Ask(client, keyring.address("203.0.113.7"), receipt if once else None)

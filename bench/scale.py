@@ -12,6 +12,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,11 @@ async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[f
         spending=Spending(3500, parse_caps("400000/hour, 400000/day")),
         guard=Guard.of(0.2, 10**9, 10**6, 10**9),
     )
-    async with connect(url, 60) as server:
+    async with connect(url, 60) as server, aclosing(Coalescer(server, 60)) as coalescer:
         await server.flushall()
         # The copies would fill the append-only file, and its rewriting would be measured.
         await server.config_set("appendonly", "no")
-        bench = Bench(
-            server, RedisStore(Coalescer(server, 60), policy), Keyring(b"a pepper for measuring, of 32 bytes and more")
-        )
+        bench = Bench(server, RedisStore(coalescer, policy), Keyring(b"a pepper for measuring, of 32 bytes and more"))
         (pattern,) = bench.handles(1)
         call = await bench.start(pattern)
         await bench.store.settle(pattern, bench.ask(pattern), call, pattern.digest("0123"), 3500)

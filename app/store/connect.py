@@ -2,13 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -82,28 +80,25 @@ def connect(url: str, timeout: float) -> "Redis":
         socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         client_name="lastdigits",
+        protocol=2,  # in the newer one a server may also speak unasked
         # For Redis Enterprise only; with them the pool hands out connections that a server has closed, and each would fail a request.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    client.connection_pool.connection_class = _packing(client.connection_pool.connection_class)
+    client.connection_pool.connection_class = _lending(client.connection_pool.connection_class)
     return client
 
 
-def _packing(connection: type[Any]) -> type[Any]:
-    """The same kind of connection, with commands packed in C.
+def _lending(connection: type[Any]) -> type[Any]:
+    """The same kind of connection, whose socket can be taken over once it is connected (wire.py)."""
 
-    In Python each of a script's twenty arguments takes a microsecond or two: more than all else of a check (docs/performance.md). Commands of two
-    words, like CONFIG GET, are split where the library does it.
-    """
+    class Lending(connection):  # type: ignore[misc]  # its base is known at run time only
+        def hand_over(self) -> asyncio.StreamWriter:
+            """The stream; this object has none any more."""
+            stream: asyncio.StreamWriter = self._writer  # type: ignore[has-type]  # as above
+            self._reader = self._writer = None
+            return stream
 
-    class Packing(connection):  # type: ignore[misc]  # its base is known at run time only
-        def pack_commands(self, commands: Iterable[tuple[Any, ...]]) -> list[bytes]:
-            return [b"".join([self._packed(command) for command in commands])]
-
-        def _packed(self, command: tuple[Any, ...]) -> bytes:
-            return b"".join(self.pack_command(*command)) if " " in command[0] else pack_command(command)
-
-    return Packing
+    return Lending
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from redis.asyncio import Redis
@@ -75,9 +77,24 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["embedded_url", "redis_url"])
 async def server(request: pytest.FixtureRequest) -> AsyncIterator["Redis"]:
     """A client of each server in turn."""
-    client = connect(request.getfixturevalue(request.param), 2.0)
-    async with client:
+    async with connected(request.getfixturevalue(request.param)) as client:
         yield client
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator["Redis"]:
+    """A client of a server, and what `coalescer_of` makes for it."""
+    async with connect(url, 5.0) as client, aclosing(Coalescer(client)) as coalescer:
+        _COALESCERS[client] = coalescer
+        yield client
+
+
+_COALESCERS: WeakKeyDictionary["Redis", Coalescer] = WeakKeyDictionary()
+
+
+def coalescer_of(server: Any) -> Coalescer:
+    """What sends a store's commands to the server of a test."""
+    return _COALESCERS[server]
 
 
 @pytest.fixture
@@ -87,4 +104,4 @@ def keyring() -> Keyring:
 
 @pytest.fixture
 def store(server: Any) -> RedisStore:
-    return RedisStore(Coalescer(server), POLICY)
+    return RedisStore(coalescer_of(server), POLICY)

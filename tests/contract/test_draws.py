@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.store.coalesce import Coalescer
 from app.store.keys import SAMPLES
 from app.store.redis import RedisStore
 from app.verification.draws import Draws
@@ -17,7 +16,7 @@ from app.verification.model import Approval, CodeIncorrect, Limit, LimitReached
 from app.verification.odds import SAMPLE
 from app.verification.policy import LONGEST_LIFE
 from app.verification.ports import Event, OddsMeasured
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, coalescer_of
 from tests.contract.test_store_guard import ASK
 from tests.harness import fresh_phone
 
@@ -29,7 +28,7 @@ class Worker:
         self.now = 1000.0
         self.told: list[OddsMeasured] = []
         self.keyring = keyring
-        self.store = RedisStore(Coalescer(server), POLICY)
+        self.store = RedisStore(coalescer_of(server), POLICY)
         self.draws = Draws(self.store, keyring, POLICY.guesses, self._observe, lambda: self.now)
 
     def _observe(self, event: Event) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.store.coalesce import Coalescer
 from app.store.connect import examine
 from app.store.keys import keys_of, phone_key
 from app.store.redis import RedisStore
@@ -32,7 +31,7 @@ from app.verification.model import (
 )
 from app.verification.ports import Ask, Reserved
 from app.verification.rates import Rate
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, coalescer_of
 from tests.harness import fresh_phone, make_older
 
 WEB, OTHER = (Ask(Client(name, name)) for name in ("web", "other"))
@@ -124,7 +123,7 @@ async def test_an_hour_of_silence_restarts_the_ladder(
 
 async def test_the_limits_per_hour_and_day_are_exact(server: Any, keyring: Keyring, handle: Handle) -> None:
     store = RedisStore(
-        Coalescer(server), replace(POLICY, ladder=(5,), starts_per_phone=(Rate(2, 3600), Rate(3, 86400)))
+        coalescer_of(server), replace(POLICY, ladder=(5,), starts_per_phone=(Rate(2, 3600), Rate(3, 86400)))
     )
     await _pending(store, handle)
     await _ago(server, handle, 3599)
@@ -333,7 +332,7 @@ async def test_reports_of_forgotten_calls_create_no_key(server: Any, store: Redi
 async def test_a_crash_between_reserving_and_settling_blocks_no_longer_than_its_deadline(
     server: Any, keyring: Keyring, handle: Handle
 ) -> None:
-    store = RedisStore(Coalescer(server), replace(POLICY, call_deadline=1, ladder=(5,)))
+    store = RedisStore(coalescer_of(server), replace(POLICY, call_deadline=1, ladder=(5,)))
     await _reserved(store, handle)
     verification, phone = keys_of(handle)
     assert await server.pttl(verification) <= 1000

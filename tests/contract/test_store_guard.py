@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from app.store.coalesce import Coalescer
 from app.store.redis import RedisStore
 from app.verification.call import Refusal
 from app.verification.client import Client
@@ -26,7 +25,7 @@ from app.verification.model import (
 )
 from app.verification.ports import Ask, Reserved
 from app.verification.rates import parse_rates
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, coalescer_of
 from tests.harness import fresh_phone, make_older
 
 _ranges = itertools.count(secrets.randbelow(1000))
@@ -42,7 +41,7 @@ class Town:
         self._numbers = iter(range(10_000))
         self.move()
         rules = {"share": 0.2, "per_country": 1_000_000, "per_range": 6, "spray": 0} | rules
-        self.store = RedisStore(Coalescer(server), replace(POLICY, guard=Guard.of(**rules)))
+        self.store = RedisStore(coalescer_of(server), replace(POLICY, guard=Guard.of(**rules)))
 
     def move(self) -> None:
         """To a range that nobody else calls."""
@@ -262,7 +261,7 @@ async def test_one_address_has_half_of_a_phones_calls(server: Any, store: RedisS
 
 async def test_all_calls_together_have_a_limit(server: Any, keyring: Keyring) -> None:
     await server.delete("ld:n")
-    store = RedisStore(Coalescer(server), replace(POLICY, starts_in_all=parse_rates("7/day")))
+    store = RedisStore(coalescer_of(server), replace(POLICY, starts_in_all=parse_rates("7/day")))
     answers = await asyncio.gather(*(store.start([keyring.new(fresh_phone(), 4)], ASK, None, None) for _ in range(20)))
     assert sum(isinstance(answer, Reserved) for answer in answers) == 7
     assert {answer.limit for answer in answers if isinstance(answer, LimitReached)} == {Limit.STARTS_IN_ALL}

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.store.coalesce import Coalescer
-from app.store.connect import connect
 from app.store.keys import keys_of, phone_key
 from app.store.redis import RedisStore
 from app.verification.budget import GuessBudget
@@ -18,7 +16,7 @@ from app.verification.keyring import Handle, Keyring
 from app.verification.model import AlreadyUsed, Approval, CodeIncorrect, Limit, LimitReached, Verification
 from app.verification.ports import Ask, Reserved
 from app.verification.rates import parse_rates
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, coalescer_of, connected
 from tests.harness import fresh_phone, make_older, slices_of
 
 ASK = Ask(Client("web", "web"))
@@ -30,7 +28,7 @@ BUSY = replace(POLICY, ladder=(0,), starts_per_phone=OFTEN, guesses=GuessBudget.
 
 @pytest.fixture
 def store(server: Any) -> RedisStore:
-    return RedisStore(Coalescer(server), BUSY)
+    return RedisStore(coalescer_of(server), BUSY)
 
 
 async def _begun(store: RedisStore, keyring: Keyring, phone: str, least: int = 4, code: str = "012345") -> Handle:
@@ -231,8 +229,8 @@ def test_no_order_of_guesses_exceeds_the_bound_in_any_day(
 
 
 async def _play(url: str, keyring: Keyring, steps: list[tuple[str, int]]) -> None:
-    async with connect(url, 5) as server:
-        store, model, phone = RedisStore(Coalescer(server), BUSY), Model(), fresh_phone()
+    async with connected(url) as server:
+        store, model, phone = RedisStore(coalescer_of(server), BUSY), Model(), fresh_phone()
         live: list[tuple[int, Handle, list[str]]] = []
         for number, (step, value) in enumerate(steps):
             if step == "start":

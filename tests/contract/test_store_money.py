@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from app.store.coalesce import Coalescer
 from app.store.redis import RedisStore
 from app.verification.call import Refusal
 from app.verification.client import Client
@@ -12,7 +11,7 @@ from app.verification.keyring import Keyring
 from app.verification.model import Cap, SpendCapReached, Verification
 from app.verification.money import parse_caps
 from app.verification.ports import Ask, Reserved
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, coalescer_of
 from tests.harness import fresh_phone, slices_of
 
 PRICE = 3500
@@ -27,7 +26,7 @@ class Till:
         self.ask = Ask(Client(name, name, (), parse_caps(own)))
         self.key = f"ld:m:client:{name}"
         policy = replace(POLICY, spending=replace(POLICY.spending, **spending))
-        self.store = RedisStore(Coalescer(server), policy)
+        self.store = RedisStore(coalescer_of(server), policy)
         self._keyring = Keyring(b"pepper of the contract tests 0123456789")
 
     async def call(self, phone: str | None = None) -> tuple[Any, Any]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from app.store.coalesce import Coalescer
 from app.store.keys import keys_of, phone_key, request_key
 from app.store.redis import RedisStore
 from app.verification.call import Refusal
@@ -22,7 +21,7 @@ from app.verification.model import (
     Verification,
 )
 from app.verification.ports import Ask, Reserved
-from tests.contract.conftest import POLICY
+from tests.contract.conftest import POLICY, coalescer_of
 from tests.harness import fresh_phone, make_older
 
 CLIENT = Client("web", "web")
@@ -164,7 +163,7 @@ async def test_a_report_of_a_request_that_the_server_forgot_creates_no_key(
 
 
 async def test_a_key_outlives_a_rotation_of_the_pepper(server: Any, keyring: Keyring, handle: Handle) -> None:
-    store = RedisStore(Coalescer(server), POLICY)
+    store = RedisStore(coalescer_of(server), POLICY)
     ask = _ask(keyring, handle)
     first = await store.settle(handle, ask, await _reserved(store, handle, ask), handle.digest("0123"), None)
     assert isinstance(first, Verification)

@@ -1,7 +1,7 @@
 """Pools of calling numbers, through HTTP: what the service makes of codes that recur. Ten minutes pass on the clock of whoever writes the sample."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ async def _call_many(service: Service, calls: int) -> None:
 async def _ten_minutes_later(service: Service, codes: list[str]) -> None:
     """What each worker does with the codes it was given, once they count no more."""
     now = [0.0]
-    async with connect(service.settings["REDIS_URL"], 5) as client:
-        store = RedisStore(Coalescer(client), POLICY)
+    async with connect(service.settings["REDIS_URL"], 5) as client, aclosing(Coalescer(client)) as coalescer:
+        store = RedisStore(coalescer, POLICY)
         keyring = Keyring(service.settings["PEPPER"].encode())
         draws = Draws(store, keyring, POLICY.guesses, lambda _: None, lambda: now[0])
         for code in codes:
