@@ -23,6 +23,7 @@ from app.verification.client import Caller
 from app.verification.draws import Draws
 from app.verification.policy import Policy
 from app.verification.proof import Proofs
+from app.verification.values import value
 from app.verification.verifier import Verifier
 
 _FORWARDING = frozenset({b"forwarded", b"x-forwarded-for"})
@@ -60,7 +61,7 @@ class Service:
         self.quotas = Quotas(self.policy)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asking:
     """A client, and the address its request came from: not yet whose user's address counts."""
 

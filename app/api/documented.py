@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.api.answer import Answer
+from app.api.answer import Answer, headers_for
 from app.api.problems import FAULTS, MEDIA_TYPE, ROWS, Row, example
 from app.api.quotas import LEFT, POLICY
 from app.verification.model import Limit
@@ -94,7 +94,8 @@ SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"securi
 
 def encoded(status: int, answer: BaseModel) -> Response:
     """An answer as JSON that nobody keeps."""
-    return Answer(status, answer.model_dump_json().encode(), b"application/json", _NO_STORE)
+    body = answer.model_dump_json().encode()
+    return Answer(status, body, headers_for(body, b"application/json", _NO_STORE))
 
 
 def answers(

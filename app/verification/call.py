@@ -1,8 +1,9 @@
 """A call's three outcomes: placed, refused, unknown."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+
+from app.verification.values import value
 
 
 class Refusal(StrEnum):
@@ -55,7 +56,7 @@ RETRY_AFTER: dict[Refusal, int | None] = {
 """Seconds until another try may end otherwise; None where waiting does not help."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Placed:
     """The provider took the call.
 
@@ -74,7 +75,7 @@ class Placed:
         return f"Placed(call_id={self.call_id!r}, price={self.price!r})"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """The call was certainly not placed: nothing rings and nothing is owed.
 
@@ -92,7 +93,7 @@ class Refused:
         return FAULT_OF[self.reason]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unknown:
     """The request may have arrived: the call may ring and may cost. Never dialled again by us.
 

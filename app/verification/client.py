@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from app.verification.rates import Rate
+from app.verification.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Client:
     guarded: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Once:
     """A request that must be carried out once, however often it is sent.
 
@@ -39,7 +40,7 @@ class Once:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """Who asks for an operation, and from where.
 

@@ -15,7 +15,7 @@ import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.verification.client import Once
+from app.verification.values import value
 
 LEAST_PEPPER_BYTES = 32
 RECURRENCE = 4
@@ -88,7 +89,7 @@ class _Pepper:
         return Receipt(_text(name[:_DIGEST]), body[:_DIGEST])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Handle:
     """What an id opens to: where its verification lies, whose phone it is, how its code is digested.
 
@@ -126,7 +127,7 @@ class Handle:
         return _handle(self._pepper, self.phone, seed, outdated=self.outdated)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """Where the outcome of a request with an idempotency key is kept.
 

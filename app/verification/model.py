@@ -6,11 +6,12 @@ Times are unix milliseconds on the store's clock; durations that a caller is tol
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from app.verification.call import Refusal
 from app.verification.phone import PhoneFault
+from app.verification.values import value
 
 
 class Status(StrEnum):
@@ -52,7 +53,7 @@ class Scope(StrEnum):
     RANGE = "range"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Room:
     """What one of the caller's own limits still lets through.
 
@@ -72,7 +73,7 @@ class Room:
 # ---- what the store remembers
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Times:
     """A live verification's times, in unix milliseconds on the store's clock.
 
@@ -89,7 +90,7 @@ class Times:
     resend_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verification:
     """The whole state of a verification, without its code.
 
@@ -118,7 +119,7 @@ class Verification:
     test: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Approval:
     """What is recorded of a right code: this verification's one approval.
 
@@ -144,7 +145,7 @@ class Approval:
 # ---- outcomes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pending:
     """The call was placed and the code waits to be typed.
 
@@ -157,7 +158,7 @@ class Pending:
     rooms: tuple[Room, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Approved:
     """The right code.
 
@@ -170,21 +171,21 @@ class Approved:
     token: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """The state that was asked for."""
 
     verification: Verification
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Canceled:
     """The verification is canceled, now or before: its codes count no more."""
 
     verification: Verification
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PhoneRejected:
     """The phone is not one that we call. Nothing was reserved, called or paid."""
 
@@ -192,14 +193,14 @@ class PhoneRejected:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CodeLengthTooShort:
     """Fewer digits were asked for than the policy demands."""
 
     least: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChallengeRequired:
     """Work is asked for before the phone is called, and none was sent, or none that counts.
 
@@ -210,14 +211,14 @@ class ChallengeRequired:
     challenge: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallInProgress:
     """A call to this phone is being placed at this moment."""
 
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LimitReached:
     """A limit said no. Nothing was called, compared or paid.
 
@@ -232,7 +233,7 @@ class LimitReached:
     place: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SpendCapReached:
     """Calls have cost what they may. Nothing was called or paid.
 
@@ -245,7 +246,7 @@ class SpendCapReached:
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DestinationClosed:
     """Calls to this country or range are not confirmed: it is closed for a while. Nothing was called or paid.
 
@@ -262,14 +263,14 @@ class DestinationClosed:
     just_now: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CodesPredictable:
     """The provider's codes recur so often that not one guess fits under the bound: a call would be for nothing. Nothing was called or paid."""
 
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallRefused:
     """The provider did not place the call. What was reserved was given back.
 
@@ -284,7 +285,7 @@ class CallRefused:
     retry_after: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallUnknown:
     """The call may ring, but its code is not known to us. It is not dialled again, and it keeps what it reserved.
 
@@ -297,31 +298,31 @@ class CallUnknown:
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeyInUse:
     """A request with this idempotency key is being carried out at this moment."""
 
     retry_after: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeyReused:
     """This idempotency key was used for another request."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NotFound:
     """No such verification for this client: unknown, forgotten, malformed, or another client's."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CodeIncomplete:
     """Fewer digits were typed than the code has. No attempt was spent."""
 
     code_length: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CodeIncorrect:
     """A wrong code: one attempt was spent.
 
@@ -336,32 +337,32 @@ class CodeIncorrect:
     rooms: tuple[Room, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptsExhausted:
     """All attempts were spent on wrong codes. A new verification may be started."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AlreadyUsed:
     """It was approved before: no code is compared any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expired:
     """Its time ran out."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CanceledBefore:
     """It was canceled."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallFailed:
     """Its call could not be placed, so there is no code that could be right."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Redeemed:
     """A proof was redeemed, for the first time and the last.
 
@@ -372,17 +373,17 @@ class Redeemed:
     approval: Approval
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenInvalid:
     """The token is no proof of ours for this audience: forged, cut short, of another kind or another's."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenExpired:
     """The proof's time is over, or the store remembers nothing of its verification."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenRedeemed:
     """The proof was redeemed before."""
 
@@ -394,7 +395,7 @@ Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Replayed:
     """The request was carried out before under its idempotency key: what came of it then. Nothing was done now."""
 

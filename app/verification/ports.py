@@ -4,7 +4,6 @@ The other rooms implement these; the core imports none of them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from app.verification.budget import GuessBudget
@@ -30,6 +29,7 @@ from app.verification.model import (
     Verification,
 )
 from app.verification.odds import Odds
+from app.verification.values import value
 
 
 class Provider(Protocol):
@@ -50,7 +50,7 @@ class Provider(Protocol):
 # ---- the store
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reserved:
     """The right to place one call.
 
@@ -67,7 +67,7 @@ class Reserved:
     rooms: tuple[Room, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ask:
     """Who asks, as a store's records and limits know it.
 
@@ -183,7 +183,7 @@ class Store(Protocol):
 # ---- observers
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OperationEnded:
     """An operation came to its outcome.
 
@@ -204,7 +204,7 @@ class OperationEnded:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallEnded:
     """The provider was asked for a call.
 
@@ -221,7 +221,7 @@ class CallEnded:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OddsMeasured:
     """How evenly codes are drawn was measured again.
 

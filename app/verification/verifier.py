@@ -9,7 +9,6 @@ Redeem: read a proof, mark it as used (one script).
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar, assert_never
 
@@ -300,8 +299,10 @@ class Verifier:
 
     def _tell(self, event: Event) -> None:
         """Tell the observer, whose own trouble (a log on a full disk) must never cost a call its code."""
-        with suppress(Exception):
+        try:
             self._observe(event)
+        except Exception:  # noqa: BLE001  `suppress` would take 0.6 µs
+            return
 
 
 def _begun(outcome: Outcome) -> str | None:
