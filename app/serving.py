@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
 from app.main import create_app
+from app.one_write import OneWriteProtocol
 from app.processes import die_with_parent
 from app.reloading import has_terminal, hung_up, read_again
 from app.sandbox import banner, keep_pepper, keep_signing_keys, reachable, sandbox_keys, simulator_beside, with_sandbox
@@ -150,7 +151,7 @@ def _run(settings: Settings, listener: socket.socket, tallies: Tallies | None) -
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         log_config=None,
         access_log=False,
         proxy_headers=False,

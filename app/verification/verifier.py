@@ -129,6 +129,7 @@ class Verifier:
         if not isinstance(call, Reserved):
             return self._ended("start", caller, handle, call)
         handle = handles[call.digits]
+        self._keyring.remember(handle)
         outcome = await self._to_the_end(self._place(handle, ask, call))
         # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
         started = (
