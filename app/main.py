@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import cached_property
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.api import internal, operations, policy, verify
 from app.api.caller import Service
@@ -53,7 +54,7 @@ class State(TypedDict):
 class App(FastAPI):
     """FastAPI with the few layers that this service needs, and its own document."""
 
-    def build_middleware_stack(self) -> ASGIApp:
+    def build_middleware_stack(self) -> Edge:
         """Put the edge outermost, and let the busy routes pass by the router: some 30 µs of each check (docs/performance.md)."""
         routed = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers={HTTPException: routing_fault})
         open_to_pages = {route.path: route.respond for route in verify.router.routes if isinstance(route, LeanRoute)}
@@ -64,10 +65,12 @@ class App(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        if self.middleware_stack is None:
-            self.middleware_stack = self.build_middleware_stack()
         scope["app"] = self
-        await self.middleware_stack(scope, receive, send)
+        await self._edge(scope, receive, send)
+
+    @cached_property
+    def _edge(self) -> "Edge":
+        return self.build_middleware_stack()
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, made once."""

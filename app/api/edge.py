@@ -44,26 +44,19 @@ class Edge:
         self._app = app
         self._open_to_pages = open_to_pages
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Carry out one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        name = _name_of(scope)
-        request_id.set(name)
+            return self._app(scope, receive, send)
         respond = self._open_to_pages.get(scope["path"])
-        if respond is None:
-            scope["cors"] = ()
-            await self._route(scope, receive, send, name)
-        elif scope["method"] == "POST":
-            scope["cors"] = (VARY,)
-            await _ask(respond, scope, receive, send, name)
-        else:
-            scope["cors"] = (VARY,)
-            await self._route(scope, receive, send, name)
+        scope["cors"] = (VARY,) if respond else ()
+        if respond and scope["method"] == "POST":
+            return _ask(respond, scope, receive, send)
+        return self._route(scope, receive, send)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what only the router knows."""
+        name = _name(scope)
         begun = False
 
         async def named_send(message: Message) -> None:
@@ -85,8 +78,9 @@ class Edge:
             await _answer(scope, fault)(scope, receive, named_send)
 
 
-async def _ask(respond: Respond, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+async def _ask(respond: Respond, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer by a busy route: what it gives is sent with no layer between, which would take 5 µs."""
+    name = _name(scope)
     try:
         answer = await respond(scope, receive)
     except Exception as fault:  # noqa: BLE001  the last place that can answer
@@ -109,12 +103,13 @@ def _without_id(path: str) -> str:
     return _VERIFICATION_ID.sub(r"\1…", path)
 
 
-def _name_of(scope: Scope) -> str:
-    """The caller's `X-Request-Id` if it is a plain one, else a new one."""
+def _name(scope: Scope) -> str:
+    """Name this request on all its log lines: by the caller's `X-Request-Id` if it is a plain one, else anew."""
     given = header_of(scope, b"x-request-id")
-    if given and _REQUEST_ID.fullmatch(given):
-        return given.decode()
-    return f"{getrandbits(64):016x}"  # it names, and keeps no secret
+    # A new one names, and keeps no secret.
+    name = given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{getrandbits(64):016x}"
+    request_id.set(name)
+    return name
 
 
 async def routing_fault(_: Request, fault: Exception) -> Response:

@@ -52,7 +52,12 @@ class LeanRoute(APIRoute):
             for name in from_path:
                 arguments[name] = scope["path_params"][name]
             if body:
-                arguments[body[0]] = decode(body[1], scope, await _read_body(scope, receive))
+                message = _at_once(receive)
+                # A body nearly always comes with its head: then no time limit has to be set for it, which would take 5 µs.
+                whole = _whole(message) if message else None
+                arguments[body[0]] = decode(
+                    body[1], scope, await _read_body(scope, receive, message) if whole is None else whole
+                )
             answer: Response = await endpoint(**arguments)
             return answer
 
@@ -86,30 +91,8 @@ def _read_signature(
     return body, dependencies, from_path
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    """Read the whole body, bounded in bytes and seconds.
-
-    Raises:
-        RequestFault: it is too large or too slow.
-    """
-    if (message := _at_once(receive)) and not message.get("more_body") and message["type"] == "http.request":
-        body: bytes = message.get("body", b"")
-        if len(body) > MOST_BODY_BYTES:
-            raise _too_large()
-        return body
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await _collect(scope, receive, message)
-    except TimeoutError as late:
-        detail = f"The whole body must arrive within {BODY_TIMEOUT:.0f} seconds."
-        raise RequestFault(Fault.BODY_TIMEOUT, detail, headers=_CLOSE) from late
-
-
 def _at_once(receive: Receive) -> Message | None:
-    """The next message, if it is there already; None if it must be waited for, and nothing is lost then.
-
-    A whole body nearly always comes with its head: no time limit has to be set for it, which would take 5 µs.
-    """
+    """The next message, if it is there already; None if it must be waited for, and nothing is lost then."""
     waiting: Any = receive()
     try:
         waiting.send(None)
@@ -120,8 +103,29 @@ def _at_once(receive: Receive) -> Message | None:
     return None
 
 
+def _whole(message: Message) -> bytes | None:
+    """The body, if a message holds all of it and it is not too large."""
+    if message["type"] != "http.request" or message.get("more_body"):
+        return None
+    body: bytes = message.get("body", b"")
+    return body if len(body) <= MOST_BODY_BYTES else None
+
+
+async def _read_body(scope: Scope, receive: Receive, message: Message | None = None) -> bytes:
+    """Read the whole body, from its first message on if that came already, bounded in bytes and seconds.
+
+    Raises:
+        RequestFault: it is too large or too slow.
+    """
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await _collect(scope, receive, message)
+    except TimeoutError as late:
+        detail = f"The whole body must arrive within {BODY_TIMEOUT:.0f} seconds."
+        raise RequestFault(Fault.BODY_TIMEOUT, detail, headers=_CLOSE) from late
+
+
 async def _collect(scope: Scope, receive: Receive, message: Message | None) -> bytes:
-    """Read the body to its end, from its first message on if that came already."""
     declared = header_of(scope, b"content-length")
     if declared.isdigit() and (len(declared) > 9 or int(declared) > MOST_BODY_BYTES):  # noqa: PLR2004  ten digits are a gigabyte
         raise _too_large()
