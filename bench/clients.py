@@ -30,6 +30,7 @@ from httpx_aiohttp import AiohttpTransport
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app.telephony.credentials import HeaderKey
+from app.telephony.http import Poster
 from app.telephony.mobilgroup import Limits, Mobilgroup
 from app.verification.call import Placed
 
@@ -138,9 +139,30 @@ async def mobilgroup(url: str) -> AsyncIterator[Send]:
         yield send
 
 
+class OverOurs(httpx.AsyncBaseTransport):
+    """Our own connections under httpx's interface."""
+
+    def __init__(self, url: str) -> None:
+        self._poster = Poster(url, HEADERS, 2, 10)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        status, body = await self._poster.post(await request.aread())
+        return httpx.Response(status, content=body)
+
+    async def aclose(self) -> None:
+        self._poster.close()
+
+
+@asynccontextmanager
+async def httpx_over_ours(url: str) -> AsyncIterator[Send]:
+    async with plain_httpx(url, OverOurs(url)) as send:
+        yield send
+
+
 CLIENTS: dict[str, Client] = {
     "httpx": plain_httpx,
     "httpx over aiohttp": httpx_over_aiohttp,
+    "httpx over our connections": httpx_over_ours,
     "bare aiohttp": bare_aiohttp,
     "our Mobilgroup client": mobilgroup,
 }

@@ -6,17 +6,13 @@ of a call, so a request that may have left is never sent again.
 
 import asyncio
 import json
-import math
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-import aiohttp
-
-from app.telephony.answers import MOST_BYTES, log_words, read_answer
-from app.telephony.connections import CleanConnector, answer_bound
+from app.telephony.answers import log_words, read_answer
 from app.telephony.credentials import Credentials, authorisation, secret_words
-from app.telephony.sent import never_sent
+from app.telephony.http import NeverSent, Poster
 from app.verification.call import CallOutcome, Refusal, Refused, Unknown
 
 PLAIN_HEADERS = {"Content-Type": "application/json", "User-Agent": "lastdigits", "Accept-Encoding": "identity"}
@@ -65,19 +61,20 @@ class Mobilgroup:
         self._secrets = secret_words(credentials)
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.pool_size)
-        self._session: aiohttp.ClientSession | None = None
+        self._poster: Poster | None = None
 
     async def open(self) -> Self:
         """Make ready to place calls. Nothing is sent."""
-        if self._session is None:
-            self._session = self._new_session()
+        if self._poster is None:
+            self._poster = Poster(self._url, self._headers, self._limits.connect_timeout, self._limits.read_timeout)
         return self
 
     async def close(self) -> None:
         """Close every connection; calls still under way end as unknown."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        poster, self._poster = self._poster, None
+        if poster is not None:
+            poster.close()
+            await asyncio.sleep(0)  # lets the connections end
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -91,60 +88,43 @@ class Mobilgroup:
         Raises:
             RuntimeError: it is not open.
         """
-        session = self._session
-        if session is None:
+        poster = self._poster
+        if poster is None:
             raise RuntimeError("open the provider's client before placing calls")
-        try:
-            async with asyncio.timeout(self._limits.pool_timeout):
-                await self._slots.acquire()
-        except TimeoutError:
+        if not await self._slot():
             return Refused(Refusal.BUSY, f"all {self._limits.pool_size} connections to the provider are taken")
         try:
-            return await self._ask(session, self._request(phone, code_length), code_length)
+            return await self._ask(poster, self._request(phone, code_length), code_length)
         finally:
             self._slots.release()
 
-    async def _ask(self, session: aiohttp.ClientSession, request: bytes, code_length: int) -> CallOutcome:
-        outcome = await self._try(session, request, code_length)
-        # UNREACHABLE is said only of a request that was provably never sent: a second one can't be a second call.
-        if isinstance(outcome, Refused) and outcome.reason is Refusal.UNREACHABLE:
-            return await self._try(session, request, code_length)
-        return outcome
-
-    async def _try(self, session: aiohttp.ClientSession, request: bytes, code_length: int) -> CallOutcome:
+    async def _slot(self) -> bool:
+        """Wait for one of the calls under way to end, if there are as many as may be."""
+        if not self._slots.locked():
+            return await self._slots.acquire()
         try:
-            status, body = await self._exchange(session, request)
-        except Exception as error:  # noqa: BLE001  whatever went wrong, a phone may ring: that is an outcome and not a crash
-            kind = type(error).__name__
-            if never_sent(error):
-                return Refused(Refusal.UNREACHABLE, log_words(f"{kind}: {error}", self._secrets))
-            # Only the class: the text of an error in reading may quote the answer, and with it the code.
-            return Unknown(f"{kind} when the request may have been sent")
-        return read_answer(status, body, code_length, self._secrets)
+            async with asyncio.timeout(self._limits.pool_timeout):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return False
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: bytes) -> tuple[int, bytes]:
-        async with asyncio.timeout(self._limits.connect_timeout + self._limits.read_timeout) as bound:
-            answer_bound.set(bound)
-            async with session.post(self._url, data=request, allow_redirects=False) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > MOST_BYTES:
-                        break
-                return response.status, bytes(body)
+    async def _ask(self, poster: Poster, request: bytes, code_length: int) -> CallOutcome:
+        try:
+            try:
+                status, body = await poster.post(request)
+            except NeverSent:
+                # Provably not sent: a second one can't be a second call.
+                status, body = await poster.post(request)
+        except NeverSent as error:
+            cause = error.__cause__
+            return Refused(Refusal.UNREACHABLE, log_words(f"{type(cause).__name__}: {cause}", self._secrets))
+        except Exception as error:  # noqa: BLE001  whatever went wrong, a phone may ring: that is an outcome and not a crash
+            # Only the class: the text of an error in reading may quote the answer, and with it the code.
+            return Unknown(f"{type(error).__name__} when the request may have been sent")
+        return read_answer(status, body, code_length, self._secrets)
 
     def _request(self, phone: str, code_length: int) -> bytes:
         return json.dumps({**self._security, "number": phone.removeprefix("+"), "capacity": str(code_length)}).encode()
-
-    def _new_session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=CleanConnector(self._limits.read_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            # By default aiohttp rounds longer times up to whole seconds of its clock.
-            timeout=aiohttp.ClientTimeout(connect=self._limits.connect_timeout, ceil_threshold=math.inf),
-            trust_env=False,
-        )
 
 
 def _check_url(url: str) -> None:

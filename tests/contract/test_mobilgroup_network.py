@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import inspect
 import json
 import socket
 import ssl
@@ -13,9 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import client_exceptions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,7 +20,6 @@ from cryptography.x509.oid import NameOID
 
 from app.telephony.credentials import HeaderKey
 from app.telephony.mobilgroup import Limits, Mobilgroup
-from app.telephony.sent import NEVER_SENT, PERHAPS_SENT, never_sent
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 from tests.contract.raw_provider import Behaviour, RawProvider, answer, close, drip, hang, reset, send
 
@@ -242,7 +238,7 @@ async def test_a_kept_connection_that_the_server_closes_on_the_request_is_not_re
 
 
 async def test_a_kept_connection_that_was_closed_unnoticed_is_not_repeated() -> None:
-    """The server closes between two calls, and the client's loop has no turn to notice: aiohttp would repeat a GET."""
+    """The server closes between two calls, and the client's loop has no turn to notice."""
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -286,12 +282,96 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys_answer() -> None:
     assert provider.connections == 2
 
 
-async def test_a_server_that_speaks_first_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with pair(answer(OK)) as (provider, client):
-        monkeypatch.setattr("aiohttp.client_proto.ResponseHandler.should_close", True)
+async def test_a_server_that_speaks_first_is_given_up() -> None:
+    """What it says on a connection that was kept is nobody's answer, and a connection that it has ended by then carries no request."""
+    greeted = 0
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal greeted
+        greeted += 1
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    async with server, client_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/") as client:
+        outcome = await client.place(PHONE, 4)
+    assert isinstance(outcome, Unknown | Refused)
+    assert 1 <= greeted <= 2
+
+
+# ---- where an answer ends
+
+BODY = json.dumps(OK).encode()
+LENGTH = b"Content-Length: %d\r\n\r\n" % len(BODY)
+CHUNKS = (
+    b"Transfer-Encoding: chunked\r\n\r\n5\r\n" + BODY[:5] + b"\r\n%x\r\n" % len(BODY[5:]) + BODY[5:] + b"\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "connections"),
+    [
+        (b"HTTP/1.1 200 OK\r\n" + LENGTH + BODY, 1),
+        (b"HTTP/1.1 200 OK\r\n" + CHUNKS, 1),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH + BODY, 1),
+        (b"HTTP/1.0 200 OK\r\n" + LENGTH + BODY, 2),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + LENGTH + BODY, 2),
+        (b"HTTP/1.1 200 OK\r\n" + LENGTH + BODY + b"HTTP/1.1 200 OK\r\n", 2),
+    ],
+    ids=["length", "chunks", "interim", "HTTP 1.0", "close", "more than one"],
+)
+async def test_a_connection_is_used_again_after_one_whole_answer_only(data: bytes, connections: int) -> None:
+    async with pair(send(data, keep=True)) as (provider, client):
+        assert await client.place(PHONE, 4) == PLACED
+        assert await client.place(PHONE, 4) == PLACED
+    assert provider.connections == connections
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n"])
+async def test_an_answer_without_a_length_ends_with_the_connection(head: bytes) -> None:
+    async with pair(send(head + BODY)) as (provider, client):
+        assert await client.place(PHONE, 4) == PLACED
+    assert provider.connections == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + BODY[:5] + b"\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + BODY,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n" + BODY,
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 40_000,
+    ],
+    ids=["cut chunks", "interim only", "upgrade", "two lengths", "endless head"],
+)
+async def test_what_is_no_whole_answer_is_unknown(data: bytes) -> None:
+    async with pair(send(data)) as (provider, client):
         assert isinstance(await client.place(PHONE, 4), Unknown)
-    assert provider.requests == []
-    assert provider.connections <= 3
+    assert len(provider.requests) == 1
+
+
+async def test_the_second_address_of_a_name_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def both(host: str, port: int, **_options: Any) -> Any:
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        ]
+
+    async with RawProvider(answer(OK)) as provider:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+        async with client_of(f"http://provider.example:{provider.port}/") as client:
+            assert await client.place(PHONE, 4) == PLACED
+
+
+async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.telephony.http.KEEP_ALIVE", 0.05)
+    async with pair(answer(OK)) as (provider, client):
+        assert await client.place(PHONE, 4) == PLACED
+        await asyncio.sleep(0.1)
+        assert await client.place(PHONE, 4) == PLACED
+    assert provider.connections == 2
 
 
 # ---- cancellation and closing
@@ -329,28 +409,3 @@ async def test_it_can_be_opened_again() -> None:
             await client.close()
             with pytest.raises(RuntimeError):
                 await client.place(PHONE, 4)
-
-
-# ---- the table
-
-
-def test_every_exception_of_the_client_is_judged() -> None:
-    classes = {
-        value
-        for _, value in inspect.getmembers(client_exceptions, inspect.isclass)
-        if issubclass(value, BaseException) and value.__module__ == client_exceptions.__name__
-    } | {asyncio.TimeoutError, OSError}
-    unjudged = {error for error in classes if error not in NEVER_SENT and error.__name__ not in PERHAPS_SENT}
-    assert len(classes) > 20
-    assert unjudged == set()
-
-
-def test_no_exception_is_judged_twice() -> None:
-    assert {error.__name__ for error in NEVER_SENT} & PERHAPS_SENT == set()
-
-
-def test_what_a_later_aiohttp_derives_from_a_judged_class_proves_nothing() -> None:
-    class Newer(aiohttp.ClientConnectorError):
-        pass
-
-    assert not never_sent(Newer.__new__(Newer))
