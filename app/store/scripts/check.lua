@@ -14,21 +14,25 @@ local TOLD = {wrong_guesses_per_ip = true}
 -- Counts a verification that was guessed at, or one that was approved, and raises the alarm when the first are too many for the second: 1 if just now.
 local function watch(which, now)
   if ARGV[11] == '' then return 0 end
-  local balance = open_balance(KEYS[7], ARGV[11], now)
-  add_to(balance, which, 1)
-  keep_balance(balance)
-  if which == 'good' or balance.tried.total <= may_try(balance) then return 0 end
-  local raised = tonumber(redis.call('HGET', KEYS[7], 'u') or 0) > now
+  local held = redis.call('HMGET', KEYS[7], 't', 'g', 'u')
+  local balance = open_balance(KEYS[7], ARGV[11], now, held[1], held[2])
+  if which == 'good' then
+    count_good(balance)
+    return 0
+  end
+  count_tried(balance)
+  if balance.tried.total <= may_try(balance) then return 0 end
+  local raised = tonumber(held[3] or 0) > now
   redis.call('HSET', KEYS[7], 'u', now + tonumber(ARGV[12]))
   return raised and 0 or 1
 end
 
 local now = clock()
-local status = status_of(KEYS[1], ARGV[1], now)
+local held = redis.call('HMGET', KEYS[1], 'd', 'e', 'w', 'z', 'u', 'q', 'c', 's', 'x')
+local status = status_in(held[7], held[8], held[9], ARGV[1], now)
 if not status then return {'not_found'} end
 if status ~= 'p' and status ~= 'a' then return {'ended', status} end
 
-local held = redis.call('HMGET', KEYS[1], 'd', 'e', 'w', 'z', 'u', 'q')
 local wrong, most = tonumber(held[3] or 0), tonumber(ARGV[3])
 if wrong >= most then
   if status == 'p' then bury(KEYS[1], 'l', tonumber(ARGV[5])) end
@@ -64,7 +68,7 @@ end
 
 count_in(windows)
 if guesses then
-  guesses[1] = guesses[1] + cost
+  add(guesses, cost)
   keep_guesses(KEYS[2], guesses)
 end
 redis.call('HSET', KEYS[1], 'w', wrong + 1, 'q', spent + cost)

@@ -16,17 +16,17 @@ if denied then return denied end
 local guards = {open_guard(KEYS[10], ARGV[16], now), open_guard(KEYS[11], ARGV[17], now)}
 denied = guarded(guards, KEYS[12], now)
 if denied then return denied end
-local number = tonumber(redis.call('HGET', KEYS[1], 'n')) + 1
+local held = redis.call('HMGET', KEYS[1], 'n', 't')
+local number = tonumber(held[1]) + 1
 local ref = string.match(KEYS[1], '[^:]*$')
-denied = reserve_call(KEYS[2], ref .. ':' .. number, now, ladder, limits, address, tonumber(ARGV[4]))
+denied = reserve_call(KEYS[2], redis.call('HMGET', KEYS[2], 'h', 'l', 'f'), ref .. ':' .. number, now, ladder, limits, address, tonumber(ARGV[4]))
 if denied then return denied end
 
 count_in(windows)
 count_call(guards, now)
 if ARGV[9] ~= '' then claim(KEYS[3], ARGV[9], ARGV[10], now + tonumber(ARGV[11])) end
 -- The expiry moves now already, lest the verification end while its call is being placed.
-local created = tonumber(redis.call('HGET', KEYS[1], 't'))
-local expires = math.min(now + tonumber(ARGV[18]), created + tonumber(ARGV[19]))
+local expires = math.min(now + tonumber(ARGV[18]), tonumber(held[2]) + tonumber(ARGV[19]))
 redis.call('HSET', KEYS[1], 'n', number, 'x', expires)
 redis.call('PEXPIREAT', KEYS[1], expires + tonumber(ARGV[20]))
 return with_rooms({'reserved', now, number}, windows, TOLD, now)

@@ -16,7 +16,7 @@ local function answer()
   local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u', 'r')
   if held[1] ~= ARGV[1] then return {'not_found'} end
   local created, expires = tonumber(held[3]), tonumber(held[6] or 0)
-  local status = held[2] == 'r' and 'p' or status_of(KEYS[1], ARGV[1], now)
+  local status = held[2] == 'r' and 'p' or status_in(held[1], held[2], held[6], ARGV[1], now)
   if status ~= 'p' then return {'ended', status} end
 
   if tonumber(held[4] or 0) < number then

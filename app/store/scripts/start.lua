@@ -27,20 +27,22 @@ if denied then return denied end
 local guards = {open_guard(KEYS[10], ARGV[16], now), open_guard(KEYS[11], ARGV[17], now)}
 denied = guarded(guards, KEYS[12], now)
 if denied then return denied end
+local phone = redis.call('HMGET', KEYS[2], 'h', 'l', 'f', 'g')
 local inherited
-if ARGV[24] then inherited = {ARGV[24], ARGV[25] ~= '' and ARGV[25], ARGV[26] ~= '' and ARGV[26], ARGV[27] ~= '' and ARGV[27]} end
+if ARGV[24] and redis.call('EXISTS', KEYS[2]) == 0 then
+  inherited = {ARGV[24], ARGV[25] ~= '' and ARGV[25], ARGV[26] ~= '' and ARGV[26], ARGV[27] ~= '' and ARGV[27]}
+end
 
 -- The fewest digits whose guesses there is room for; else the most there are.
 local verifications, seeds, place = {KEYS[1], KEYS[15], KEYS[16]}, {ARGV[10], ARGV[20], ARGV[21]}, 1
-local held = inherited and redis.call('EXISTS', KEYS[2]) == 0 and inherited[4] or redis.call('HGET', KEYS[2], 'g')
-local spent = open_part(held or '', 1, now, DAY).total
+local spent = open_part((inherited or phone)[4] or '', 1, now, DAY).total
 for digits, budget in ipairs(pairs_of(ARGV[19])) do
   place = digits
   if spent + budget[1] <= budget[2] then break end
 end
 local verification = verifications[place]
 local ref = string.match(verification, '[^:]*$')
-denied = reserve_call(KEYS[2], ref .. ':1', now, ladder, limits, address, tonumber(ARGV[4]), inherited)
+denied = reserve_call(KEYS[2], phone, ref .. ':1', now, ladder, limits, address, tonumber(ARGV[4]), inherited)
 if denied then return denied end
 
 if challenged then redis.call('SET', KEYS[14], '', 'PX', ARGV[23]) end

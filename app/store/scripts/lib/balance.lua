@@ -5,12 +5,12 @@
 local HOUR = 3600000
 local KEPT = 14400000
 
-local function open_balance(key, rule, now)
+-- Reads a balance from fields that were asked for: t, g.
+local function open_balance(key, rule, now, tried, good)
   local floor, share = string.match(rule, '(%d+):(%d+)')
-  local held = redis.call('HMGET', key, 't', 'g')
   return {
     key = key, floor = tonumber(floor), share = tonumber(share),
-    tried = open_part(held[1] or '', 1, now, HOUR), good = open_part(held[2] or '', 1, now, HOUR),
+    tried = open_part(tried or '', 1, now, HOUR), good = open_part(good or '', 1, now, HOUR),
   }
 end
 
@@ -19,13 +19,20 @@ local function may_try(balance)
   return balance.floor + math.floor(balance.good.total * 1000 / balance.share)
 end
 
--- Adds to one of its two parts, 'tried' or 'good'.
-local function add_to(balance, which, amount)
-  local part = balance[which]
-  part[1], part.total = part[1] + amount, part.total + amount
+local function keep_balance(balance)
+  redis.call('HSET', balance.key, 't', part_text(balance.tried), 'g', part_text(balance.good))
+  redis.call('PEXPIRE', balance.key, KEPT)
 end
 
-local function keep_balance(balance)
-  redis.call('HSET', balance.key, 't', part_text(balance.tried, HOUR), 'g', part_text(balance.good, HOUR))
-  redis.call('PEXPIRE', balance.key, KEPT)
+-- Counts one that was tried, or one that came to a good end. The key's life begins anew with each slice: it is much longer than what it counts.
+local function count_tried(balance)
+  add(balance.tried, 1)
+  redis.call('HSET', balance.key, 't', part_text(balance.tried))
+  if balance.tried.count == 1 then redis.call('PEXPIRE', balance.key, KEPT) end
+end
+
+local function count_good(balance)
+  add(balance.good, 1)
+  redis.call('HSET', balance.key, 'g', part_text(balance.good))
+  if balance.good.count == 1 then redis.call('PEXPIRE', balance.key, KEPT) end
 end

@@ -64,11 +64,10 @@ end
 
 -- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', name, ms, which of its limits}.
 -- blocking: ms until a call whose placing never reported back stops blocking the next one.
--- inherited: {h, l, f, g} of the same phone under the previous pepper, for a phone that has no record yet.
-local function reserve_call(phone, call, now, ladder, limits, address, blocking, inherited)
-  local held = redis.call('HMGET', phone, 'h', 'l', 'f')
-  local moved = inherited and redis.call('EXISTS', phone) == 0
-  if moved then held = inherited end
+-- held: h, l, f of the phone. inherited: {h, l, f, g} of the same phone under the previous pepper, if it has no record yet: then these count.
+local function reserve_call(phone, held, call, now, ladder, limits, address, blocking, inherited)
+  local new = not held[1]
+  if inherited then held = inherited end
   local history, rung, busy_until = held[1] or '', tonumber(held[2] or 0), tonumber(held[3] or 0)
   if busy_until > now then return {'in_progress', busy_until - now} end
   local at, held_by, which = next_call(history, rung, now, ladder, limits, address)
@@ -77,11 +76,15 @@ local function reserve_call(phone, call, now, ladder, limits, address, blocking,
   local made = #history / CALL
   if made > 0 and now - time_at(history, made) >= QUIET then rung = 0 end
   redis.call('HSET', phone, 'h', with_call(history, now, limits, address), 'l', rung + 1, 'f', now + blocking, 'i', call)
-  if moved and held[4] then redis.call('HSET', phone, 'g', held[4]) end
+  if inherited and held[4] then redis.call('HSET', phone, 'g', held[4]) end
   local longest = math.max(QUIET, blocking + ladder[#ladder])
   for _, limit in ipairs(limits) do longest = math.max(longest, limit[2]) end
   -- What guesses have cost may have to be remembered for longer.
-  if redis.call('PTTL', phone) < longest then redis.call('PEXPIRE', phone, longest) end
+  if new and redis.call('PTTL', phone) < 0 then
+    redis.call('PEXPIRE', phone, longest)
+  else
+    redis.call('PEXPIRE', phone, longest, 'GT')
+  end
   return nil
 end
 

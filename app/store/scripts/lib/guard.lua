@@ -9,10 +9,10 @@ local PATIENCE = 300000 -- a probe may still be confirmed
 
 local function open_guard(key, rule, now)
   if rule == '' then return nil end
-  local guard = open_balance(key, rule, now)
-  local held = redis.call('HMGET', key, 'u', 'n', 'p', 'l', 'q')
-  guard.closed, guard.times, guard.probes = held[1] and tonumber(held[1]), tonumber(held[2] or 0), tonumber(held[3] or 0)
-  guard.last, guard.confirmed = tonumber(held[4] or 0), tonumber(held[5] or 0)
+  local held = redis.call('HMGET', key, 't', 'g', 'u', 'n', 'p', 'l', 'q')
+  local guard = open_balance(key, rule, now, held[1], held[2])
+  guard.closed, guard.times, guard.probes = held[3] and tonumber(held[3]), tonumber(held[4] or 0), tonumber(held[5] or 0)
+  guard.last, guard.confirmed = tonumber(held[6] or 0), tonumber(held[7] or 0)
   return guard
 end
 
@@ -58,8 +58,7 @@ end
 
 local function count_call(guards, now)
   for _, guard in pairs(guards) do
-    add_to(guard, 'tried', 1)
-    keep_balance(guard)
+    count_tried(guard)
     if guard.closed then redis.call('HSET', guard.key, 'p', guard.probes + 1, 'l', now) end
   end
 end
@@ -75,17 +74,17 @@ end
 
 local function confirm(guards, list, now)
   for _, guard in pairs(guards) do
-    add_to(guard, 'good', 1)
+    count_good(guard)
     if guard.closed and guard.closed <= now then
       redis.call('HSET', guard.key, 'q', guard.confirmed + 1)
       if guard.confirmed + 1 >= CONFIRMED then
         guard.tried, guard.good = open_part('', 1, now, HOUR), open_part('', 1, now, HOUR)
         reopen(guard, list)
+        keep_balance(guard)
       end
     elseif guard.closed and guard.tried.total < may_try(guard) then
       -- The answers were only late.
       reopen(guard, list)
     end
-    keep_balance(guard)
   end
 end

@@ -4,11 +4,16 @@
 --   n  calls that were reserved: their numbers are never used again     r  how many of them were refused     k  the last that settled
 --   w  wrong guesses     q  what they have cost (guesses.lua)     y  redeemed     d, e  digests of the last code and of the one before it
 -- Its status for its own client, or nil: unknown, another client's, or not yet placed (nobody was told its id).
+local function status_in(owner, status, expires, client, now)
+  if owner ~= client or status == 'r' then return nil end
+  if status == 'p' and tonumber(expires) <= now then return 'x' end
+  return status
+end
+
+-- The same, of a key.
 local function status_of(key, client, now)
   local held = redis.call('HMGET', key, 'c', 's', 'x')
-  if held[1] ~= client or held[2] == 'r' then return nil end
-  if held[2] == 'p' and tonumber(held[3]) <= now then return 'x' end
-  return held[2]
+  return status_in(held[1], held[2], held[3], client, now)
 end
 
 -- Ends a verification: its codes go, and a tombstone stays for a while.

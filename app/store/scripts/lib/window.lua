@@ -1,36 +1,81 @@
 -- Counts in sliding windows, for what many verifications share: an address, a client, all of them. A subject's key is a string, with a part for each of
 -- its limits:
---   4 bytes  the window, in seconds     6 bytes  the number of the newest slice: a slice is a twelfth of the window     1 byte  how many slices follow
---   for each slice that counts anything, newest first:     1 byte  how far behind the newest, 0 to 12     4 bytes  its count
+--   4 bytes  the window, in seconds     6 bytes  the number of the newest slice: a slice is a twelfth of the window     4 bytes  its count
+--   1 byte  how many older slices follow, and only if there are any:
+--     5 bytes  the count of all slices
+--     for each older slice that counts anything, newest first:     1 byte  how far behind the newest, 1 to 12     4 bytes  its count
 -- The oldest slice counts in whole as long as any of it lies in the window: so no window ever sees more than its limit, and some a slice's worth fewer.
+-- Read, a part is a table: span and slice (ms), newest, count, total, and older: the older slices as they are stored. They are taken apart only when the
+-- newest slice moves, or there may be no room: mostly a part is read and written with two numbers changed (docs/performance.md).
 local SLICES = 12
-local HEAD, SLICE = 11, 5
+local HEAD, TOTAL, SLICE = 15, 5, 5
+-- Four and five bytes hold no more; a count that began anew would open what it closes.
+local MOST, MOST_TOTAL = 4294967295, 1099511627775
+
+-- Makes a part's newest slice an older one, so many behind, and forgets what the window does not see any more.
+local function age(part, behind)
+  local older, total = {}, 0
+  local function keep(back, count)
+    if count > 0 and back <= SLICES then
+      older[#older + 1] = struct.pack('>BI4', back, math.min(count, MOST))
+      total = total + count
+    end
+  end
+  keep(behind, part.count)
+  for at = 1, #part.older, SLICE do
+    local back, count = struct.unpack('>BI4', part.older, at)
+    keep(back + behind, count)
+  end
+  part.newest, part.count, part.total, part.older = part.newest + behind, 0, total, table.concat(older)
+end
 
 -- Reads the part that begins at a byte of what is stored. -> the part, and where the next one begins
 local function open_part(stored, at, now, span)
   local slice = span / SLICES
-  local part = {newest = math.floor(now / slice), slice = slice, total = 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-  if #stored < at + HEAD - 1 then return part, at end
-  local window, newest, count = struct.unpack('>I4I6B', stored, at)
+  local current = math.floor(now / slice)
+  if #stored < at + HEAD - 1 then return {span = span, slice = slice, newest = current, count = 0, total = 0, older = ''}, at end
+  local window, newest, count, follow = struct.unpack('>I4I6I4B', stored, at)
+  local total, older = count, ''
   at = at + HEAD
-  if window == span / 1000 then
-    part.newest = math.max(part.newest, newest) -- a clock set back opens nothing
-    for index = 0, count - 1 do
-      local behind, counted = struct.unpack('>BI4', stored, at + index * SLICE)
-      local n = behind + part.newest - newest + 1
-      if n <= SLICES + 1 then part[n], part.total = counted, part.total + counted end
-    end
+  if follow > 0 then
+    total = struct.unpack('>I5', stored, at)
+    older = string.sub(stored, at + TOTAL, at + TOTAL + follow * SLICE - 1)
+    at = at + TOTAL + follow * SLICE
   end
-  return part, at + count * SLICE
+  if window ~= span / 1000 then return {span = span, slice = slice, newest = current, count = 0, total = 0, older = ''}, at end
+  local part = {span = span, slice = slice, newest = newest, count = count, total = total, older = older}
+  if newest < current then age(part, current - newest) end -- a clock set back opens nothing
+  return part, at
 end
 
-local function part_text(part, span)
-  local slices = {}
-  for n = 1, SLICES + 1 do
-    -- Four bytes hold no more; a count that began anew would open what it closes.
-    if part[n] > 0 then slices[#slices + 1] = struct.pack('>BI4', n - 1, math.min(part[n], 4294967295)) end
+local function part_text(part)
+  local older = part.older
+  local head = struct.pack('>I4I6I4B', part.span / 1000, part.newest, math.min(part.count, MOST), #older / SLICE)
+  return older == '' and head or head .. struct.pack('>I5', math.min(part.total, MOST_TOTAL)) .. older
+end
+
+local function add(part, amount)
+  part.count, part.total = part.count + amount, part.total + amount
+end
+
+-- Changes what one slice counts, so many behind the newest, by a difference; none counts less than nothing. -> how much it changed
+local function change(part, behind, difference)
+  if behind < 0 or behind > SLICES then return 0 end
+  local before = part.total
+  if behind == 0 then
+    local count = math.max(0, part.count + difference)
+    part.count, part.total = count, part.total - part.count + count
+  else
+    local at = 1
+    while at <= #part.older and string.byte(part.older, at) < behind do at = at + SLICE end
+    local there, count = string.byte(part.older, at) == behind, 0
+    if there then count = struct.unpack('>I4', part.older, at + 1) end
+    local after = math.min(math.max(0, count + difference), MOST)
+    part.older = string.sub(part.older, 1, at - 1) .. (after > 0 and struct.pack('>BI4', behind, after) or '')
+      .. string.sub(part.older, there and at + SLICE or at)
+    part.total = part.total - count + after
   end
-  return struct.pack('>I4I6B', span / 1000, part.newest, #slices) .. table.concat(slices)
+  return part.total - before
 end
 
 -- When what the newest slices hold, so many of them, is all that still counts: ms from now.
@@ -40,11 +85,14 @@ end
 
 -- How long until a part has room for so much: ms, 0 for now.
 local function wait_for(part, amount, room, now)
-  local left, kept = part.total, SLICES + 1
-  while kept > 0 and left + amount > room do
-    left, kept = left - part[kept], kept - 1
+  local left = part.total
+  if left + amount <= room then return 0 end
+  for at = #part.older - SLICE + 1, 1, -SLICE do
+    local behind, count = struct.unpack('>BI4', part.older, at)
+    left = left - count
+    if left + amount <= room then return until_kept(part, behind, now) end
   end
-  return kept > SLICES and 0 or until_kept(part, kept, now)
+  return until_kept(part, 0, now)
 end
 
 -- A subject's counts, and how long until its limits let so much more through: ms, 0 for now.
@@ -77,21 +125,18 @@ local function open_windows(now, subjects)
 end
 
 local function keep_window(window)
-  local parts, longest = {}, 0
+  local text, longest = '', 0
   for index, limit in ipairs(window.limits) do
-    parts[#parts + 1] = part_text(window[index], limit[2])
-    longest = math.max(longest, limit[2])
+    text = text .. part_text(window[index])
+    if limit[2] > longest then longest = limit[2] end
   end
-  redis.call('SET', window.key, table.concat(parts), 'PX', math.ceil(longest * (SLICES + 1) / SLICES))
+  redis.call('SET', window.key, text, 'PX', math.ceil(longest * (SLICES + 1) / SLICES))
 end
 
 -- Counts the amount of each window.
 local function count_in(windows)
   for _, window in ipairs(windows) do
-    for index in ipairs(window.limits) do
-      local part = window[index]
-      part[1], part.total = part[1] + window.amount, part.total + window.amount
-    end
+    for index in ipairs(window.limits) do add(window[index], window.amount) end
     keep_window(window)
   end
 end
@@ -105,9 +150,8 @@ local function with_rooms(reply, windows, names, now)
         local room = math.max(0, limit[1] - window[index].total)
         if not left or room < left then tightest, left = index, room end
       end
-      local part, kept = window[tightest], SLICES + 1
-      while kept > 1 and part[kept] == 0 do kept = kept - 1 end
-      for _, told in ipairs({window.name, tightest, left, until_kept(part, kept - 1, now)}) do reply[#reply + 1] = told end
+      local oldest = string.byte(window[tightest].older, -SLICE) or 0
+      for _, told in ipairs({window.name, tightest, left, until_kept(window[tightest], oldest, now)}) do reply[#reply + 1] = told end
     end
   end
   return reply
@@ -115,8 +159,7 @@ end
 
 -- Corrects what was counted at a time: in the slice of that time, if the part still holds it.
 local function correct_part(part, at, difference)
-  local place = part.newest - math.floor(at / part.slice) + 1
-  if part[place] then part[place] = math.max(0, part[place] + difference) end
+  change(part, part.newest - math.floor(at / part.slice), difference)
 end
 
 local function correct(windows, at, difference)
