@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.clients import Kind
+from app.api.lean import first_headers
 from app.api.problems import Fault, RequestFault
 from app.verification.client import Caller, Once
 
@@ -32,9 +33,9 @@ def idempotency_key(request: Request) -> str | None:
     Raises:
         RequestFault: there are several, or it is no such key.
     """
-    sent = request.headers.getlist("idempotency-key")
-    if not sent:
+    if b"idempotency-key" not in first_headers(request.scope):
         return None
+    sent = request.headers.getlist("idempotency-key")
     text = sent[0].strip()
     quoted = _QUOTED.fullmatch(text)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text

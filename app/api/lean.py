@@ -171,11 +171,13 @@ def decode(model: type[BaseModel], scope: Scope, body: bytes) -> BaseModel:
 
 
 def header_of(scope: Scope, name: bytes) -> bytes:
-    """The first header of a name, in lower case; empty if there is none.
+    """The first header of a name, in lower case; empty if there is none."""
+    return first_headers(scope).get(name, b"")
 
-    All are put into a dict once for each request: a twentieth of what building Starlette's headers takes.
-    """
+
+def first_headers(scope: Scope) -> dict[bytes, bytes]:
+    """The first header of each name: made once for a request, at a twentieth of what building Starlette's headers takes."""
     first: dict[bytes, bytes] | None = scope.get("first_headers")
     if first is None:
         first = scope["first_headers"] = dict(reversed(scope["headers"]))
-    return first.get(name, b"")
+    return first

@@ -167,8 +167,7 @@ class RedisStore:
     ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """See `Store.check`."""
         limits = self._wrong_guesses_per_ip if ask.address else ""
-        cost = 0 if handle.test else self._guesses.cost(handle.code_length)
-        room = self._guesses.room(handle.code_length)
+        cost, room = self._prices[0 if handle.test else handle.code_length]
         arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
         watch = _NOT_WATCHED if handle.test else (*self._guarding(handle, ask), *self._watch)
         reply = await self._run(self._check, guessing_keys(handle, ask), *arguments, *watch)
@@ -198,10 +197,9 @@ class RedisStore:
 
     def charge(self, guesses: GuessBudget) -> None:
         """See `Store.charge`."""
-        self._guesses = guesses
-        self._budgets = {
-            digits: f"{guesses.worst(digits)}:{guesses.room(digits)}" for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)
-        }
+        lengths = range(LEAST_DIGITS, MOST_DIGITS + 1)
+        self._budgets = {digits: f"{guesses.worst(digits)}:{guesses.room(digits)}" for digits in lengths}
+        self._prices = {0: (0, 0)} | {digits: (guesses.cost(digits), guesses.room(digits)) for digits in lengths}
 
     async def standing(self) -> Standing:
         """See `Store.standing`."""

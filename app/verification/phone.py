@@ -131,6 +131,14 @@ def _plain(spelling: str) -> str:
 
     NFKC folds full-width forms; `Cf` is the category of zero-width and direction marks (Unicode 15, table 4-4); `Pd` are the dashes.
     """
+    plain = (spelling if spelling.isascii() else _in_ascii(spelling)).strip()
+    if plain[:4].lower() == "tel:":  # RFC 3966: the scheme's case does not matter
+        plain = plain[4:].strip()
+    # ITU-T E.164 recommends 00 as the prefix of international calls; no region's own plan here starts with it.
+    return "+" + plain[2:] if plain.startswith("00") else plain
+
+
+def _in_ascii(spelling: str) -> str:
     kept = []
     for character in unicodedata.normalize("NFKC", spelling):
         category = unicodedata.category(character)
@@ -142,11 +150,7 @@ def _plain(spelling: str) -> str:
             kept.append(" ")
         elif category not in {"Cf", "Mn"}:
             kept.append(character)
-    plain = "".join(kept).strip()
-    if plain[:4].lower() == "tel:":  # RFC 3966: the scheme's case does not matter
-        plain = plain[4:].strip()
-    # ITU-T E.164 recommends 00 as the prefix of international calls; no region's own plan here starts with it.
-    return "+" + plain[2:] if plain.startswith("00") else plain
+    return "".join(kept)
 
 
 def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejected:
