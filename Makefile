@@ -45,8 +45,13 @@ format: $(VENV)/.installed-dev ## Format the code, and mend what the linter can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.installed-dev ## Measure throughput against baselines on the same core
-	$(PY) -m bench.throughput $(ARGS)
+bench: $(VENV)/.installed-dev ## Measure everything that docs/performance.md tells: some 15 minutes; BENCH_QUICK=1 leaves out what is long
+	$(PY) -m bench.throughput
+	$(PY) -m bench.variants
+	$(PY) -m bench.memory
+	@if [ -n "$(BENCH_QUICK)" ]; then echo "left out: BENCH_QUICK is set: bench.scale to a million phones, bench.cost over a million requests"; else \
+		set -x; $(PY) -m bench.scale && $(PY) -m bench.cost; fi
+	@$(PY) -c 'import matplotlib' 2>/dev/null && $(PY) -m bench.plot bench/results/performance.svg || echo "left out: the plot (pip install matplotlib; python -m bench.plot FILE.svg)"
 
 # A quarter less than the least median of a whole run that was seen (docs/performance.md).
 bench-check: $(VENV)/.installed-dev ## Fail if a check is a quarter slower than it was, against bare ASGI in the same run

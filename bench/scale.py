@@ -1,14 +1,14 @@
-"""What each script costs the server, against how many phones are live: 10, 10,000, a million.
+"""What each script costs the server, against how many phones are live: a thousand to a million.
 
 python -m bench.scale           runs a Valkey of its own, and ends it; a million phones take 600 MB for a minute or two
 
-Each figure is the server's own (`INFO commandstats`): microseconds of its one core for each run of a script, the commands inside included.
-The phones that are live are copies of one that was started, called and guessed at.
+The figures are the server's own: microseconds for each run of a script, the commands inside included (`INFO commandstats`), and microseconds of its
+one core for each operation, with reading, answering and all else (`INFO cpu`). The phones that are live are copies of one that was started, called and
+guessed at. Writes bench/results/scale.json.
 """
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -30,11 +30,14 @@ from app.verification.keyring import Handle, Keyring
 from app.verification.money import Spending, parse_caps
 from app.verification.ports import Ask, Reserved
 from app.verification.rates import parse_rates
+from bench.stand import write_result
 
-LIVE = (10, 10_000, 1_000_000)
+LIVE = (1_000, 10_000, 100_000, 1_000_000)
 RUNS = 2000
 REPEATS = 5
 AT_ONCE = 50
+Cost = dict[str, float]
+"""Microseconds: of the script alone, and of the server's core with all that stands around it."""
 
 _COPY = """
 for n = 1, tonumber(ARGV[1]) do
@@ -69,15 +72,22 @@ class Bench:
         assert isinstance(call, Reserved), call
         return call
 
-    async def cost(self, work: list[Awaitable[Any]]) -> float:
-        """Microseconds of the server for each script of a piece of work."""
+    async def cost(self, work: list[Awaitable[Any]]) -> Cost:
+        """What each script of a piece of work costs the server."""
         await self.server.config_resetstat()
+        before = await self._core()
         for first in range(0, len(work), AT_ONCE):
             await asyncio.gather(*work[first : first + AT_ONCE])
         stats = (await self.server.info("commandstats"))["cmdstat_evalsha"]
-        return float(stats["usec"]) / float(stats["calls"])
+        core = (await self._core() - before) / len(work) * 1e6
+        return {"script": float(stats["usec"]) / float(stats["calls"]), "core": core}
 
-    async def round(self) -> dict[str, float]:
+    async def _core(self) -> float:
+        """Seconds of CPU that the server's one thread has taken."""
+        info = await self.server.info("cpu")
+        return float(info["used_cpu_sys_main_thread"]) + float(info["used_cpu_user_main_thread"])
+
+    async def round(self) -> dict[str, Cost]:
         """A start, its settling, a wrong code and the right one, each for phones of its own."""
         handles = self.handles(RUNS)
         calls: dict[str, Reserved] = {}
@@ -101,9 +111,9 @@ async def settled(server: "Redis") -> None:
         await asyncio.sleep(0.1)
 
 
-async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[float]]]:
+async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[Cost]]]:
     """Each script's cost by how many phones are live, several times over."""
-    found: dict[int, dict[str, list[float]]] = {}
+    found: dict[int, dict[str, list[Cost]]] = {}
     policy = replace(
         load_settings(None).policy,
         starts_in_all=parse_rates("100000/second"),
@@ -135,20 +145,25 @@ async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--live", type=int, nargs="+", default=LIVE)
-    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, embedded_server(Path(directory)):
         found = asyncio.run(measure(f"embedded://{directory}", tuple(asked.live)))
     names = list(next(iter(found.values())))
-    print("live phones  " + "".join(f"{name:>24}" for name in names))
-    for count, costs in found.items():
-        cells = (f"{statistics.median(cost):.1f} ({min(cost):.1f}-{max(cost):.1f}) µs" for cost in costs.values())
-        print(f"{count:11,}  " + "".join(f"{cell:>24}" for cell in cells))
-    first, last = next(iter(found.values())), list(found.values())[-1]
-    ratios = {name: statistics.median(last[name]) / statistics.median(first[name]) for name in names}
-    print("last / first " + "".join(f"{ratio:>24.2f}" for ratio in ratios.values()))
-    if asked.json:
-        asked.json.write_text(json.dumps({"costs": found, "ratios": ratios}, indent=2) + "\n", "utf-8")
+    for measured, told in (
+        ("script", "µs of each script (commandstats)"),
+        ("core", "µs of the server's core in all (INFO cpu)"),
+    ):
+        print(f"{told}\n  live phones  " + "".join(f"{name:>24}" for name in names))
+        for count, costs in found.items():
+            several = [[each[measured] for each in costs[name]] for name in names]
+            cells = (f"{statistics.median(cost):.1f} ({min(cost):.1f} to {max(cost):.1f})" for cost in several)
+            print(f"  {count:11,}  " + "".join(f"{cell:>24}" for cell in cells))
+        middles = [
+            {name: statistics.median(each[measured] for each in costs[name]) for name in names}
+            for costs in found.values()
+        ]
+        print("  last / first " + "".join(f"{middles[-1][name] / middles[0][name]:>24.2f}" for name in names))
+    write_result("scale", found)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Destination:
     range: str
 
 
-@lru_cache(65536)
+@lru_cache(4096)
 def _destination(first: str, rest: str) -> Destination:
     return Destination(country_of(first + rest) or "ZZ", first)
 
