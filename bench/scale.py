@@ -3,7 +3,7 @@
 python -m bench.scale           runs a Valkey of its own, and ends it; a million phones take 600 MB for a minute or two
 
 The figures are the server's own: microseconds for each run of a script, the commands inside included (`INFO commandstats`), and microseconds of its
-one core for each operation, with reading, answering and all else (`INFO cpu`). The phones that are live are copies of one that was started, called and
+one core for each operation, with reading, answering and all else (`INFO cpu`). Live phones are copies of one that was started, called and
 guessed at. Writes bench/results/scale.json.
 """
 
