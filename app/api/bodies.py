@@ -1,6 +1,7 @@
 """What callers send and are sent, as models: they decode, and the OpenAPI document is made from them."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -238,7 +239,14 @@ def redeemed_answer(redeemed: Redeemed) -> RedeemedAnswer:
 
 def rfc3339(milliseconds: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(1024)
+def _to_the_second(seconds: int) -> str:
+    """Remembered: under load all answers tell of the same few seconds, and each takes 2 µs."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def _common(verification: Verification) -> dict[str, Any]:

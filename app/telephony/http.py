@@ -79,7 +79,8 @@ class Connection(asyncio.Protocol):
         self._received = self._status = 0
         self._until_close, self._complete, self._kept = True, False, False
         bound = loop.call_later(seconds, self._fail, LateAnswer(f"no answer within {seconds:g} s"))
-        self._transport.write(request)
+        # At the end of this turn of the event loop, with those of all calls that it begins: whoever answers is woken once for them.
+        loop.call_soon(self._send, request)
         try:
             return await answer
         finally:
@@ -95,6 +96,10 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection at once."""
         self._transport.abort()
+
+    def _send(self, request: bytes) -> None:
+        if not self.closing:
+            self._transport.write(request)
 
     # ---- asyncio's side
 
