@@ -92,9 +92,9 @@ CARRIED_OUT_ONCE: dict[str, Any] = {
 SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
 
 
-def encoded(status: int, answer: BaseModel) -> Response:
-    """An answer as JSON that nobody keeps."""
-    body = answer.model_dump_json().encode()
+def encoded(status: int, answer: BaseModel | bytes) -> Response:
+    """An answer, a model or JSON already, that nobody keeps."""
+    body = answer if isinstance(answer, bytes) else answer.model_dump_json().encode()
     return Answer(status, body, headers_for(body, b"application/json", _NO_STORE))
 
 

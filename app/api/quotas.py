@@ -16,6 +16,7 @@ from app.verification.rates import Rate
 
 POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"
+_POLICY, _LEFT = POLICY.lower().encode(), LEFT.lower().encode()
 
 _Limits = tuple[tuple[Limit, tuple[Rate, ...]], ...]
 
@@ -60,23 +61,23 @@ def _rooms(outcome: object) -> Iterable[Room]:
 
 def _tell(answer: Response, limits: _Limits, rooms: Iterable[Room]) -> Response:
     field, names = _named(limits)
-    answer.headers[POLICY] = field
+    answer.raw_headers.append((_POLICY, field))
     left = ", ".join(
         f"{names[room.limit, room.place]};r={room.left};t={room.reset}"
         for room in rooms
         if (room.limit, room.place) in names
     )
     if left:
-        answer.headers[LEFT] = left
+        answer.raw_headers.append((_LEFT, left.encode("latin-1")))
     return answer
 
 
 @cache
-def _named(limits: _Limits) -> tuple[str, dict[tuple[Limit, int], str]]:
+def _named(limits: _Limits) -> tuple[bytes, dict[tuple[Limit, int], str]]:
     """The policy header, and the name in it of each rate: the limit's own, with its period where it has several."""
     names, members = {}, []
     for limit, rates in limits:
         for place, rate in enumerate(rates):
             names[limit, place] = f'"{limit}"' if len(rates) == 1 else f'"{limit}/{rate.period}"'
             members.append(f"{names[limit, place]};q={rate.count};w={rate.seconds}")
-    return ", ".join(members), names
+    return ", ".join(members).encode("latin-1"), names

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
@@ -91,6 +90,8 @@ class RedisStore:
         self._watch = (str(policy.guard.spray or ""), ALARM * 1000)
         self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
         self._spending = policy.spending
+        self._caps_of_all = _text(policy.spending.caps)
+        self._caps_by_country = {country: _text(caps) for country, caps in policy.spending.by_country.items()}
         self.charge(policy.guesses)
         self._start, self._resend, self._recall, self._settle, self._abandon = (
             load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
@@ -218,8 +219,8 @@ class RedisStore:
         """What calls may cost: all, the client's, the country's. A test number costs nothing."""
         if handle.test:
             return "", "", ""
-        country = self._spending.by_country.get(destination_of(handle.phone).country, ())
-        return _text(self._spending.caps), _text(ask.client.spend), _text(country)
+        country = destination_of(handle.phone).country
+        return self._caps_of_all, _text(ask.client.spend), self._caps_by_country.get(country, "")
 
     def _guarding(self, handle: Handle, ask: Ask) -> tuple[str, str]:
         """The rules that close the phone's country and its range."""
@@ -276,10 +277,9 @@ class RedisStore:
             raise StoreUnavailable(f"{script.name}: {type(fault).__name__}: {fault}") from fault
 
 
-@lru_cache(1024)
 def _text(rates: tuple[Rate, ...]) -> str:
     """Limits as the scripts read them."""
-    return ",".join(f"{rate.count}:{rate.seconds * 1000}" for rate in rates)
+    return ",".join([f"{rate.count}:{rate.seconds * 1000}" for rate in rates]) if rates else ""
 
 
 def _blurred(ask: Ask) -> str:

@@ -79,6 +79,11 @@ def _with_request_id(_: object, __: str, line: MutableMapping[str, Any]) -> Muta
     return line
 
 
+_LEVELS = logging.getLevelNamesMapping() | {
+    name.lower(): level for name, level in logging.getLevelNamesMapping().items()
+}
+
+
 class LogObserver:
     """Writes each event of the core as one line."""
 
@@ -93,7 +98,10 @@ class LogObserver:
             case OddsMeasured():
                 self._measured(event)
             case CallEnded():
-                getattr(self._log, _loudness(event))("call", **_call(event))
+                loudness = _loudness(event)
+                # As below: no line is made that nobody will read.
+                if self._log.is_enabled_for(_LEVELS[loudness]):
+                    getattr(self._log, loudness)("call", **_call(event))
 
     def _ended(self, event: OperationEnded) -> None:
         match event.outcome:

@@ -56,6 +56,7 @@ class Draws:
         self._clock = clock
         self._drawn: dict[int, deque[tuple[float, bytes]]] = {digits: deque() for digits in _LENGTHS}
         self.guesses = guesses
+        self.impossible = guesses.impossible
         self.odds: Mapping[int, Odds] = odds_of({})
 
     def note(self, code: str) -> None:
@@ -94,7 +95,7 @@ class Draws:
     def _charge(self, odds: Mapping[int, Odds]) -> None:
         guesses = self._even.charging({digits: each.chance for digits, each in odds.items()})
         worse = any(each.uneven and not self.odds[digits].uneven for digits, each in odds.items())
-        worse = worse or (guesses.impossible and not self.guesses.impossible)
-        self.odds, self.guesses = odds, guesses
+        worse = worse or (guesses.impossible and not self.impossible)
+        self.odds, self.guesses, self.impossible = odds, guesses, guesses.impossible
         self._store.charge(guesses)
         self._observe(OddsMeasured(odds, worse, guesses.impossible))

@@ -120,7 +120,7 @@ class Verifier:
         if before and (seen := await self._recall(before, caller, "start")):
             return self._ended("start", caller, handle, seen)
         ask = self._challenged(self._ask(handle, caller, "start"), handle, solution)
-        if self._draws.guesses.impossible and not handle.test:
+        if self._draws.impossible and not handle.test:
             seen = await self._recall(handle, caller, "start")
             return self._ended("start", caller, handle, seen or CodesPredictable(_MEASURED_AGAIN))
         call = await self._store.start(handles, ask, purpose, before)

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from app.api import lean
+from app.api.bodies import PendingAnswer, pending_answer
 from app.api.problems import Fault, RequestFault
+from app.verification.model import Status, Times, Verification
 
 
 def _receiving(*chunks: bytes, stalls: bool = False) -> Any:
@@ -46,3 +48,13 @@ async def test_a_body_that_turns_out_too_large_is_cut_off() -> None:
     with pytest.raises(RequestFault) as fault:
         await lean._read_body({"headers": []}, _receiving(b"x" * 8000, b"x" * 8000, stalls=True))
     assert fault.value.fault is Fault.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize("resend_at", [None, 1_790_000_030_000, 1_790_000_000_000])
+def test_a_pending_answer_is_what_its_model_says(resend_at: int | None) -> None:
+    times = Times(1_790_000_000_123, 1_790_000_000_000, 1_790_000_300_007, resend_at)
+    verification = Verification("vrf_x", Status.PENDING, "+79161234567", 4, 3, 1, "login", times, None, test=False)
+    answer = pending_answer(verification)
+    assert PendingAnswer.model_validate_json(answer).model_dump_json().encode() == answer
+    assert b'"created_at":"2026-09-21T14:13:20.000Z"' in answer
+    assert b'"expires_at":"2026-09-21T14:18:20.007Z"' in answer
