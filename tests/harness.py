@@ -250,12 +250,9 @@ def wrong(code: str, nth: int = 1) -> str:
 
 def slices_of(window: bytes) -> dict[int, int]:
     """What the first part of a window counts, by how far behind the newest slice (scripts/lib/window.lua)."""
-    if not window:
-        return {}
-    older = window[20 : 20 + 5 * window[14]]
-    told = {older[at]: int.from_bytes(older[at + 1 : at + 5], "big") for at in range(0, len(older), 5)}
-    newest = int.from_bytes(window[10:14], "big")
-    return {0: newest, **told} if newest else told
+    told = window[16 : 16 + 5 * window[10]] if window else b""
+    counts = {told[at]: int.from_bytes(told[at + 1 : at + 5], "big") for at in range(0, len(told), 5)}
+    return {behind: count for behind, count in counts.items() if count}
 
 
 async def make_older(client: Any, handle: Handle, seconds: float) -> None:

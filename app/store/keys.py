@@ -15,9 +15,9 @@ them together.
 | `ld:n` | string | all calls, the same way | the same |
 | `ld:m`, `ld:m:client:CLIENT`, `ld:m:country:COUNTRY` | string | what calls cost, in ten-thousandths of the currency, the same way: of all, of a client's and a country's that have caps | a day and two hours, from the last call |
 
-| `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these |
+| `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these, and up to 5 min more |
 | `ld:closed` | sorted set | what is closed, by until when | 4 h from the last closing |
-| `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these |
+| `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these, and up to 5 min more |
 | `ld:s:SOLUTION` | string | nothing: a solved challenge that was used (app/verification/challenge.py) | ten minutes |
 | `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/draws.py) | a day from the last |
 

@@ -1,5 +1,6 @@
 """The `Store` over Redis or Valkey: one method per operation, one script per method."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,8 @@ _NOT_WATCHED = ("", "", "", 0)
 _BLURRED = 3
 _MOST_TOLD = 100
 _SAMPLE_KEPT = 86_400_000
+_LIMIT = struct.Struct(">II")
+_STEP = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,13 @@ class _Limits:
     """The limits of a phone as the scripts read them (scripts/lib/limits.lua).
 
     Attributes:
-        ladder: milliseconds from one call to the next.
-        counts: calls in a window.
+        ladder: milliseconds from one call to the next, packed.
+        counts: calls in a window, packed.
         blocking: milliseconds that a call being placed holds back the next.
     """
 
-    ladder: str
-    counts: str
+    ladder: bytes
+    counts: bytes
     blocking: int
 
 
@@ -81,17 +84,17 @@ class RedisStore:
         self._grace = policy.approval_grace * 1000
         self._deadline = policy.call_deadline * 1000
         self._ttl = policy.ttl * 1000
-        ladder = ",".join(str(step * 1000) for step in policy.ladder)
-        self._called = _Limits(ladder, _text(policy.starts_per_phone), self._deadline)
-        self._never_called = _Limits("0", _text(TEST_STARTS), 0)
-        self._starts_per_ip = _text(policy.starts_per_ip)
-        self._starts_in_all = _text(policy.starts_in_all)
+        ladder = b"".join(_STEP.pack(step * 1000) for step in policy.ladder)
+        self._called = _Limits(ladder, _packed(policy.starts_per_phone), self._deadline)
+        self._never_called = _Limits(_STEP.pack(0), _packed(TEST_STARTS), 0)
+        self._starts_per_ip = _packed(policy.starts_per_ip)
+        self._starts_in_all = _packed(policy.starts_in_all)
         self._guard = (str(policy.guard.country or ""), str(policy.guard.range or ""))
         self._watch = (str(policy.guard.spray or ""), ALARM * 1000)
-        self._wrong_guesses_per_ip = _text(policy.wrong_guesses_per_ip)
+        self._wrong_guesses_per_ip = _packed(policy.wrong_guesses_per_ip)
         self._spending = policy.spending
-        self._caps_of_all = _text(policy.spending.caps)
-        self._caps_by_country = {country: _text(caps) for country, caps in policy.spending.by_country.items()}
+        self._caps_of_all = _packed(policy.spending.caps)
+        self._caps_by_country = {country: _packed(caps) for country, caps in policy.spending.by_country.items()}
         self.charge(policy.guesses)
         self._start, self._resend, self._recall, self._settle, self._abandon = (
             load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
@@ -108,7 +111,7 @@ class RedisStore:
         first, longer = handles[0], handles[1:]
         keys = (*calling_keys(first, ask), *challenge_keys(first, ask), *(keys_of(handle)[0] for handle in longer))
         seeds = [handle.seed for handle in longer] + [b""] * (_MOST_LONGER - len(longer))
-        budget = "" if first.test else ",".join(self._budgets[handle.code_length] for handle in handles)
+        budget = b"" if first.test else b"".join(self._budgets[handle.code_length] for handle in handles)
         challenge = (ask.challenge.value, LIFE * 1000 if ask.solution else 0)
         arguments = (*self._asked(first, ask), purpose or "", budget, *seeds, *challenge, *inherited)
         reply = await self._run(self._start, keys, *arguments)
@@ -167,7 +170,7 @@ class RedisStore:
         self, handle: Handle, ask: Ask, digest: bytes
     ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """See `Store.check`."""
-        limits = self._wrong_guesses_per_ip if ask.address else ""
+        limits = self._wrong_guesses_per_ip if ask.address else b""
         cost, room = self._prices[0 if handle.test else handle.code_length]
         arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
         watch = _NOT_WATCHED if handle.test else (*self._guarding(handle, ask), *self._watch)
@@ -199,7 +202,7 @@ class RedisStore:
     def charge(self, guesses: GuessBudget) -> None:
         """See `Store.charge`."""
         lengths = range(LEAST_DIGITS, MOST_DIGITS + 1)
-        self._budgets = {digits: f"{guesses.worst(digits)}:{guesses.room(digits)}" for digits in lengths}
+        self._budgets = {digits: _LIMIT.pack(guesses.worst(digits), guesses.room(digits)) for digits in lengths}
         self._prices = {0: (0, 0)} | {digits: (guesses.cost(digits), guesses.room(digits)) for digits in lengths}
 
     async def standing(self) -> Standing:
@@ -215,12 +218,12 @@ class RedisStore:
             return Redeemed(_approval(handle, reply[1], reply[2]))
         return TokenRedeemed() if reply[0] == b"again" else TokenExpired()
 
-    def _caps(self, handle: Handle, ask: Ask) -> tuple[str, str, str]:
+    def _caps(self, handle: Handle, ask: Ask) -> tuple[bytes, bytes, bytes]:
         """What calls may cost: all, the client's, the country's. A test number costs nothing."""
         if handle.test:
-            return "", "", ""
+            return b"", b"", b""
         country = destination_of(handle.phone).country
-        return self._caps_of_all, _text(ask.client.spend), self._caps_by_country.get(country, "")
+        return self._caps_of_all, _packed(ask.client.spend), self._caps_by_country.get(country, b"")
 
     def _guarding(self, handle: Handle, ask: Ask) -> tuple[str, str]:
         """The rules that close the phone's country and its range."""
@@ -233,8 +236,8 @@ class RedisStore:
         """ARGV 1 to 17 of start.lua and resend.lua."""
         limits = self._limits(handle)
         body = ask.receipt.body if ask.receipt else ""
-        per_ip = self._starts_per_ip if ask.address else ""
-        shared = ("", "") if handle.test else (_text(ask.client.starts), self._starts_in_all)
+        per_ip = self._starts_per_ip if ask.address else b""
+        shared = (b"", b"") if handle.test else (_packed(ask.client.starts), self._starts_in_all)
         calling = (ask.client.id, limits.ladder, limits.counts, limits.blocking, _blurred(ask), per_ip, *shared)
         return (
             *calling,
@@ -277,9 +280,9 @@ class RedisStore:
             raise StoreUnavailable(f"{script.name}: {type(fault).__name__}: {fault}") from fault
 
 
-def _text(rates: tuple[Rate, ...]) -> str:
+def _packed(rates: tuple[Rate, ...]) -> bytes:
     """Limits as the scripts read them."""
-    return ",".join([f"{rate.count}:{rate.seconds * 1000}" for rate in rates]) if rates else ""
+    return b"".join([_LIMIT.pack(rate.count, rate.seconds) for rate in rates]) if rates else b""
 
 
 def _blurred(ask: Ask) -> str:

@@ -11,69 +11,63 @@
 --       | {'limited', name, ms, which of its limits} | {'ended', status} | {'not_found'}
 local TOLD = {wrong_guesses_per_ip = true}
 
--- Counts a verification that was guessed at, or one that was approved, and raises the alarm when the first are too many for the second: 1 if just now.
+-- Counts a verification that was guessed at: 't', or one that was approved: 'g', and raises the alarm when the first are too many for the second: 1 if
+-- just now.
 local function watch(which, now)
   if ARGV[11] == '' then return 0 end
-  local held = redis.call('HMGET', KEYS[7], 't', 'g', 'u')
-  local balance = open_balance(KEYS[7], ARGV[11], now, held[1], held[2])
-  if which == 'good' then
-    count_good(balance)
-    return 0
-  end
-  count_tried(balance)
-  if balance.tried.total <= may_try(balance) then return 0 end
-  local raised = tonumber(held[3] or 0) > now
+  local balance = open_balance(KEYS[7], ARGV[11], now)
+  count_to(balance, which)
+  if which == 'g' or has_room(balance, 0) then return 0 end
   redis.call('HSET', KEYS[7], 'u', now + tonumber(ARGV[12]))
-  return raised and 0 or 1
+  return balance.closed and balance.closed > now and 0 or 1
 end
 
 local now = clock()
-local held = redis.call('HMGET', KEYS[1], 'd', 'e', 'w', 'z', 'u', 'q', 'c', 's', 'x')
-local status = status_in(held[7], held[8], held[9], ARGV[1], now)
+local held = redis.call('HMGET', KEYS[1], 'c', 's', 'x', 'd', 'e', 'w', 'z', 'u', 'q')
+local status = status_of(held, ARGV[1], now)
 if not status then return {'not_found'} end
 if status ~= 'p' and status ~= 'a' then return {'ended', status} end
 
-local wrong, most = tonumber(held[3] or 0), tonumber(ARGV[3])
+local last_code, code_before, approved_at, purpose, spent = held[4], held[5], held[7], held[8] or '', tonumber(held[9] or 0)
+local wrong, most = tonumber(held[6] or 0), tonumber(ARGV[3])
 if wrong >= most then
   if status == 'p' then bury(KEYS[1], 'l', tonumber(ARGV[5])) end
   return {'ended', status == 'p' and 'l' or status}
 end
-if status == 'a' and now - tonumber(held[4]) > tonumber(ARGV[4]) then return {'ended', 'a'} end
+if status == 'a' and now - tonumber(approved_at) > tonumber(ARGV[4]) then return {'ended', 'a'} end
 
 -- From here on the code is compared. Whoever may guess no more is told nothing of a right code either.
-local windows, denied = open_windows(now, {{KEYS[3], ARGV[6], 'wrong_guesses_per_ip'}})
-if denied then return denied end
-local codes = held[2] and held[2] ~= held[1] and 2 or 1
-local cost, spent = tonumber(ARGV[7]) * codes, tonumber(held[6] or 0)
+local windows = {now = now, wait = 0}
+open_window(windows, KEYS[3], ARGV[6], 'wrong_guesses_per_ip', 1)
+if windows.denied then return windows.denied end
+local codes = code_before and code_before ~= last_code and 2 or 1
+local cost = tonumber(ARGV[7]) * codes
 local guesses = cost > 0 and guesses_of(KEYS[2], now)
 local wait = guesses and wait_for(guesses, cost, tonumber(ARGV[8]), now) or 0
 if wait > 0 then return {'limited', 'guess_budget', wait, 0} end
 
-if held[1] == ARGV[2] or held[2] == ARGV[2] then
-  if guesses and spent > 0 then
-    forgive(guesses, spent)
-    keep_guesses(KEYS[2], guesses)
-    redis.call('HDEL', KEYS[1], 'q')
+if last_code == ARGV[2] or code_before == ARGV[2] then
+  local forgiven = guesses and spent > 0
+  if forgiven then forgive(KEYS[2], guesses, spent) end
+  if status == 'a' then
+    if forgiven then redis.call('HDEL', KEYS[1], 'q') end
+    return with_rooms({'approved', tonumber(approved_at), purpose, 1}, windows, TOLD)
   end
-  if status == 'a' then return with_rooms({'approved', tonumber(held[4]), held[5] or '', 1}, windows, TOLD, now) end
+  if forgiven or code_before then redis.call('HDEL', KEYS[1], forgiven and 'q' or 'e', 'e') end
   redis.call('HSET', KEYS[1], 's', 'a', 'z', now, 'd', ARGV[2])
-  redis.call('HDEL', KEYS[1], 'e')
   redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[5]))
   -- The owner answered: the ladder, which is there against calls that nobody answers, starts anew.
   redis.call('HDEL', KEYS[2], 'l')
   confirm({open_guard(KEYS[4], ARGV[9], now), open_guard(KEYS[5], ARGV[10], now)}, KEYS[6], now)
-  watch('good', now)
-  return with_rooms({'approved', now, held[5] or '', 0}, windows, TOLD, now)
+  watch('g', now)
+  return with_rooms({'approved', now, purpose, 0}, windows, TOLD)
 end
 
 count_in(windows)
-if guesses then
-  add(guesses, cost)
-  keep_guesses(KEYS[2], guesses)
-end
+if guesses then charge(KEYS[2], guesses, cost) end
 redis.call('HSET', KEYS[1], 'w', wrong + 1, 'q', spent + cost)
-local raised = wrong == 0 and status == 'p' and watch('tried', now) or 0
+local raised = wrong == 0 and status == 'p' and watch('t', now) or 0
 -- A wrong code spends an attempt after the approval too: else the grace time would be a free brute force.
 if status == 'a' then return {'ended', 'a'} end
 if wrong + 1 >= most then bury(KEYS[1], 'l', tonumber(ARGV[5])) end
-return with_rooms({'incorrect', most - wrong - 1, raised}, windows, TOLD, now)
+return with_rooms({'incorrect', most - wrong - 1, raised}, windows, TOLD)

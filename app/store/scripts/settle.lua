@@ -1,4 +1,4 @@
--- uses: clock limits calls once verification window
+-- uses: clock limits calls once verification window correction
 -- Stores the code of a placed call, and what it cost. Told twice, it does and answers the same, so that it may be repeated after a lost answer.
 -- Atomic, because the new code, the one before it and the expiry change together under the checks that run beside it.
 -- KEYS  1 verification  2 phone  3 record of the idempotency key  4, 5, 6 money of all calls, the client's, the country's  (2 again where there is none)
@@ -7,25 +7,28 @@
 --       12, 13, 14 caps of all calls, the client's, the country's ('' for none)  15 address in the phone's record (calls.lua)
 -- ->    {'settled', now, created, expires, next call, wrong, calls, purpose} | {'ended', status} | {'not_found'}
 local now, number = clock(), tonumber(ARGV[2])
-local ref = string.match(KEYS[1], '[^:]*$')
-if report_back(KEYS[2], ref .. ':' .. number) and ARGV[11] ~= '0' then
-  correct(open_windows(now, {{KEYS[4], ARGV[12]}, {KEYS[5], ARGV[13]}, {KEYS[6], ARGV[14]}}), tonumber(ARGV[10]), tonumber(ARGV[11]))
+local phone = redis.call('HMGET', KEYS[2], 'h', 'l', 'i')
+if report_back(KEYS[2], phone[3], call_of(KEYS[1], ARGV[2])) and ARGV[11] ~= '0' then
+  correct_money(12, tonumber(ARGV[10]), tonumber(ARGV[11]), now)
 end
 
 local function answer()
-  local held = redis.call('HMGET', KEYS[1], 'c', 's', 't', 'k', 'd', 'x', 'w', 'n', 'u', 'r')
+  local held = redis.call('HMGET', KEYS[1], 'c', 's', 'x', 't', 'k', 'd', 'w', 'n', 'u', 'r')
   if held[1] ~= ARGV[1] then return {'not_found'} end
-  local created, expires = tonumber(held[3]), tonumber(held[6] or 0)
-  local status = held[2] == 'r' and 'p' or status_in(held[1], held[2], held[6], ARGV[1], now)
+  local created, expires = tonumber(held[4]), tonumber(held[3] or 0)
+  local status = held[2] == 'r' and 'p' or status_of(held, ARGV[1], now)
   if status ~= 'p' then return {'ended', status} end
 
-  if tonumber(held[4] or 0) < number then
+  if tonumber(held[5] or 0) < number then
     expires = math.min(now + tonumber(ARGV[4]), created + tonumber(ARGV[5]))
-    redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires)
-    if held[5] then redis.call('HSET', KEYS[1], 'e', held[5]) end
+    if held[6] then
+      redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires, 'e', held[6])
+    else
+      redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires)
+    end
     redis.call('PEXPIREAT', KEYS[1], expires + tonumber(ARGV[6]))
   end
-  local next_at = now + wait_for_call(KEYS[2], now, numbers_of(ARGV[7]), pairs_of(ARGV[8]), ARGV[15])
+  local next_at = now + wait_for_call(phone, now, ARGV[7], ARGV[8], ARGV[15])
   return {'settled', now, created, expires, next_at, tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
 end
 

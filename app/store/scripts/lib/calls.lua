@@ -3,14 +3,19 @@
 --   l  calls in the present series: the rung of the ladder; a series ends with an approval or an hour of silence
 --   f  until when a call is being placed (unix ms); i  which one: REF:NUMBER, which no later call repeats
 --   g  what guesses against it have cost (guesses.lua)
--- A limit is a pair {count, milliseconds}. Limits are exact: every counted call keeps its own time. No one address takes more than half of a limit,
--- so that a single stranger can't use up a phone's calls; addresses whose three bytes agree count as one.
+-- Limits and ladder are packed as in limits.lua. Limits are exact: every counted call keeps its own time. No one address takes more than half of a
+-- limit, so that a single stranger can't use up a phone's calls; addresses whose three bytes agree count as one.
 local QUIET = 3600000
 local CALL = 9
 local NOBODY = '   '
 
+-- A call's name in the field i.
+local function call_of(verification, number)
+  return string.match(verification, '}:(.*)') .. ':' .. number
+end
+
 local function time_at(history, index)
-  return struct.unpack('>I6', history, (index - 1) * CALL + 1)
+  return (struct.unpack('>I6', history, (index - 1) * CALL + 1))
 end
 
 local function address_at(history, index)
@@ -32,42 +37,33 @@ local function next_call(history, rung, now, ladder, limits, address)
   local made, at, held_by, which = #history / CALL, 0, 'ladder', 0
   if made > 0 and rung > 0 then
     local last = time_at(history, made)
-    if now - last < QUIET then at = last + ladder[math.min(rung, #ladder)] end
+    if now - last < QUIET then at = last + step_at(ladder, rung) end
   end
-  for index, limit in ipairs(limits) do
-    local count, span = limit[1], limit[2]
+  for index = 1, #limits / LIMIT do
+    local count, seconds = limit_at(limits, index)
+    local own = math.max(1, math.floor(count / 2))
     if made >= count then
-      local free = time_at(history, made - count + 1) + span
+      local free = time_at(history, made - count + 1) + seconds * 1000
       if free > at then at, held_by, which = free, 'starts_per_phone', index end
     end
-    if address ~= NOBODY and made > 0 then
-      local free = own_free(history, address, math.max(1, math.floor(count / 2)), span)
+    if made >= own and address ~= NOBODY then
+      local free = own_free(history, address, own, seconds * 1000)
       if free > at then at, held_by, which = free, 'starts_per_phone_and_ip', index end
     end
   end
   return at, held_by, which
 end
 
--- The same, as how long from now: ms, 0 for now already.
-local function wait_for_call(phone, now, ladder, limits, address)
-  local held = redis.call('HMGET', phone, 'h', 'l')
+-- The same, as how long from now: ms, 0 for now already. held: what the phone's record tells of 'h', 'l'.
+local function wait_for_call(held, now, ladder, limits, address)
   local at = next_call(held[1] or '', tonumber(held[2] or 0), now, ladder, limits, address)
   return math.max(0, at - now)
 end
 
--- The history with one more call, less the calls that no limit counts any more.
-local function with_call(history, now, limits, address)
-  local most = 1
-  for _, limit in ipairs(limits) do most = math.max(most, limit[1]) end
-  return string.sub(history .. struct.pack('>I6', now) .. address, -CALL * most)
-end
-
 -- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', name, ms, which of its limits}.
 -- blocking: ms until a call whose placing never reported back stops blocking the next one.
--- held: h, l, f of the phone. inherited: {h, l, f, g} of the same phone under the previous pepper, if it has no record yet: then these count.
+-- held: what the phone's record tells of 'h', 'l', 'f'. inherited: it is that under the previous pepper, with what guesses have cost as the fourth.
 local function reserve_call(phone, held, call, now, ladder, limits, address, blocking, inherited)
-  local new = not held[1]
-  if inherited then held = inherited end
   local history, rung, busy_until = held[1] or '', tonumber(held[2] or 0), tonumber(held[3] or 0)
   if busy_until > now then return {'in_progress', busy_until - now} end
   local at, held_by, which = next_call(history, rung, now, ladder, limits, address)
@@ -75,22 +71,23 @@ local function reserve_call(phone, held, call, now, ladder, limits, address, blo
 
   local made = #history / CALL
   if made > 0 and now - time_at(history, made) >= QUIET then rung = 0 end
-  redis.call('HSET', phone, 'h', with_call(history, now, limits, address), 'l', rung + 1, 'f', now + blocking, 'i', call)
-  if inherited and held[4] then redis.call('HSET', phone, 'g', held[4]) end
-  local longest = math.max(QUIET, blocking + ladder[#ladder])
-  for _, limit in ipairs(limits) do longest = math.max(longest, limit[2]) end
-  -- What guesses have cost may have to be remembered for longer.
-  if new and redis.call('PTTL', phone) < 0 then
-    redis.call('PEXPIRE', phone, longest)
-  else
-    redis.call('PEXPIRE', phone, longest, 'GT')
+  local most, longest = 1, math.max(QUIET, blocking + step_at(ladder, #ladder / STEP))
+  for index = 1, #limits / LIMIT do
+    local count, seconds = limit_at(limits, index)
+    most, longest = math.max(most, count), math.max(longest, seconds * 1000)
   end
+  -- The calls that no limit counts any more are left out.
+  history = string.sub(history .. struct.pack('>I6', now) .. address, -CALL * most)
+  redis.call('HSET', phone, 'h', history, 'l', rung + 1, 'f', now + blocking, 'i', call)
+  if inherited and held[4] then redis.call('HSET', phone, 'g', held[4]) end
+  -- What guesses have cost may have to be remembered for longer.
+  if redis.call('PTTL', phone) < longest then redis.call('PEXPIRE', phone, longest) end
   return nil
 end
 
--- The call's placing has reported back: the next one need not wait for it. Another call's mark is left alone.
-local function report_back(phone, call)
-  if redis.call('HGET', phone, 'i') ~= call then return false end
+-- The call's placing has reported back: the next one need not wait for it. Another call's mark is left alone. placing: what the record tells of 'i'.
+local function report_back(phone, placing, call)
+  if placing ~= call then return false end
   redis.call('HDEL', phone, 'f', 'i')
   return true
 end

@@ -2,9 +2,12 @@
 local TOLD = {starts_per_ip = true, starts_per_client = true}
 
 local function open_counts(now)
-  local price = tonumber(ARGV[12])
-  return open_windows(now, {
-    {KEYS[4], ARGV[6], 'starts_per_ip'}, {KEYS[5], ARGV[7], 'starts_per_client'}, {KEYS[6], ARGV[8], 'starts_in_all'},
-    {KEYS[7], ARGV[13], 'spend', price}, {KEYS[8], ARGV[14], 'spend_client', price}, {KEYS[9], ARGV[15], 'spend_country', price},
-  })
+  local price, windows = tonumber(ARGV[12]), {now = now, wait = 0}
+  open_window(windows, KEYS[4], ARGV[6], 'starts_per_ip', 1)
+  open_window(windows, KEYS[5], ARGV[7], 'starts_per_client', 1)
+  open_window(windows, KEYS[6], ARGV[8], 'starts_in_all', 1)
+  open_window(windows, KEYS[7], ARGV[13], 'spend', price)
+  open_window(windows, KEYS[8], ARGV[14], 'spend_client', price)
+  open_window(windows, KEYS[9], ARGV[15], 'spend_country', price)
+  return windows
 end

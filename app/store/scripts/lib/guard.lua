@@ -1,6 +1,6 @@
 -- The guard against toll fraud: calls to a country, or to a range of ten thousand numbers, that nobody confirms. Works on a balance (balance.lua) of calls
 -- and approvals, in whose hash lie besides:
---   u  closed until (unix ms)     n  how often it closed in a row     p  probes since it reopened, l  when the last was placed, q  how many were confirmed
+--   n  how often it closed in a row     p  probes since it reopened, l  when the last was placed, q  how many were confirmed
 -- A destination that is tried more than it may be closes for a while; then it lets a few probes through, and is open again when most are confirmed: with
 -- clean counts. Else it closes for twice as long. Which are closed stands in a sorted set, by their name and until when.
 local PAUSE, LONGEST_PAUSE = 900000, 7200000
@@ -9,10 +9,14 @@ local PATIENCE = 300000 -- a probe may still be confirmed
 
 local function open_guard(key, rule, now)
   if rule == '' then return nil end
-  local held = redis.call('HMGET', key, 't', 'g', 'u', 'n', 'p', 'l', 'q')
-  local guard = open_balance(key, rule, now, held[1], held[2])
-  guard.closed, guard.times, guard.probes = held[3] and tonumber(held[3]), tonumber(held[4] or 0), tonumber(held[5] or 0)
-  guard.last, guard.confirmed = tonumber(held[6] or 0), tonumber(held[7] or 0)
+  local guard = open_balance(key, rule, now)
+  if not guard.closed then
+    guard.times = 0
+    return guard
+  end
+  local held = redis.call('HMGET', key, 'n', 'p', 'l', 'q')
+  guard.times, guard.probes = tonumber(held[1] or 0), tonumber(held[2] or 0)
+  guard.last, guard.confirmed = tonumber(held[3] or 0), tonumber(held[4] or 0)
   return guard
 end
 
@@ -38,7 +42,7 @@ end
 -- How long a destination stays closed: ms, 0 if it lets a call through; and whether it closed just now.
 local function closed_for(guard, list, now)
   if not guard.closed then
-    if guard.tried.total < may_try(guard) then return 0, false end
+    if has_room(guard, 1) then return 0, false end
     return close(guard, list, now), true
   end
   if guard.closed > now then return guard.closed - now, false end
@@ -58,7 +62,7 @@ end
 
 local function count_call(guards, now)
   for _, guard in pairs(guards) do
-    count_tried(guard)
+    count_to(guard, 't')
     if guard.closed then redis.call('HSET', guard.key, 'p', guard.probes + 1, 'l', now) end
   end
 end
@@ -66,23 +70,22 @@ end
 -- A call that did not come about, or of which nobody can know whether it did, counts no more. A probe is used up unless it was refused.
 local function uncount_call(guards, at, refused)
   for _, guard in pairs(guards) do
-    correct_part(guard.tried, at, -1)
-    keep_balance(guard)
+    redis.call('HSET', guard.key, 't', corrected(guard.t, at, -1))
+    redis.call('PEXPIRE', guard.key, KEPT)
     if refused and guard.closed and guard.probes > 0 then redis.call('HSET', guard.key, 'p', guard.probes - 1) end
   end
 end
 
 local function confirm(guards, list, now)
   for _, guard in pairs(guards) do
-    count_good(guard)
+    count_to(guard, 'g')
     if guard.closed and guard.closed <= now then
       redis.call('HSET', guard.key, 'q', guard.confirmed + 1)
       if guard.confirmed + 1 >= CONFIRMED then
-        guard.tried, guard.good = open_part('', 1, now, HOUR), open_part('', 1, now, HOUR)
         reopen(guard, list)
-        keep_balance(guard)
+        redis.call('HDEL', guard.key, 't', 'g')
       end
-    elseif guard.closed and guard.tried.total < may_try(guard) then
+    elseif guard.closed and has_room(guard, 1) then
       -- The answers were only late.
       reopen(guard, list)
     end

@@ -1,19 +1,26 @@
 -- What guesses against one phone have cost in 24 hours, in millionths of a probability: field g of the phone's hash (calls.lua), a part as in window.lua.
 -- A verification keeps in its field q what its own guesses have cost.
-local DAY = 86400000
-local GUESSES_KEPT = DAY * (SLICES + 1) / SLICES
+local DAY = 86400
 
 local function guesses_of(phone, now)
-  return open_part(redis.call('HGET', phone, 'g') or '', 1, now, DAY)
+  return open_part(redis.call('HGET', phone, 'g') or '', 1, DAY, now)
 end
 
-local function keep_guesses(phone, guesses)
-  redis.call('HSET', phone, 'g', part_text(guesses))
-  if redis.call('PTTL', phone) < GUESSES_KEPT then redis.call('PEXPIRE', phone, GUESSES_KEPT) end
+-- Counts so much more. The phone's record lives on for long enough when the first is counted in a slice, and so for all others of that slice.
+local function charge(phone, guesses, cost)
+  local part, begun = added(guesses, cost)
+  redis.call('HSET', phone, 'g', part)
+  if begun and redis.call('PTTL', phone) < life_of(DAY) then redis.call('PEXPIRE', phone, life_of(DAY)) end
 end
 
 -- Takes back what a verification has cost. It lives for less than a slice, so its guesses lie in the two newest ones. Older ones go first: another
--- verification's guesses then count as younger than they are, never as older.
-local function forgive(guesses, cost)
-  for behind = 1, 0, -1 do cost = cost + change(guesses, behind, -cost) end
+-- verification's guesses then count as younger than they are, never as older. Where nothing is counted any more, nothing is written: no record is revived.
+local function forgive(phone, guesses, cost)
+  if total_of(guesses) == 0 then return end
+  local slices = slices_of(guesses)
+  for n = 2, 1, -1 do
+    local back = math.min(cost, slices[n])
+    slices[n], cost = slices[n] - back, cost - back
+  end
+  redis.call('HSET', phone, 'g', with_slices(guesses, slices))
 end

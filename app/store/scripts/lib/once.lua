@@ -17,7 +17,7 @@ local function recall(record, body, phone, now, ladder, limits, address)
   if held[4] then return {'replayed', held[2], cmsgpack.unpack(held[4])} end
   if tonumber(held[3]) > now then return {'key_in_use'} end
   -- Whoever carried it out ended on the way, so nobody knows whether the phone rang. It is not called again for this request.
-  local outcome = {'unknown', wait_for_call(phone, now, ladder, limits, address)}
+  local outcome = {'unknown', wait_for_call(redis.call('HMGET', phone, 'h', 'l'), now, ladder, limits, address)}
   remember(record, outcome)
   return {'replayed', held[2], outcome}
 end

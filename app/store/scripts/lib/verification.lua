@@ -4,16 +4,11 @@
 --   n  calls that were reserved: their numbers are never used again     r  how many of them were refused     k  the last that settled
 --   w  wrong guesses     q  what they have cost (guesses.lua)     y  redeemed     d, e  digests of the last code and of the one before it
 -- Its status for its own client, or nil: unknown, another client's, or not yet placed (nobody was told its id).
-local function status_in(owner, status, expires, client, now)
-  if owner ~= client or status == 'r' then return nil end
-  if status == 'p' and tonumber(expires) <= now then return 'x' end
-  return status
-end
-
--- The same, of a key.
-local function status_of(key, client, now)
-  local held = redis.call('HMGET', key, 'c', 's', 'x')
-  return status_in(held[1], held[2], held[3], client, now)
+-- held: what HMGET tells of 'c', 's', 'x', and of whatever else the script needs: one call for all.
+local function status_of(held, client, now)
+  if held[1] ~= client or held[2] == 'r' then return nil end
+  if held[2] == 'p' and tonumber(held[3]) <= now then return 'x' end
+  return held[2]
 end
 
 -- Ends a verification: its codes go, and a tombstone stays for a while.
