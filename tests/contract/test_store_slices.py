@@ -98,7 +98,7 @@ def _slices(part: bytes) -> list[int]:
 @pytest.mark.parametrize("window", [1, 60, 3600, 86400])
 async def test_counts_are_those_of_the_model_whatever_happens(server: Any, window: int, seed: int) -> None:
     """The clock goes on within a slice, over one, over many, and back; amounts are small, or such that four bytes overflow."""
-    chance = random.Random(f"{window} {seed}")  # noqa: S311  a repeatable walk
+    chance = random.Random(f"{window} {seed}")
     model, now = Model(window), T0
     keys = (f"test:slices:{fresh_phone()}", f"test:slices:{fresh_phone()}:g")
     script = await server.script_load(_STEP)
