@@ -8,15 +8,23 @@ import asyncio
 import json
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import urlsplit
 
 from app.telephony.answers import log_words, read_answer
+from app.telephony.connection import Cut, NeverSent
+from app.telephony.connections import Connections
 from app.telephony.credentials import Credentials, authorisation, secret_words
-from app.telephony.http import NeverSent, Poster
+from app.telephony.target import Target, target_of
 from app.verification.call import CallOutcome, Refusal, Refused, Unknown
 
-PLAIN_HEADERS = {"Content-Type": "application/json", "User-Agent": "lastdigits", "Accept-Encoding": "identity"}
+PLAIN_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": "lastdigits",
+}
 """What every request says. An answer of a hundred bytes gains nothing from compression."""
+
+_quoted = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +62,26 @@ class Mobilgroup:
     """
 
     def __init__(self, url: str, credentials: Credentials, limits: Limits = DEFAULT_LIMITS) -> None:
-        _check_url(url)
-        self._url = url
-        headers, self._security = authorisation(credentials)
-        self._headers = {**PLAIN_HEADERS, **headers}
+        self._target = target_of(url)
+        headers, security = authorisation(credentials)
+        self._head = _head(self._target, headers)
+        self._body = json.dumps(security)[:-1] + (", " if security else "")
         self._secrets = secret_words(credentials)
         self._limits = limits
         self._slots = asyncio.Semaphore(limits.pool_size)
-        self._poster: Poster | None = None
+        self._connections: Connections | None = None
 
     async def open(self) -> Self:
         """Make ready to place calls. Nothing is sent."""
-        if self._poster is None:
-            self._poster = Poster(self._url, self._headers, self._limits.connect_timeout, self._limits.read_timeout)
+        if self._connections is None:
+            self._connections = Connections(self._target, self._limits.connect_timeout, self._limits.read_timeout)
         return self
 
     async def close(self) -> None:
-        """Close every connection; calls still under way end as unknown."""
-        poster, self._poster = self._poster, None
-        if poster is not None:
-            poster.close()
-            await asyncio.sleep(0)  # lets the connections end
+        """Close every connection; calls still under way end as unknown, or as never sent if they are."""
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -88,19 +95,19 @@ class Mobilgroup:
         Raises:
             RuntimeError: it is not open.
         """
-        poster = self._poster
-        if poster is None:
+        connections = self._connections
+        if connections is None:
             raise RuntimeError("open the provider's client before placing calls")
         if not await self._slot():
             return Refused(Refusal.BUSY, f"all {self._limits.pool_size} connections to the provider are taken")
         try:
-            return await self._ask(poster, self._request(phone, code_length), code_length)
+            return await self._ask(connections, self._request(phone, code_length), code_length)
         finally:
             self._slots.release()
 
     async def _slot(self) -> bool:
-        """Wait for one of the calls under way to end, if there are as many as may be."""
         if not self._slots.locked():
+            # Does not wait, and so needs no bound: one costs 6 µs.
             return await self._slots.acquire()
         try:
             async with asyncio.timeout(self._limits.pool_timeout):
@@ -108,28 +115,37 @@ class Mobilgroup:
         except TimeoutError:
             return False
 
-    async def _ask(self, poster: Poster, request: bytes, code_length: int) -> CallOutcome:
+    async def _ask(self, connections: Connections, request: bytes, code_length: int) -> CallOutcome:
+        outcome = await self._try(connections, request, code_length)
+        # UNREACHABLE is said only of a request that was provably never sent: a second one can't be a second call.
+        if isinstance(outcome, Refused) and outcome.reason is Refusal.UNREACHABLE:
+            return await self._try(connections, request, code_length)
+        return outcome
+
+    async def _try(self, connections: Connections, request: bytes, code_length: int) -> CallOutcome:
         try:
-            try:
-                status, body = await poster.post(request)
-            except NeverSent:
-                # Provably not sent: a second one can't be a second call.
-                status, body = await poster.post(request)
+            status, body = await connections.exchange(request)
         except NeverSent as error:
-            cause = error.__cause__
-            return Refused(Refusal.UNREACHABLE, log_words(f"{type(cause).__name__}: {cause}", self._secrets))
+            return Refused(Refusal.UNREACHABLE, log_words(str(error), self._secrets))
+        except Cut as cut:
+            return Unknown(f"{cut}, and the request may have been sent")
         except Exception as error:  # noqa: BLE001  whatever went wrong, a phone may ring: that is an outcome and not a crash
             # Only the class: the text of an error in reading may quote the answer, and with it the code.
             return Unknown(f"{type(error).__name__} when the request may have been sent")
         return read_answer(status, body, code_length, self._secrets)
 
     def _request(self, phone: str, code_length: int) -> bytes:
-        return json.dumps({**self._security, "number": phone.removeprefix("+"), "capacity": str(code_length)}).encode()
+        """Head and body; all but the number is made once, which spares 2 µs and more for the head."""
+        body = f'{self._body}"number": {_quoted(phone.removeprefix("+"))}, "capacity": "{code_length}"}}'
+        return f"{self._head}{len(body)}\r\n\r\n{body}".encode("ascii")
 
 
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("the provider's URL must begin with https:// and a host")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("the provider's URL must not contain a user or password")
+def _head(target: Target, headers: dict[str, str]) -> str:
+    """A request's head up to its body's length."""
+    lines = (
+        f"POST {target.path} HTTP/1.1",
+        f"Host: {target.authority}",
+        *(f"{name}: {value}" for name, value in {**PLAIN_HEADERS, **headers}.items()),
+        "Content-Length: ",
+    )
+    return "\r\n".join(lines)

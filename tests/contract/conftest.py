@@ -1,16 +1,18 @@
 """The servers that every store must behave the same on."""
 
+import asyncio
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 
 from app.store.coalesce import Coalescer
@@ -44,6 +46,13 @@ POLICY = Policy(
     approval_grace=60,
     call_deadline=30,
 )
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Under both loops whatever speaks to a network by itself: their transports differ in how they end."""
+    plain = {"asyncio": asyncio.new_event_loop}
+    both = "mobilgroup" in item.path.name or "coalesce" in item.path.name
+    return {**plain, "uvloop": uvloop.new_event_loop} if both else plain
 
 
 @pytest.fixture(scope="session")

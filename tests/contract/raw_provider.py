@@ -87,18 +87,23 @@ class RawProvider:
 
     Attributes:
         requests: all that were read.
-        news: notified for each of them.
+        news: notified for each of them, and for each connection that ends.
         connections: how many were made.
+        open: how many of them have not ended.
         accepts: False: each connection is closed before a byte is read.
     """
 
-    def __init__(self, *script: Behaviour, tls: ssl.SSLContext | None = None, accepts: bool = True) -> None:
+    def __init__(
+        self, *script: Behaviour, tls: ssl.SSLContext | None = None, accepts: bool = True, host: str = "127.0.0.1"
+    ) -> None:
         self.script = list(script)
         self.requests: list[Request] = []
         self.news = asyncio.Condition()
         self.connections = 0
+        self.open = 0
         self.accepts = accepts
         self._tls = tls
+        self._host = host
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -110,7 +115,7 @@ class RawProvider:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/api/call-password/send/"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._connected, self._host, 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -122,6 +127,7 @@ class RawProvider:
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -134,7 +140,7 @@ class RawProvider:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while self.accepts:
-                await self._note(await _read(reader))
+                await self._note(await read_request(reader))
                 behave = self.script.pop(0) if len(self.script) > 1 else self.script[0]
                 if not await behave(writer):
                     return
@@ -142,9 +148,12 @@ class RawProvider:
             pass
         finally:
             writer.close()
+            self.open -= 1
+            async with self.news:
+                self.news.notify_all()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
+async def read_request(reader: asyncio.StreamReader) -> Request:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     line, *fields = head.strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}

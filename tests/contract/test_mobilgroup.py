@@ -44,6 +44,22 @@ async def test_the_request_is_as_documented() -> None:
     assert request.json == {"number": "79161234567", "capacity": "4"}
 
 
+async def test_the_head_says_what_is_needed_and_no_more() -> None:
+    async with RawProvider(answer(OK)) as provider, Mobilgroup(f"{provider.url}?a=b%20c", IN_HEADER, LIMITS) as client:
+        await client.place(PHONE, 4)
+        [request] = provider.requests
+        assert request.line == "POST /api/call-password/send/?a=b%20c HTTP/1.1"
+        assert request.headers == {
+            "host": f"127.0.0.1:{provider.port}",
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": "lastdigits",
+            "authorization": KEY,
+            "content-length": str(len(request.body)),
+        }
+
+
 async def test_a_key_in_the_header_is_raw_and_leaves_no_security_in_the_body() -> None:
     _, [request] = await place(answer(OK))
     assert request.headers["authorization"] == KEY
