@@ -25,8 +25,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
+from app.api.one_write import OneWriteProtocol
 from app.main import create_app
-from app.one_write import OneWriteProtocol
 from app.processes import die_with_parent
 from app.reloading import has_terminal, hung_up, read_again
 from app.sandbox import banner, keep_pepper, keep_signing_keys, reachable, sandbox_keys, simulator_beside, with_sandbox
