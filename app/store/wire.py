@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from hiredis import Reader
+from hiredis import ProtocolError, Reader
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from app.verification.errors import StoreUnavailable
@@ -85,7 +85,7 @@ class Wire(asyncio.Protocol):
                     answer.set_exception(value)
                 else:
                     answer.set_result(value)
-        except (IndexError, ValueError, RuntimeError):
+        except (IndexError, ProtocolError):
             # An answer that nobody asked for, or none at all: nothing that comes after it can be trusted.
             self.close()
             return

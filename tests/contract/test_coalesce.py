@@ -1,8 +1,10 @@
 """Coalesced commands: each answered by itself, none waiting behind a server that hangs, none lost to a neighbour that gave up."""
 
 import asyncio
+import shutil
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from app.store.coalesce import MOST_UNANSWERED, Coalescer
 from app.store.connect import connect
 from app.verification.errors import StoreUnavailable
 from tests.contract.conftest import coalescer_of
+from tests.contract.test_mobilgroup_tls import identity
 
 
 async def test_each_command_gets_its_own_answer(server: Any) -> None:
@@ -186,3 +189,40 @@ async def test_whoever_waits_when_the_service_ends_is_told(tmp_path: Path) -> No
         await coalescer.aclose()
         answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+
+
+async def test_it_speaks_tls_with_a_password_and_a_database(redis_url: str, tmp_path: Path) -> None:
+    """A real server's; the connection that redis-py made is taken over with its TLS."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip(f"no redis-server here beside {redis_url}")
+    identity(tmp_path, "127.0.0.1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "port": 0,
+        "tls-port": port,
+        "tls-cert-file": tmp_path / "certificate.pem",
+        "tls-key-file": tmp_path / "key.pem",
+        "tls-auth-clients": "no",
+        "requirepass": "s3cret",
+        "save": "",
+        "dir": tmp_path,
+    }
+    arguments = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    server = await asyncio.create_subprocess_exec(binary, *arguments, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        client = connect(f"rediss://:s3cret@127.0.0.1:{port}/3?ssl_ca_certs={tmp_path / 'certificate.pem'}", 2.0)
+        async with client, aclosing(Coalescer(client)) as coalescer:
+            for _ in range(100):
+                with suppress(StoreUnavailable):
+                    await coalescer.run("PING")
+                    break
+                await asyncio.sleep(0.05)
+            answers = await asyncio.gather(*(coalescer.run("ECHO", str(n) * 100) for n in range(500)))
+            assert answers == [(str(n) * 100).encode() for n in range(500)]
+            assert b" db=3 " in await coalescer.run("CLIENT", "INFO")
+    finally:
+        server.terminate()
+        await server.wait()
