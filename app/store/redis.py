@@ -27,7 +27,7 @@ from app.verification.call import Refusal
 from app.verification.challenge import LIFE
 from app.verification.code import LEAST_DIGITS, MOST_DIGITS
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import ALARM, Standing, destination_of
+from app.verification.guard import ALARM, Rule, Standing, destination_of
 from app.verification.keyring import RECURRENCE, Handle, Receipt
 from app.verification.model import (
     Approval,
@@ -89,8 +89,8 @@ class RedisStore:
         self._never_called = _Limits(_STEP.pack(0), _packed(TEST_STARTS), 0)
         self._starts_per_ip = _packed(policy.starts_per_ip)
         self._starts_in_all = _packed(policy.starts_in_all)
-        self._guard = (str(policy.guard.country or ""), str(policy.guard.range or ""))
-        self._watch = (str(policy.guard.spray or ""), ALARM * 1000)
+        self._guard = (_rule(policy.guard.country), _rule(policy.guard.range))
+        self._watch = (_rule(policy.guard.spray), ALARM * 1000)
         self._wrong_guesses_per_ip = _packed(policy.wrong_guesses_per_ip)
         self._spending = policy.spending
         self._caps_of_all = _packed(policy.spending.caps)
@@ -225,9 +225,9 @@ class RedisStore:
         country = destination_of(handle.phone).country
         return self._caps_of_all, _packed(ask.client.spend), self._caps_by_country.get(country, b"")
 
-    def _guarding(self, handle: Handle, ask: Ask) -> tuple[str, str]:
+    def _guarding(self, handle: Handle, ask: Ask) -> tuple[bytes, bytes]:
         """The rules that close the phone's country and its range."""
-        return self._guard if ask.client.guarded and not handle.test else ("", "")
+        return self._guard if ask.client.guarded and not handle.test else (b"", b"")
 
     def _limits(self, handle: Handle) -> _Limits:
         return self._never_called if handle.test else self._called
@@ -283,6 +283,10 @@ class RedisStore:
 def _packed(rates: tuple[Rate, ...]) -> bytes:
     """Limits as the scripts read them."""
     return b"".join([_LIMIT.pack(rate.count, rate.seconds) for rate in rates]) if rates else b""
+
+
+def _rule(rule: Rule | None) -> bytes:
+    return _LIMIT.pack(rule.floor, rule.share) if rule else b""
 
 
 def _blurred(ask: Ask) -> str:

@@ -16,7 +16,7 @@ if ours then
 end
 if ours and refused then
   give_back(KEYS[2], at)
-  correct_money(9, at, -tonumber(ARGV[8]), now)
+  correct_money(9, now, at, -tonumber(ARGV[8]))
 end
 
 local status = redis.call('HGET', KEYS[1], 's')

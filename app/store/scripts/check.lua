@@ -1,4 +1,4 @@
--- uses: clock limits verification window guesses balance guard
+-- uses: clock limits verification window correction guesses balance guard
 -- Compares a code: limits, budget, state, attempt, comparison and new state in one step, so that N guesses at once are N guesses in a row.
 -- Digests are compared in constant time: Lua keeps one copy of each string, so == compares two addresses, whatever the bytes; and what is
 -- compared is an HMAC, of which a caller chooses nothing.
@@ -42,13 +42,18 @@ open_window(windows, KEYS[3], ARGV[6], 'wrong_guesses_per_ip', 1)
 if windows.denied then return windows.denied end
 local codes = code_before and code_before ~= last_code and 2 or 1
 local cost = tonumber(ARGV[7]) * codes
-local guesses = cost > 0 and guesses_of(KEYS[2], now)
-local wait = guesses and wait_for(guesses, cost, tonumber(ARGV[8]), now) or 0
-if wait > 0 then return {'limited', 'guess_budget', wait, 0} end
+local guesses, guessed, first_of_slice
+if cost > 0 then
+  guesses = redis.call('HGET', KEYS[2], 'g') or ''
+  local _
+  guessed, _, first_of_slice = counted(guesses, 1, DAY, now, cost)
+  local wait = wait_for(guessed, tonumber(ARGV[8]), now)
+  if wait > 0 then return {'limited', 'guess_budget', wait, 0} end
+end
 
 if last_code == ARGV[2] or code_before == ARGV[2] then
   local forgiven = guesses and spent > 0
-  if forgiven then forgive(KEYS[2], guesses, spent) end
+  if forgiven then forgive(KEYS[2], guesses, now, spent) end
   if status == 'a' then
     if forgiven then redis.call('HDEL', KEYS[1], 'q') end
     return with_rooms({'approved', tonumber(approved_at), purpose, 1}, windows, TOLD)
@@ -63,8 +68,8 @@ if last_code == ARGV[2] or code_before == ARGV[2] then
   return with_rooms({'approved', now, purpose, 0}, windows, TOLD)
 end
 
-count_in(windows)
-if guesses then charge(KEYS[2], guesses, cost) end
+keep_windows(windows)
+if guesses then charge(KEYS[2], guessed, first_of_slice) end
 redis.call('HSET', KEYS[1], 'w', wrong + 1, 'q', spent + cost)
 local raised = wrong == 0 and status == 'p' and watch('t', now) or 0
 -- A wrong code spends an attempt after the approval too: else the grace time would be a free brute force.

@@ -21,7 +21,7 @@ local number, phone = tonumber(held[4]) + 1, redis.call('HMGET', KEYS[2], 'h', '
 denied = reserve_call(KEYS[2], phone, call_of(KEYS[1], number), now, ladder, limits, address, tonumber(ARGV[4]))
 if denied then return denied end
 
-count_in(windows)
+keep_windows(windows)
 count_call(guards, now)
 if ARGV[9] ~= '' then claim(KEYS[3], ARGV[9], ARGV[10], now + tonumber(ARGV[11])) end
 -- The expiry moves now already, lest the verification end while its call is being placed.

@@ -9,7 +9,7 @@
 local now, number = clock(), tonumber(ARGV[2])
 local phone = redis.call('HMGET', KEYS[2], 'h', 'l', 'i')
 if report_back(KEYS[2], phone[3], call_of(KEYS[1], ARGV[2])) and ARGV[11] ~= '0' then
-  correct_money(12, tonumber(ARGV[10]), tonumber(ARGV[11]), now)
+  correct_money(12, now, tonumber(ARGV[10]), tonumber(ARGV[11]))
 end
 
 local function answer()

@@ -33,7 +33,7 @@ if inherited then held = {ARGV[24], ARGV[25] ~= '' and ARGV[25], ARGV[26] ~= '' 
 
 -- The fewest digits whose guesses there is room for; else the most there are.
 local verifications, seeds, place = {KEYS[1], KEYS[15], KEYS[16]}, {ARGV[10], ARGV[20], ARGV[21]}, 1
-local spent = held[4] and total_of(open_part(held[4], 1, DAY, now)) or 0
+local _, spent = counted(held[4] or '', 1, DAY, now, 0)
 for digits = 1, #ARGV[19] / LIMIT do
   place = digits
   local worst, room = limit_at(ARGV[19], digits)
@@ -44,7 +44,7 @@ denied = reserve_call(KEYS[2], held, call_of(verification, 1), now, ladder, limi
 if denied then return denied end
 
 if challenged then redis.call('SET', KEYS[14], '', 'PX', ARGV[23]) end
-count_in(windows)
+keep_windows(windows)
 count_call(guards, now)
 if ARGV[9] ~= '' then claim(KEYS[3], ARGV[9], seeds[place], now + deadline) end
 if ARGV[18] == '' then

@@ -70,7 +70,7 @@ end
 -- A call that did not come about, or of which nobody can know whether it did, counts no more. A probe is used up unless it was refused.
 local function uncount_call(guards, at, refused)
   for _, guard in pairs(guards) do
-    redis.call('HSET', guard.key, 't', corrected(guard.t, at, -1))
+    redis.call('HSET', guard.key, 't', (corrected(guard.t, 1, HOUR, guard.now, at, -1)))
     redis.call('PEXPIRE', guard.key, KEPT)
     if refused and guard.closed and guard.probes > 0 then redis.call('HSET', guard.key, 'p', guard.probes - 1) end
   end

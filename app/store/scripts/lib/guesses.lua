@@ -2,25 +2,22 @@
 -- A verification keeps in its field q what its own guesses have cost.
 local DAY = 86400
 
-local function guesses_of(phone, now)
-  return open_part(redis.call('HGET', phone, 'g') or '', 1, DAY, now)
-end
-
--- Counts so much more. The phone's record lives on for long enough when the first is counted in a slice, and so for all others of that slice.
-local function charge(phone, guesses, cost)
-  local part, begun = added(guesses, cost)
+-- Stores a part with what a guess costs. The phone's record lives on for long enough when a slice's first guess is counted: so it does for all others
+-- in that slice.
+local function charge(phone, part, begun)
   redis.call('HSET', phone, 'g', part)
   if begun and redis.call('PTTL', phone) < life_of(DAY) then redis.call('PEXPIRE', phone, life_of(DAY)) end
 end
 
 -- Takes back what a verification has cost. It lives for less than a slice, so its guesses lie in the two newest ones. Older ones go first: another
 -- verification's guesses then count as younger than they are, never as older. Where nothing is counted any more, nothing is written: no record is revived.
-local function forgive(phone, guesses, cost)
-  if total_of(guesses) == 0 then return end
-  local slices = slices_of(guesses)
+local function forgive(phone, stored, now, cost)
+  local part, total = counted(stored, 1, DAY, now, 0)
+  if total == 0 then return end
+  local slices = slices_of(part)
   for n = 2, 1, -1 do
     local back = math.min(cost, slices[n])
     slices[n], cost = slices[n] - back, cost - back
   end
-  redis.call('HSET', phone, 'g', with_slices(guesses, slices))
+  redis.call('HSET', phone, 'g', with_slices(part, slices))
 end
