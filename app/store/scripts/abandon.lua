@@ -21,7 +21,7 @@ end
 
 local status = redis.call('HGET', KEYS[1], 's')
 if status == 'r' then
-  bury(KEYS[1], 'f', tonumber(ARGV[4]))
+  bury(KEYS[1], 'f', ARGV[4])
 elseif status and ours and refused then
   redis.call('HINCRBY', KEYS[1], 'r', 1)
 end

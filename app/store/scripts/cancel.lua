@@ -6,5 +6,5 @@
 local status = status_of(redis.call('HMGET', KEYS[1], 'c', 's', 'x'), ARGV[1], clock())
 if not status then return {'not_found'} end
 if status ~= 'p' and status ~= 'c' then return {'ended', status} end
-if status == 'p' then bury(KEYS[1], 'c', tonumber(ARGV[2])) end
+if status == 'p' then bury(KEYS[1], 'c', ARGV[2]) end
 return {'canceled'}

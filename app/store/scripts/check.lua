@@ -1,4 +1,4 @@
--- uses: clock limits verification window correction guesses balance guard
+-- uses: clock life limits verification window correction guesses balance guard
 -- Compares a code: limits, budget, state, attempt, comparison and new state in one step, so that N guesses at once are N guesses in a row.
 -- Digests are compared in constant time: Lua keeps one copy of each string, so == compares two addresses, whatever the bytes; and what is
 -- compared is an HMAC, of which a caller chooses nothing.
@@ -31,7 +31,7 @@ if status ~= 'p' and status ~= 'a' then return {'ended', status} end
 local last_code, code_before, approved_at, purpose, spent = held[4], held[5], held[7], held[8] or '', tonumber(held[9] or 0)
 local wrong, most = tonumber(held[6] or 0), tonumber(ARGV[3])
 if wrong >= most then
-  if status == 'p' then bury(KEYS[1], 'l', tonumber(ARGV[5])) end
+  if status == 'p' then bury(KEYS[1], 'l', ARGV[5]) end
   return {'ended', status == 'p' and 'l' or status}
 end
 if status == 'a' and now - tonumber(approved_at) > tonumber(ARGV[4]) then return {'ended', 'a'} end
@@ -60,7 +60,7 @@ if last_code == ARGV[2] or code_before == ARGV[2] then
   end
   if forgiven or code_before then redis.call('HDEL', KEYS[1], forgiven and 'q' or 'e', 'e') end
   redis.call('HSET', KEYS[1], 's', 'a', 'z', now, 'd', ARGV[2])
-  redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[5]))
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
   -- The owner answered: the ladder, which is there against calls that nobody answers, starts anew.
   redis.call('HDEL', KEYS[2], 'l')
   confirm({open_guard(KEYS[4], ARGV[9], now), open_guard(KEYS[5], ARGV[10], now)}, KEYS[6], now)
@@ -74,5 +74,5 @@ redis.call('HSET', KEYS[1], 'w', wrong + 1, 'q', spent + cost)
 local raised = wrong == 0 and status == 'p' and watch('t', now) or 0
 -- A wrong code spends an attempt after the approval too: else the grace time would be a free brute force.
 if status == 'a' then return {'ended', 'a'} end
-if wrong + 1 >= most then bury(KEYS[1], 'l', tonumber(ARGV[5])) end
+if wrong + 1 >= most then bury(KEYS[1], 'l', ARGV[5]) end
 return with_rooms({'incorrect', most - wrong - 1, raised}, windows, TOLD)

@@ -1,4 +1,4 @@
--- uses: clock limits calls once window balance guard verification counts
+-- uses: clock life limits calls once window balance guard verification counts
 -- Reserves another call for a pending verification. Atomic, because a verification may end, and its phone be called, at any moment.
 -- KEYS  1 to 12 as in start.lua
 -- ARGV  1 to 17 as in start.lua  18 ttl, ms  19 longest life, ms  20 tombstone, ms
@@ -17,7 +17,7 @@ if windows.denied then return windows.denied end
 local guards = {open_guard(KEYS[10], ARGV[16], now), open_guard(KEYS[11], ARGV[17], now)}
 local denied = guarded(guards, KEYS[12], now)
 if denied then return denied end
-local number, phone = tonumber(held[4]) + 1, redis.call('HMGET', KEYS[2], 'h', 'l', 'f')
+local number, phone = tonumber(held[4]) + 1, redis.call('HMGET', KEYS[2], 'h', 'l', 'f', 'g')
 denied = reserve_call(KEYS[2], phone, call_of(KEYS[1], number), now, ladder, limits, address, tonumber(ARGV[4]))
 if denied then return denied end
 

@@ -12,26 +12,26 @@ if report_back(KEYS[2], phone[3], call_of(KEYS[1], ARGV[2])) and ARGV[11] ~= '0'
   correct_money(12, now, tonumber(ARGV[10]), tonumber(ARGV[11]))
 end
 
-local function answer()
-  local held = redis.call('HMGET', KEYS[1], 'c', 's', 'x', 't', 'k', 'd', 'w', 'n', 'u', 'r')
-  if held[1] ~= ARGV[1] then return {'not_found'} end
+local held = redis.call('HMGET', KEYS[1], 'c', 's', 'x', 't', 'k', 'd', 'w', 'n', 'u', 'r')
+local status = held[2] == 'r' and 'p' or status_of(held, ARGV[1], now)
+local settled
+if held[1] ~= ARGV[1] then
+  settled = {'not_found'}
+elseif status ~= 'p' then
+  settled = {'ended', status}
+else
   local created, expires = tonumber(held[4]), tonumber(held[3] or 0)
-  local status = held[2] == 'r' and 'p' or status_of(held, ARGV[1], now)
-  if status ~= 'p' then return {'ended', status} end
-
   if tonumber(held[5] or 0) < number then
     expires = math.min(now + tonumber(ARGV[4]), created + tonumber(ARGV[5]))
     if held[6] then
-      redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires, 'e', held[6])
+      redis.call('HSET', KEYS[1], 's', 'p', 'k', ARGV[2], 'd', ARGV[3], 'x', expires, 'e', held[6])
     else
-      redis.call('HSET', KEYS[1], 's', 'p', 'k', number, 'd', ARGV[3], 'x', expires)
+      redis.call('HSET', KEYS[1], 's', 'p', 'k', ARGV[2], 'd', ARGV[3], 'x', expires)
     end
     redis.call('PEXPIREAT', KEYS[1], expires + tonumber(ARGV[6]))
   end
   local next_at = now + wait_for_call(phone, now, ARGV[7], ARGV[8], ARGV[15])
-  return {'settled', now, created, expires, next_at, tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
+  settled = {'settled', now, created, expires, next_at, tonumber(held[7] or 0), tonumber(held[8]) - tonumber(held[10] or 0), held[9] or ''}
 end
-
-local settled = answer()
 if ARGV[9] == '1' then remember(KEYS[3], settled) end
 return settled

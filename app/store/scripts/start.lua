@@ -1,4 +1,4 @@
--- uses: clock limits calls once window guesses balance guard counts
+-- uses: clock life limits calls once window guesses balance guard counts
 -- Reserves a phone's next call and writes the verification it is for. Atomic, because of many starts of one phone one may call, and of many sendings of
 -- one request one.
 -- KEYS  1 verification  2 phone  3 record of the idempotency key  4 calls for the address  5 calls for the client  6 all calls  7 money of all calls
@@ -17,7 +17,7 @@
 -- ->    {'reserved', now, place of the verification among KEYS 1, 15, 16 from 0, rooms as in window.lua} | {'challenged'} | {'in_progress', ms}
 --       | {'limited', name, ms, which of its limits}
 --       | {'closed', which: 1 country, 2 range, ms, closed just now: 0 or 1} | as recall() of lib/once.lua
-local now, ladder, limits, address, deadline = clock(), ARGV[2], ARGV[3], ARGV[5], tonumber(ARGV[11])
+local now, ladder, limits, address = clock(), ARGV[2], ARGV[3], ARGV[5]
 local seen = ARGV[9] ~= '' and recall(KEYS[3], ARGV[9], KEYS[2], now, ladder, limits, address)
 if seen then return seen end
 local challenged = ARGV[22] == 'always' or ARGV[22] == 'alarm' and tonumber(redis.call('HGET', KEYS[13], 'u') or 0) > now
@@ -40,17 +40,18 @@ for digits = 1, #ARGV[19] / LIMIT do
   if spent + worst <= room then break end
 end
 local verification = verifications[place]
-denied = reserve_call(KEYS[2], held, call_of(verification, 1), now, ladder, limits, address, tonumber(ARGV[4]), inherited)
+denied = reserve_call(KEYS[2], held, call_of(verification, 1), now, ladder, limits, address, tonumber(ARGV[4]))
 if denied then return denied end
+if inherited and held[4] then charge(KEYS[2], held[4], true) end
 
 if challenged then redis.call('SET', KEYS[14], '', 'PX', ARGV[23]) end
 keep_windows(windows)
 count_call(guards, now)
-if ARGV[9] ~= '' then claim(KEYS[3], ARGV[9], seeds[place], now + deadline) end
+if ARGV[9] ~= '' then claim(KEYS[3], ARGV[9], seeds[place], now + tonumber(ARGV[11])) end
 if ARGV[18] == '' then
-  redis.call('HSET', verification, 'c', ARGV[1], 's', 'r', 't', now, 'n', 1)
+  redis.call('HSET', verification, 'c', ARGV[1], 's', 'r', 't', now, 'n', '1')
 else
-  redis.call('HSET', verification, 'c', ARGV[1], 's', 'r', 't', now, 'n', 1, 'u', ARGV[18])
+  redis.call('HSET', verification, 'c', ARGV[1], 's', 'r', 't', now, 'n', '1', 'u', ARGV[18])
 end
-redis.call('PEXPIRE', verification, deadline)
+redis.call('PEXPIRE', verification, ARGV[11])
 return with_rooms({'reserved', now, place - 1}, windows, TOLD)

@@ -9,24 +9,20 @@ local QUIET = 3600000
 local CALL = 9
 local NOBODY = '   '
 
--- A call's name in the field i.
+-- A call's name in the field i. A verification's key ends with its REF, of 16 characters (keys.py).
 local function call_of(verification, number)
-  return string.match(verification, '}:(.*)') .. ':' .. number
+  return string.sub(verification, -16) .. ':' .. number
 end
 
 local function time_at(history, index)
   return (struct.unpack('>I6', history, (index - 1) * CALL + 1))
 end
 
-local function address_at(history, index)
-  return string.sub(history, index * CALL - 2, index * CALL)
-end
-
 -- When an address, which may have so many calls in a window, may have another: 0 if it has fewer.
 local function own_free(history, address, most, span)
   local own = 0
   for index = #history / CALL, 1, -1 do
-    if address_at(history, index) == address then own = own + 1 end
+    if string.sub(history, index * CALL - 2, index * CALL) == address then own = own + 1 end
     if own == most then return time_at(history, index) + span end
   end
   return 0
@@ -62,8 +58,8 @@ end
 
 -- Takes the right to place one call, or says why not: nil, or {'in_progress', ms} or {'limited', name, ms, which of its limits}.
 -- blocking: ms until a call whose placing never reported back stops blocking the next one.
--- held: what the phone's record tells of 'h', 'l', 'f'. inherited: it is that under the previous pepper, with what guesses have cost as the fourth.
-local function reserve_call(phone, held, call, now, ladder, limits, address, blocking, inherited)
+-- held: what the phone's record tells of 'h', 'l', 'f', 'g'.
+local function reserve_call(phone, held, call, now, ladder, limits, address, blocking)
   local history, rung, busy_until = held[1] or '', tonumber(held[2] or 0), tonumber(held[3] or 0)
   if busy_until > now then return {'in_progress', busy_until - now} end
   local at, held_by, which = next_call(history, rung, now, ladder, limits, address)
@@ -79,9 +75,11 @@ local function reserve_call(phone, held, call, now, ladder, limits, address, blo
   -- The calls that no limit counts any more are left out.
   history = string.sub(history .. struct.pack('>I6', now) .. address, -CALL * most)
   redis.call('HSET', phone, 'h', history, 'l', rung + 1, 'f', now + blocking, 'i', call)
-  if inherited and held[4] then redis.call('HSET', phone, 'g', held[4]) end
-  -- What guesses have cost may have to be remembered for longer.
-  if redis.call('PTTL', phone) < longest then redis.call('PEXPIRE', phone, longest) end
+  if held[1] or held[4] then
+    live_on(phone, longest) -- What guesses have cost may have to be remembered for longer.
+  else
+    redis.call('PEXPIRE', phone, longest)
+  end
   return nil
 end
 

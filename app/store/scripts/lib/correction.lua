@@ -21,7 +21,6 @@ local function corrected(stored, first, window, now, at, difference)
 end
 
 local function correct_window(key, limits, now, at, difference)
-  if limits == '' then return end
   local stored, first, text, longest = redis.call('GET', key) or '', 1, '', 0
   for index = 1, #limits / LIMIT do
     local _, window = limit_at(limits, index)
@@ -34,5 +33,8 @@ end
 
 -- The money of a call that was asked for: of all, of the client's, of the country's: KEYS 4, 5, 6, whose caps are three of ARGV.
 local function correct_money(first_cap, now, at, difference)
-  for n = 0, 2 do correct_window(KEYS[4 + n], ARGV[first_cap + n], now, at, difference) end
+  for n = 0, 2 do
+    local caps = ARGV[first_cap + n]
+    if caps ~= '' then correct_window(KEYS[4 + n], caps, now, at, difference) end
+  end
 end

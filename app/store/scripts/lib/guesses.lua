@@ -2,11 +2,11 @@
 -- A verification keeps in its field q what its own guesses have cost.
 local DAY = 86400
 
--- Stores a part with what a guess costs. The phone's record lives on for long enough when a slice's first guess is counted: so it does for all others
+-- Stores a part, with what a guess costs. The phone's record lives on for long enough when a slice's first guess is counted: so it does for all others
 -- in that slice.
 local function charge(phone, part, begun)
   redis.call('HSET', phone, 'g', part)
-  if begun and redis.call('PTTL', phone) < life_of(DAY) then redis.call('PEXPIRE', phone, life_of(DAY)) end
+  if begun then live_on(phone, life_of(DAY)) end
 end
 
 -- Takes back what a verification has cost. It lives for less than a slice, so its guesses lie in the two newest ones. Older ones go first: another
