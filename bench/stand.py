@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from redis import Redis
 
 from app.api.clients import Kind, clients_entry, new_key
+from app.processes import die_with_parent
 from app.store.embedded import embedded_server, socket_of
 from app.verification.signing import new_signing_key, write_signing_keys
 from bench.generator import Requests
@@ -95,7 +97,15 @@ def process(
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run this Python with arguments, on some cores."""
     command = [*pinned(*cores), sys.executable, *arguments]
-    child = subprocess.Popen(command, text=True, cwd=ROOT, env=environ, stdout=stdout, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command,
+        text=True,
+        cwd=ROOT,
+        env=environ,
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  one system call, before any thread of this process exists
+    )
     try:
         yield child
     finally:

@@ -182,7 +182,7 @@ class Keyring:
     def remember(self, handle: Handle) -> None:
         """Keep a handle for when its id comes back, with each check: opening one anew takes 9 µs.
 
-        Kept are the newest 4,096 to 8,192, some 500 bytes each.
+        Kept are the newest 4,096 to 8,192, some 600 bytes each.
         """
         if len(self._young) >= _REMEMBERED:
             self._young, self._old = {}, self._young
