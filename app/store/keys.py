@@ -7,16 +7,16 @@ them together.
 | key | type | fields | lives |
 |---|---|---|---|
 | `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `y` redeemed, `q` what its wrong guesses have cost, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
-| `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed, `g` what guesses have cost, in slices of 24 h | the longest per-phone limit (a day by default), counted from the last call; 26 h from the last wrong guess |
+| `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed, `g` what guesses have cost, in slices of 24 h | the longest per-phone limit (a day by default), counted from the last call; as long as any wrong guess counts, up to 26 h |
 | `ld:k:REQUEST` | hash | `b` digest of the body, `s` seed of the id, `u` in flight until, `o` what came of it | 24 h from the first sending of a request with an idempotency key |
-| `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | the longest window and a slice, from the last call |
+| `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | as long as any of them counts: the longest window, and a slice at most |
 | `ld:g:ADDRESS` | string | wrong guesses from an address, the same way | the same |
 | `ld:c:CLIENT` | string | calls for a client that has limits of its own, the same way | the same |
 | `ld:n` | string | all calls, the same way | the same |
-| `ld:m`, `ld:m:client:CLIENT`, `ld:m:country:COUNTRY` | string | what calls cost, in ten-thousandths of the currency, the same way: of all, of a client's and a country's that have caps | a day and two hours, from the last call |
+| `ld:m`, `ld:m:client:CLIENT`, `ld:m:country:COUNTRY` | string | what calls cost, in ten-thousandths of the currency, the same way: of all, of a client's and a country's that have caps | a day, and two hours at most |
 
 | `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these, and up to 5 min more |
-| `ld:closed` | sorted set | what is closed, by until when | 4 h from the last closing |
+| `ld:closed` | sorted set | what is closed, by until when | 4 h and 5 min from the last closing |
 | `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these, and up to 5 min more |
 | `ld:s:SOLUTION` | string | nothing: a solved challenge that was used (app/verification/challenge.py) | ten minutes |
 | `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/draws.py) | a day from the last |

@@ -58,7 +58,11 @@ if last_code == ARGV[2] or code_before == ARGV[2] then
     if forgiven then redis.call('HDEL', KEYS[1], 'q') end
     return with_rooms({'approved', tonumber(approved_at), purpose, 1}, windows, TOLD)
   end
-  if forgiven or code_before then redis.call('HDEL', KEYS[1], forgiven and 'q' or 'e', 'e') end
+  if forgiven then
+    redis.call('HDEL', KEYS[1], 'e', 'q')
+  elseif code_before then
+    redis.call('HDEL', KEYS[1], 'e')
+  end
   redis.call('HSET', KEYS[1], 's', 'a', 'z', now, 'd', ARGV[2])
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
   -- The owner answered: the ladder, which is there against calls that nobody answers, starts anew.

@@ -10,16 +10,13 @@ local function open_balance(key, rule, now)
   return {key = key, rule = rule, now = now, t = held[1] or '', g = held[2] or '', closed = held[3] and tonumber(held[3])}
 end
 
-local function total_of(balance, which)
-  local _, total = counted(balance[which], 1, HOUR, balance.now, 0)
-  return total
-end
-
 -- Whether so many more may be tried.
 local function has_room(balance, more)
   local floor, share = limit_at(balance.rule, 1)
-  local beyond = total_of(balance, 't') + more - floor
-  return beyond <= 0 or beyond <= math.floor(total_of(balance, 'g') * 1000 / share)
+  local _, tried = counted(balance.t, 1, HOUR, balance.now, 0)
+  if tried + more <= floor then return true end
+  local _, good = counted(balance.g, 1, HOUR, balance.now, 0)
+  return tried + more <= floor + math.floor(good * 1000 / share)
 end
 
 -- Counts one more, of what was tried: 't', or came to a good end: 'g'. The hash's other fields live on with it.

@@ -62,7 +62,7 @@ local function until_kept(part, kept, now)
   return math.ceil((newest + SLICES + 1 - kept) * (window * 1000 / SLICES) - now)
 end
 
--- How long until a part has room for all that is counted in its newest slice: ms, 0 for now.
+-- How long until a part in which more is counted than there is room for would have had it: ms; 0 if there is room.
 local function wait_for(part, room, now)
   local left, kept = struct.unpack('>I5', part, 12), SLICES + 1
   if left <= room then return 0 end
