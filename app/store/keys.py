@@ -1,6 +1,6 @@
 """Every key that the service keeps in Redis, on one page.
 
-`TAG` is the keyed digest of a phone, `REF` a part of a verification's id, `ADDRESS` and `REQUEST` keyed digests too (app/verification/keyring.py):
+`TAG` is the keyed digest of a phone, `REF` a part of a verification's id, both of 16 characters, `ADDRESS` and `REQUEST` keyed digests too (app/verification/keyring.py):
 none tells anything without the pepper. The braces are Redis Cluster's hash tag: all keys of one phone lie in one slot, so one script may touch
 them together.
 
