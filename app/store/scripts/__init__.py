@@ -44,7 +44,7 @@ def load_script(name: str) -> Script:
 def _needed(library: str, body: str) -> str:
     """Put before a script what it needs of its library parts, without comments: what stands at a line's beginning as `local`, down to the next.
 
-    The server makes every function anew each time a script runs, and clears it away: those that nobody calls took up to a tenth of a script's time.
+    The server makes every function anew each time a script runs, and clears it away: 0.2 µs each, 3 µs of a script that uses most parts.
     """
     text = body
     for block in reversed(_BLOCKS.split(_COMMENTS.sub("", library))):
