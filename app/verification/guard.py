@@ -43,10 +43,6 @@ class Rule:
     floor: int
     share: int
 
-    def __str__(self) -> str:
-        """Return what scripts/lib/balance.lua reads."""
-        return f"{self.floor}:{self.share}"
-
 
 @dataclass(frozen=True, slots=True)
 class Guard:
