@@ -53,9 +53,9 @@ bench: $(VENV)/.installed-dev ## Measure everything that docs/performance.md tel
 		set -x; $(PY) -m bench.scale && $(PY) -m bench.cost; fi
 	@$(PY) -c 'import matplotlib' 2>/dev/null && $(PY) -m bench.plot bench/results/performance.svg || echo "left out: the plot (pip install matplotlib; python -m bench.plot FILE.svg)"
 
-# A quarter less than the least median of a whole run that was seen (docs/performance.md).
-bench-check: $(VENV)/.installed-dev ## Fail if a check is a quarter slower than it was, against bare ASGI in the same run
-	BENCH_REPEATS=3 BENCH_SECONDS=2 $(PY) -m bench.throughput --least 0.48 $(ARGS)
+# A quarter less than docs/performance.md has: 0.47, and 0.43 to 0.53 in other runs.
+bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it did, against bare ASGI in the same run
+	BENCH_REPEATS=3 BENCH_SECONDS=2 $(PY) -m bench.throughput --least 0.35 $(ARGS)
 
 # ---- tests that need more than Python
 
