@@ -1,7 +1,7 @@
 """One connection to the server: commands go out in order, and their answers come back in the same order.
 
-redis-py makes the connection (addresses, TLS, passwords) and then hands its socket over: with its own pipelines a check takes 15 to 20 µs of CPU more,
-and with a command each twice as much in all (docs/performance.md). hiredis packs and reads, as it does for redis-py.
+redis-py makes the connection (addresses, TLS, passwords) and then hands its socket over: with its own pipelines a check takes 15 to 20 µs of CPU
+more, and with a command each twice as much in all (docs/performance.md). hiredis packs and reads, as it does for redis-py.
 """
 
 import asyncio
