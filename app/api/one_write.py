@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_HEAD = b"HTTP/1."
 _CONTINUE = b"HTTP/1.1 100"
 
 
@@ -18,7 +17,13 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin, with a transport that waits for whole answers."""
-        super().connection_made(cast("asyncio.Transport", _Gathering(transport, _outbox_of(self.loop))))
+        self._gathering = _Gathering(transport, _outbox_of(self.loop))
+        super().connection_made(cast("asyncio.Transport", self._gathering))
+
+    def on_response_complete(self) -> None:
+        """What is written next is another answer's head."""
+        self._gathering.head_next = True
+        super().on_response_complete()
 
 
 class _Outbox:
@@ -57,6 +62,7 @@ class _Gathering:
     def __init__(self, transport: asyncio.Transport, outbox: _Outbox) -> None:
         self._transport, self._outbox = transport, outbox
         self._head = b""
+        self.head_next = True
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever a transport has
         return getattr(self._transport, name)
@@ -64,8 +70,8 @@ class _Gathering:
     def write(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
-        elif data.startswith(_HEAD) and not data.startswith(_CONTINUE):
-            self._head = data
+        elif self.head_next and not data.startswith(_CONTINUE):
+            self._head, self.head_next = data, False
             return
         self._outbox.put(self._transport, data)
 
