@@ -36,7 +36,7 @@ class Control:
             Route("/calls", self._list_calls, methods=["GET"]),
             Route("/calls", self._forget_calls, methods=["DELETE"]),
             Route("/calls/{number:str}", self._list_calls, methods=["GET"]),
-            Route("/behaviour", self._tell, methods=["GET"]),
+            Route("/behaviour", self._emit, methods=["GET"]),
             Route("/behaviour", self._behave, methods=["PUT"]),
             Route("/behaviour", self._clear, methods=["DELETE"]),
             Route("/behaviour/{number:str}", self._behave, methods=["PUT"]),
@@ -58,7 +58,7 @@ class Control:
         self._calls.forget()
         return Response(status_code=204)
 
-    async def _tell(self, _: Request) -> Response:
+    async def _emit(self, _: Request) -> Response:
         return JSONResponse(self._behaviours.told())
 
     async def _behave(self, request: Request) -> Response:
