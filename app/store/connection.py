@@ -4,13 +4,14 @@ import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store.embedded import socket_of
@@ -25,6 +26,9 @@ _OPTIONS: dict[str, set[str]] = {
 
 Anything else of the client's could undo a guard: time-outs, retries, decoding.
 """
+
+PERIOD = 5.0
+"""Seconds from one look at the server to the next."""
 
 KEPT_FOR = 0.1
 """Seconds that an examination is kept: /readyz needs no key, and must not become a load on the store."""
@@ -84,21 +88,7 @@ def connect(url: str, timeout: float) -> "Redis":
         # For Redis Enterprise only; with them the pool hands out connections that a server has closed, and each would fail a request.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    client.connection_pool.connection_class = _lending(client.connection_pool.connection_class)
     return client
-
-
-def _lending(connection: type[Any]) -> type[Any]:
-    """The same kind of connection, whose socket can be taken over once it is connected (wire.py)."""
-
-    class Lending(connection):  # type: ignore[misc]  # its base is known at run time only
-        def hand_over(self) -> asyncio.StreamWriter:
-            """The stream; this object has none any more."""
-            stream: asyncio.StreamWriter = self._writer  # type: ignore[has-type]  # as above
-            self._reader = self._writer = None
-            return stream
-
-    return Lending
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,61 +97,110 @@ class Health:
 
     Attributes:
         reachable: it answered.
-        faults: what makes it unsafe, a sentence with its mend each.
+        problems: what makes it unsafe, a sentence with its fix each.
         server: what it says it is: `valkey 9.1.2`.
         detail: why it is not reachable, for the operator and no stranger: it may name hosts and paths.
     """
 
     reachable: bool
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
     server: str = ""
     detail: str = ""
 
     @property
     def ready(self) -> bool:
         """Reachable, and nothing unsafe."""
-        return self.reachable and not self.faults
+        return self.reachable and not self.problems
 
 
-async def examine(client: "Redis") -> Health:
-    """Ask a server whether limits and codes are safe with it."""
+_SCRATCH = "redis.call('SET', KEYS[1], ARGV[1], 'PX', 1000) redis.call('TIME') return redis.call('DEL', KEYS[1])"
+"""What every start needs: to run a script that writes under our prefix and lets its keys expire."""
+
+_FIXES = {
+    "OutOfMemoryError": "its memory is full: raise maxmemory, or give the service a server of its own",
+    "ReadOnlyError": "this server is a read-only replica: point REDIS_URL at the primary",
+    "NoPermissionError": "its ACL must allow +@read +@write +@scripting +@connection +info +time and our keys",
+    "MovedError": "it is a node of a cluster: use redis+cluster://",
+    "ClusterDownError": "its cluster is down",
+    "BusyLoadingError": "it is still loading its data",
+    "AuthenticationError": "it refuses our user or password: see REDIS_URL",
+    "MISCONF": "it can't save its data: see its log and the disk that its `dir` names",
+    "NOREPLICAS": "its replicas are gone, and min-replicas-to-write forbids writing: see to the replicas",
+    "BUSY": "a script of somebody else's blocks it",
+    "NOAUTH": "it wants a password: see REDIS_URL",
+}
+"""What to do about a server's error, by the name of redis-py's class or by the error's first word."""
+
+
+async def examine(client: "Redis", prefix: str) -> Health:
+    """Ask a server whether limits and codes are safe with it: what it says of itself, and whether it does what a start needs."""
     try:
         info = await client.info("server", "memory", "persistence", "replication")
-    except (RedisError, OSError, TimeoutError) as fault:
-        return Health(reachable=False, faults=("Redis does not answer",), detail=f"{type(fault).__name__}: {fault}")
+    except (RedisError, OSError, TimeoutError) as error:
+        return Health(reachable=False, problems=(_problem(error),), detail=f"{type(error).__name__}: {error}")
     name = "valkey" if "valkey_version" in info else "redis"
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    compatible = str(info.get("redis_version", "0"))
-    return Health(reachable=True, faults=tuple(_faults(info, compatible)), server=f"{name} {version}")
+    problems = _problems(info, str(info.get("redis_version", "0")))
+    detail = ""
+    try:
+        await client.eval(_SCRATCH, 1, f"{prefix}scratch", "written by /readyz")
+    except (RedisError, OSError, TimeoutError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        problems = [*problems, _problem(error)]
+    return Health(reachable=True, problems=tuple(dict.fromkeys(problems)), server=f"{name} {version}", detail=detail)
 
 
-def _faults(info: dict[str, object], version: str) -> list[str]:
+def _problem(error: Exception) -> str:
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError) and type(error).__name__ not in _FIXES:
+        return "Redis does not answer"
+    fix = _FIXES.get(type(error).__name__) or _FIXES.get(str(error).partition(" ")[0])
+    return f"Redis refuses to work: {fix or f'{type(error).__name__}, see the log'}"
+
+
+def _problems(info: dict[str, object], version: str) -> list[str]:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    policy = info.get("maxmemory_policy", "noeviction")
+    eviction = info.get("maxmemory_policy", "noeviction")
     checks = [
         (numbers >= MIN_VERSION, f"Redis {version} is too old: 7.0 or newer, or Valkey, is needed"),
         (
-            policy == "noeviction",
-            f"maxmemory-policy is {policy}, which drops counters when memory is short: set it to noeviction",
+            eviction == "noeviction",
+            f"maxmemory-policy is {eviction}, which drops counters when memory is short: set it to noeviction",
         ),
-        (info.get("role", "master") == "master", "this server is a read-only replica: point REDIS_URL at the primary"),
-        (not info.get("loading"), "the server is still loading its data"),
+        (info.get("role", "master") == "master", _FIXES["ReadOnlyError"]),
+        (not info.get("loading"), _FIXES["BusyLoadingError"]),
     ]
     return [sentence for holds, sentence in checks if not holds]
 
 
-class Examiner:
-    """Examines a server for many who ask at once: one question at a time, on a client of its own, its answer kept for a moment."""
+class Watch:
+    """Knows whether a server is safe to rely on: it looks every few seconds, and when somebody asks. One question at a time, on a client of its own.
 
-    def __init__(self, client: "Redis") -> None:
+    Attributes:
+        unsafe: why it is not, as it was last seen; None while it is. While the server does not answer at all, each operation finds that out itself.
+    """
+
+    def __init__(self, client: "Redis", prefix: str) -> None:
         self._client = client
+        self._prefix = prefix
         self._asking: asyncio.Task[Health] | None = None
         self._asked_at = -KEPT_FOR
+        self.unsafe: str | None = None
 
     async def __call__(self) -> Health:
-        """Tell whether the server may be relied on, as of at most `KEPT_FOR` ago."""
+        """Whether the server may be relied on, as of at most `KEPT_FOR` ago."""
         now = asyncio.get_running_loop().time()
         if self._asking is None or (self._asking.done() and now - self._asked_at >= KEPT_FOR):
             self._asked_at = now
-            self._asking = asyncio.ensure_future(examine(self._client))
+            self._asking = asyncio.ensure_future(self._examine())
         return await asyncio.shield(self._asking)
+
+    async def run(self) -> None:
+        """Look again and again, until canceled."""
+        while True:
+            await self()
+            await asyncio.sleep(PERIOD)
+
+    async def _examine(self) -> Health:
+        health = await examine(self._client, self._prefix)
+        self.unsafe = "; ".join(health.problems) if health.reachable and health.problems else None
+        return health

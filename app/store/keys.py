@@ -1,100 +1,200 @@
 """Every key that the service keeps in Redis, on one page.
 
-`TAG` is the keyed digest of a phone, `REF` a part of a verification's id, both of 16 characters, `ADDRESS` and `REQUEST` keyed digests too (app/verification/keyring.py):
-none tells anything without the pepper. The braces are Redis Cluster's hash tag: all keys of one phone lie in one slot, so one script may touch
-them together.
+All begin with `KEY_PREFIX`, which has a hash tag (`{lastdigits}:` by default): all lie in one slot, so each script stays atomic on a cluster. Names in
+capitals are keyed digests (app/verification/ids.py), which reveal nothing without the pepper.
 
-| key | type | fields | lives |
+| key | type | what | lives |
 |---|---|---|---|
-| `ld:v:{TAG}:REF` | hash | `c` client, `s` status, `t` created, `x` expires, `z` approved, `y` redeemed, `q` what its wrong guesses have cost, `n` reserved calls, `r` refused ones, `k` last settled call, `w` wrong guesses, `d` `e` digests of the last two codes, `u` purpose | until its call's deadline while the call is being placed; then until 10 min after its expiry; 10 min after it ended |
-| `ld:p:{TAG}` | hash | `h` times of counted calls, `l` rung of the ladder, `f` `i` the call being placed, `g` what guesses have cost, in slices of 24 h | the longest per-phone limit (a day by default), counted from the last call; as long as any wrong guess counts, up to 26 h |
-| `ld:k:REQUEST` | hash | `b` digest of the body, `s` seed of the id, `u` in flight until, `o` what came of it | 24 h from the first sending of a request with an idempotency key |
-| `ld:a:ADDRESS` | string | calls for an address, in slices of its limits' windows (scripts/lib/window.lua) | as long as any of them counts: the longest window, and a slice at most |
-| `ld:g:ADDRESS` | string | wrong guesses from an address, the same way | the same |
-| `ld:c:CLIENT` | string | calls for a client that has limits of its own, the same way | the same |
-| `ld:n` | string | all calls, the same way | the same |
-| `ld:m`, `ld:m:client:CLIENT`, `ld:m:country:COUNTRY` | string | what calls cost, in ten-thousandths of the currency, the same way: of all, of a client's and a country's that have caps | a day, and two hours at most |
+| `verification:NAME` | hash | one verification (lua/lib/verification.lua) | until its call's deadline while the first call is being placed; then until 10 min after its expiry; 10 min after it ended |
+| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | the longest limit of a phone, a day by default, from its last call |
+| `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 28 h |
+| `request:REQUEST` | hash | a request with an idempotency key (lua/lib/idempotency.lua) | 24 h from the first sending |
+| `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and two slices at most |
+| `network:NETWORK:SECONDS` | hash | the same for an IPv6 /48 | the same |
+| `network:NETWORK` | hash | the same for an IPv4 /24 or IPv6 /48 in an hour: the work of challenges grows with it | the same |
+| `client:CLIENT:SECONDS` | hash | calls of a client that has limits of its own | the same |
+| `calls:SECONDS` | hash | all calls | the same |
+| `money:SECONDS`, `money:client:CLIENT:SECONDS`, `money:country:COUNTRY:SECONDS` | hash | what calls cost, in ten-thousandths of the currency: in all, of a client's and a country's with caps of their own | the same |
+| `price:COUNTRY` | string | the price that was lately seen, in the same units | a day |
+| `pricing:COUNTRY` | string | a call is under way whose price is not known | its deadline |
+| `guard:COUNTRY`, `guard:RANGE` | hash | calls to a destination and converted ones, and its suspensions (lua/lib/guard.lua) | 4 h from the last of these |
+| `suspended` | sorted set | `LANE:SEALED` for each suspended destination, by its end | 4 h from the last |
+| `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and two slices at most |
+| `sprayed` | hash | verifications with a wrong code, approved ones, and the spray alert's end (lua/check.lua) | the same |
+| `solution:SOLUTION` | string | a challenge that was used | ten minutes |
+| `codes:4`, `codes:5`, `codes:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/entropy.py) | a day from the last |
+| `scratch` | string | written and removed by `/readyz` and `doctor` | a second |
 
-| `ld:d:COUNTRY`, `ld:d:RANGE` | hash | `t` calls to a country, or to a range of ten thousand numbers, and `g` approved ones, in slices of an hour; `u` `n` `p` `l` `q` closed until, how often in a row, probes, the last, confirmed ones (scripts/lib/guard.lua) | 4 h from the last of these, and up to 5 min more |
-| `ld:closed` | sorted set | what is closed, by until when | 4 h and 5 min from the last closing |
-| `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these, and up to 5 min more |
-| `ld:s:SOLUTION` | string | nothing: a solved challenge that was used (app/verification/challenge.py) | ten minutes |
-| `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/draws.py) | a day from the last |
-
-A range is the first digits of its numbers, without the last four, and lies in clear: it names no phone.
-
-Every key gets its TTL in the script that creates it. As a rule no field of a hash is longer than 64 bytes, so that Redis packs it (listpack). Those below the phone's
-belong to no phone: on one server a script touches them together with a phone's; a cluster would need a script for each slot.
+A counter is a hash with a field for each lane and slice of time. Every key gets its TTL in the script that creates it. No field is longer than 64 bytes
+but samples, so that Redis packs the hashes.
 """  # noqa: E501  a table's row is one line
 
+from app.verification.client import Client
 from app.verification.guard import destination_of
-from app.verification.ids import IdempotencyRef, VerificationRef
+from app.verification.ids import Pepper, VerificationRef
+from app.verification.model import Cap
+from app.verification.policy import SITE_FACTOR, TEST_CALLS, Policy
 from app.verification.ports import RequestContext
+from app.verification.rates import Rate
 
-CLOSED = "ld:closed"
-WATCH = "ld:w"
-SAMPLES = ("ld:o:4", "ld:o:5", "ld:o:6")
+Limit = dict[str, str | int | bool]
+"""A limit as the scripts read it (lua/lib/limits.lua)."""
 
+Keys = dict[str, str]
+"""Keys by the names that the scripts know them by."""
 
-def keys_of(ref: VerificationRef) -> tuple[str, str]:
-    """The keys of a verification and of its phone: KEYS 1 and 2 of most scripts."""
-    return f"ld:v:{{{ref.tag}}}:{ref.ref}", phone_key(ref.tag)
-
-
-def phone_key(tag: str) -> str:
-    """The key of a phone's limits."""
-    return f"ld:p:{{{tag}}}"
+SPEND = {Cap.ALL: "spend", Cap.CLIENT: "spend_client", Cap.COUNTRY: "spend_country"}
 
 
-def request_key(idempotency: IdempotencyRef) -> str:
-    """The key of what became of a request with an idempotency key."""
-    return f"ld:k:{idempotency.name}"
+class Names:
+    """Names keys, and lists the limits that a call counts against, under one pepper."""
+
+    def __init__(self, prefix: str, pepper: Pepper, policy: Policy) -> None:
+        self.prefix = prefix
+        self._pepper = pepper
+        self._policy = policy
+
+    def key(self, *parts: str) -> str:
+        """A key of the deployment."""
+        return self.prefix + ":".join(parts)
+
+    def client(self, client: Client) -> str:
+        """A client's digest."""
+        return self._pepper.digest("client", client.id)
+
+    def address(self, network: str) -> str:
+        """An address's or a network's digest."""
+        return self._pepper.digest("address", network, size=8)
+
+    def verification(self, ref: VerificationRef) -> Keys:
+        """The keys of a verification and of its phone."""
+        phone = self._pepper.digest("phone", "test" if ref.test else "", ref.phone)
+        return {
+            "verification": self.key("verification", ref.name),
+            "phone": self.key("phone", phone),
+            "guesses": self.key("guesses", phone),
+        }
+
+    def request(self, context: RequestContext) -> Keys:
+        """The key of a request with an idempotency key."""
+        if context.idempotency is None:
+            return {}
+        return {
+            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.name))
+        }
+
+    def destination(self, ref: VerificationRef) -> Keys:
+        """The keys of what becomes of calls to the phone's country and range; none for a number that is never called."""
+        if ref.test:
+            return {}
+        to = destination_of(ref.phone)
+        return {
+            "country": self.key("guard", self._destination(to.country)),
+            "range": self.key("guard", self._destination(to.range)),
+            "suspended": self.key("suspended"),
+            "lane": self.key("lane"),
+            "sprayed": self.key("sprayed"),
+        }
+
+    def price(self, ref: VerificationRef) -> Keys:
+        """The keys of what a call to the phone's country costs."""
+        country = self._destination(destination_of(ref.phone).country)
+        return {} if ref.test else {"price": self.key("price", country), "pricing": self.key("pricing", country)}
+
+    def calls(self, ref: VerificationRef, context: RequestContext) -> tuple[Keys, list[Limit]]:
+        """The limits that a call counts against besides its phone's, and their keys."""
+        limits = _Limits("calls")
+        if ref.test:
+            limits.add(
+                "calls_per_phone",
+                TEST_CALLS,
+                self.key("phone", "calls", self._pepper.digest("phone", "test", ref.phone)),
+            )
+            return limits.keys, limits.all
+        if context.networks:
+            host, site = self.address(context.networks.host), self.address(context.networks.site)
+            limits.add("calls_per_ip", self._policy.calls_per_ip, self.key("address", host), quota=True)
+            if context.networks.site_limited:
+                rates = tuple(Rate(rate.count * SITE_FACTOR, rate.seconds) for rate in self._policy.calls_per_ip)
+                limits.add("calls_per_ip", rates, self.key("network", site))
+            limits.count("network", self.key("network", site), 3600)
+        client = self.client(context.client)
+        limits.add("calls_per_client", context.client.calls, self.key("client", client), quota=True)
+        limits.add("calls_total", self._policy.calls_total, self.key("calls"), share=self._policy.public_share)
+        keys, money = self.money(ref, context.client)
+        return limits.keys | keys, limits.all + money
+
+    def money(self, ref: VerificationRef, client: Client) -> tuple[Keys, list[Limit]]:
+        """The caps on money that a call counts against, and their keys."""
+        limits, spending, share = _Limits("money"), self._policy.spending, self._policy.public_share
+        if not ref.test:
+            country = destination_of(ref.phone).country
+            limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), share=share, unit="money")
+            limits.add(SPEND[Cap.CLIENT], client.spend, self.key("money", "client", self.client(client)), unit="money")
+            caps = spending.by_country.get(country, ())
+            limits.add(
+                SPEND[Cap.COUNTRY],
+                caps,
+                self.key("money", "country", self._destination(country)),
+                share=share,
+                unit="money",
+            )
+        return limits.keys, limits.all
+
+    def shared(self, client: Client | None) -> tuple[Keys, list[Limit]]:
+        """All budgets that `/policy` shows the use of."""
+        limits, spending = _Limits("shared"), self._policy.spending
+        limits.add("calls_total", self._policy.calls_total, self.key("calls"))
+        limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), unit="money")
+        for country, caps in spending.by_country.items():
+            limits.add(
+                f"{SPEND[Cap.COUNTRY]}:{country}",
+                caps,
+                self.key("money", "country", self._destination(country)),
+                unit="money",
+            )
+        if client:
+            limits.add(SPEND[Cap.CLIENT], client.spend, self.key("money", "client", self.client(client)), unit="money")
+            limits.add("calls_per_client", client.calls, self.key("client", self.client(client)))
+        return limits.keys, limits.all
+
+    def _destination(self, name: str) -> str:
+        return self._pepper.digest("destination", name)
 
 
-def calling_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, ...]:
-    """The keys of a call that is asked for: KEYS 1 to 12 of start.lua and resend.lua. What there is none of is the phone's key again."""
-    verification, phone = keys_of(ref)
-    return (
-        verification,
-        phone,
-        request_key(ask.idempotency) if ask.idempotency else phone,
-        f"ld:a:{ask.address}" if ask.address else phone,
-        f"ld:c:{ask.client.id}" if ask.client.starts else phone,
-        "ld:n",
-        *_money_keys(ref, phone, ask),
-        *_guard_keys(ref),
-        CLOSED,
-    )
+class _Limits:
+    """Collects limits and their keys: one counter for each window."""
 
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self.keys: Keys = {}
+        self.all: list[Limit] = []
 
-def challenge_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, str]:
-    """The keys of what a start is challenged by: KEYS 13 and 14 of start.lua."""
-    return WATCH, f"ld:s:{ask.solution}" if ask.solution else phone_key(ref.tag)
+    def add(
+        self,
+        name: str,
+        rates: tuple[Rate, ...],
+        key: str,
+        *,
+        share: float | None = None,
+        unit: str = "calls",
+        quota: bool = False,
+    ) -> None:
+        for place, rate in enumerate(rates):
+            limit = self.count(name, f"{key}:{rate.seconds}", rate.seconds)
+            limit.update(place=place, max=rate.count, unit=unit)
+            if quota:
+                limit["quota"] = True
+            # A client's own limits are no shared budget: the public lane may use all of them.
+            if share is not None or unit == "money":
+                limit["public_max"] = rate.share(1 if share is None else share).count
 
-
-def reporting_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, ...]:
-    """The keys of a call that was asked for: KEYS 1 to 8 of abandon.lua, and 1 to 6 of settle.lua."""
-    verification, phone = keys_of(ref)
-    money = _money_keys(ref, phone, ask)
-    return verification, phone, request_key(ask.idempotency) if ask.idempotency else phone, *money, *_guard_keys(ref)
-
-
-def _money_keys(ref: VerificationRef, phone: str, ask: RequestContext) -> tuple[str, ...]:
-    """The keys of what calls cost: of all, of the client's, of the country's."""
-    return (
-        "ld:m",
-        f"ld:m:client:{ask.client.id}" if ask.client.spend else phone,
-        f"ld:m:country:{destination_of(ref.phone).country}",
-    )
-
-
-def _guard_keys(ref: VerificationRef) -> tuple[str, str]:
-    """The keys of what becomes of calls to the phone's country and to its range."""
-    to = destination_of(ref.phone)
-    return f"ld:d:{to.country}", f"ld:d:{to.range}"
-
-
-def guessing_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, ...]:
-    """The keys of a guess: KEYS 1 to 7 of check.lua."""
-    verification, phone = keys_of(ref)
-    return verification, phone, f"ld:g:{ask.address}" if ask.address else phone, *_guard_keys(ref), CLOSED, WATCH
+    def count(self, name: str, key: str, seconds: int) -> Limit:
+        limit: Limit = {
+            "name": name,
+            "key": f"{self._label}_{len(self.all)}" if name != "network" else name,
+            "window": seconds,
+        }
+        self.keys[str(limit["key"])] = key
+        self.all.append(limit)
+        return limit

@@ -1,310 +1,333 @@
 """The `Store` over Redis or Valkey: one method per operation, one script per method."""
 
-import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
 
 from app.store import replies
-from app.store.coalesce import Coalescer
-from app.store.keys import (
-    CLOSED,
-    SAMPLES,
-    WATCH,
-    calling_keys,
-    challenge_keys,
-    guessing_keys,
-    keys_of,
-    phone_key,
-    reporting_keys,
-    request_key,
-)
-from app.store.scripts import Script, load_script
+from app.store.connection import Watch
+from app.store.keys import Keys, Names
+from app.store.pipelines import Pipelines
+from app.store.rules import rules_of
+from app.store.scripts import SCRIPTS, load_script
 from app.verification.call import Refusal
-from app.verification.challenge import LIFE
-from app.verification.code import MAX_DIGITS, MIN_DIGITS
+from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import ALARM, GuardStatus, Rule, destination_of
-from app.verification.guess_budget import GuessBudget
-from app.verification.ids import RECURRENCE, IdempotencyRef, VerificationRef
+from app.verification.guard import GuardStatus, destination_of
+from app.verification.guess_budget import LENGTHS, GuessBudget
+from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     Approval,
     CallDenied,
     ChallengeRequired,
+    CodeIncomplete,
     CodeIncorrect,
     Ended,
     KeySeen,
-    LimitReached,
     NotFound,
     Redeemed,
-    RemainingQuota,
     TokenExpired,
     TokenRedeemed,
     Verification,
 )
-from app.verification.odds import SAMPLE
-from app.verification.policy import MAX_LIFETIME, TEST_STARTS, TOMBSTONE, Policy
+from app.verification.policy import Policy
 from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import Rate
 
-_MOST_LONGER = MAX_DIGITS - MIN_DIGITS
-_TOMBSTONE = TOMBSTONE * 1000
-_LONGEST_LIFE = MAX_LIFETIME * 1000
-_NOT_WATCHED = ("", "", "", 0)
-_BLURRED = 3
-_MOST_TOLD = 100
-_SAMPLE_KEPT = 86_400_000
-_LIMIT = struct.Struct(">II")
-_STEP = struct.Struct(">I")
+MAX_LISTED = 100
+"""Suspended destinations that a status lists."""
 
+PRICE_PAUSE = 0.1
+"""Seconds until a call is reserved again whose price is about to be known: calls under way show it, and reserve what money there is."""
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """The limits of a phone as the scripts read them (scripts/lib/limits.lua).
+ON_TIME = 0.8
+"""Part of the timeout in which a script must begin: what begins later than its caller may wait does nothing."""
 
-    Attributes:
-        ladder: milliseconds from one call to the next, packed.
-        counts: calls in a window, packed.
-        blocking: milliseconds that a call being placed holds back the next.
-    """
+_dumps = partial(json.dumps, separators=(",", ":"))
 
-    cooldowns: bytes
-    counts: bytes
-    blocking: int
+NamedKeys = Callable[[Names], Keys]
 
 
 class RedisStore:
-    """Verifications and limits in Redis. Every failure of the server is `StoreUnavailable`."""
+    """Verifications and limits in Redis. Every failure of the server is `StoreUnavailable`.
 
-    def __init__(self, coalescer: Coalescer, policy: Policy) -> None:
-        self._coalescer = coalescer
-        self._max_attempts = policy.max_attempts
-        self._grace = policy.approval_repeat_window * 1000
-        self._deadline = policy.call_deadline * 1000
-        self._ttl = policy.ttl * 1000
-        cooldowns = b"".join(_STEP.pack(step * 1000) for step in policy.cooldowns)
-        self._called = _Limits(cooldowns, _packed(policy.calls_per_phone), self._deadline)
-        self._never_called = _Limits(_STEP.pack(0), _packed(TEST_STARTS), 0)
-        self._starts_per_ip = _packed(policy.calls_per_ip)
-        self._starts_in_all = _packed(policy.calls_total)
-        self._guard = (_rule(policy.guard.country), _rule(policy.guard.range))
-        self._watch = (_rule(policy.guard.spray), ALARM * 1000)
-        self._wrong_guesses_per_ip = _packed(policy.wrong_guesses_per_ip)
-        self._spending = policy.spending
-        self._caps_of_all = _packed(policy.spending.caps)
-        self._caps_by_country = {country: _packed(caps) for country, caps in policy.spending.by_country.items()}
+    Args:
+        pipelines: send commands to the server.
+        watch: knows whether the server is safe to rely on.
+        codec: makes the digests and seals that the server sees.
+        policy: the rules in force.
+        prefix: of all keys.
+        timeout: seconds that a caller waits.
+    """
+
+    def __init__(
+        self, pipelines: Pipelines, watch: Watch, codec: IdCodec, policy: Policy, prefix: str, timeout: float
+    ) -> None:  # noqa: PLR0913, PLR0917  its parts
+        self._pipelines = pipelines
+        self._watch = watch
+        self._codec = codec
+        self._policy = policy
+        self._names = Names(prefix, codec.pepper, policy)
+        self._previous = Names(prefix, codec.previous, policy) if codec.previous else None
+        self._timeout = timeout
+        self._clock_ahead: float | None = None
+        self._scripts = {name: load_script(name) for name in SCRIPTS}
         self.charge(policy.guesses)
-        self._start, self._resend, self._recall, self._settle, self._abandon = (
-            load_script(name) for name in ("start", "resend", "recall", "settle", "abandon")
-        )
-        self._check, self._read, self._cancel, self._redeem, self._standing, self._sample = (
-            load_script(name) for name in ("check", "read", "cancel", "redeem", "standing", "sample")
-        )
 
-    async def start(
-        self, refs: Sequence[VerificationRef], ask: RequestContext, purpose: str | None, before: VerificationRef | None
+    async def reserve(
+        self, ref: VerificationRef, context: RequestContext, code_length: int, purpose: str | None
     ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
-        """See `Store.start`. While the pepper is being rotated this is one round trip more."""
-        inherited = await self._limits_under(before.tag) if before else ()
-        first, longer = refs[0], refs[1:]
-        keys = (*calling_keys(first, ask), *challenge_keys(first, ask), *(keys_of(ref)[0] for ref in longer))
-        seeds = [ref.seed for ref in longer] + [b""] * (_MOST_LONGER - len(longer))
-        budget = b"" if first.test else b"".join(self._budgets[ref.code_length] for ref in refs)
-        challenge = (ask.challenge.value, LIFE * 1000 if ask.solution else 0)
-        arguments = (*self._asked(first, ask), purpose or "", budget, *seeds, *challenge, *inherited)
-        reply = await self._run(self._start, keys, *arguments)
-        if reply[0] == b"challenged":
-            return ChallengeRequired()
-        if reply[0] == b"reserved":
-            return Reserved(1, reply[1], reply[2], replies.quotas(reply[3:]))
-        return self._not_reserved(first, reply)
+        """See `Store.reserve`."""
+        request = self._call(ref, context) | {"code_length": code_length}
+        if purpose:
+            request["purpose"] = self._codec.seal_text(purpose)
+        if context.client.public and not ref.test:
+            request["challenge"] = self._policy.challenge.value
+        solution: Keys = {}
+        if context.solved:
+            request["solved_level"] = context.solved.level
+            solution = {"solution": self._names.key("solution", context.solved.name)}
+        reply = await self._reserve("reserve", ref, context, request, solution)
+        return (
+            replies.challenge(reply)
+            or replies.reserved(reply)
+            or replies.denied(ref, reply)
+            or replies.seen(self._codec, ref, reply)
+        )
 
-    async def resend(
-        self, ref: VerificationRef, ask: RequestContext
+    async def reserve_resend(
+        self, ref: VerificationRef, context: RequestContext
     ) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
-        """See `Store.resend`."""
-        asked = self._asked(ref, ask)
-        reply = await self._run(self._resend, calling_keys(ref, ask), *asked, self._ttl, _LONGEST_LIFE, _TOMBSTONE)
-        if reply[0] == b"reserved":
-            return Reserved(reply[2], reply[1], quotas=replies.quotas(reply[3:]))
-        return replies.not_pending(reply) or self._not_reserved(ref, reply)
-
-    async def recall(self, ref: VerificationRef, idempotency: IdempotencyRef) -> KeySeen | None:
-        """See `Store.recall`."""
-        limits = self._limits(ref)
-        keys = (phone_key(ref.tag), request_key(idempotency))
-        reply = await self._run(self._recall, keys, idempotency.body, limits.cooldowns, limits.counts)
-        return replies.seen(ref, reply, self._max_attempts) if reply else None
+        """See `Store.reserve_resend`."""
+        reply = await self._reserve("reserve_resend", ref, context, self._call(ref, context), {})
+        return (
+            replies.reserved(reply)
+            or replies.not_pending(reply)
+            or replies.denied(ref, reply)
+            or replies.seen(self._codec, ref, reply)
+        )
 
     async def settle(
-        self, ref: VerificationRef, ask: RequestContext, call: Reserved, digest: bytes, price: int | None
+        self, ref: VerificationRef, context: RequestContext, call: Reserved, code: str, price: int | None
     ) -> Verification | NotFound | Ended:
         """See `Store.settle`."""
-        beyond = 0 if price is None else price - self._spending.price
-        limits = self._limits(ref)
-        arguments = (
-            ask.client.id,
-            call.number,
-            digest,
-            self._ttl,
-            _LONGEST_LIFE,
-            _TOMBSTONE,
-            limits.cooldowns,
-            limits.counts,
-        )
-        caps = self._caps(ref, ask)
-        reply = await self._run(
-            self._settle, reporting_keys(ref, ask), *arguments, _flag(ask), call.at, beyond, *caps, _blurred(ask)
-        )
-        return replies.not_pending(reply) or replies.settled(ref, reply, self._max_attempts)
+        _, limits = self._names.money(ref, context.client)
+        cost = self._policy.spending.price if price is None else price
+        request = self._who(ref, context) | {"number": call.number, "at": call.at, "code": code, "limits": limits}
+        request |= {"reserved_price": call.price, "price": cost}
 
-    async def release(self, ref: VerificationRef, ask: RequestContext, call: Reserved, reason: Refusal) -> int:
-        """See `Store.release`."""
-        return await self._give_up(ref, ask, call, reason.value)
+        def keys(names: Names) -> Keys:
+            return (
+                names.verification(ref)
+                | names.request(context)
+                | names.price(ref)
+                | names.money(ref, context.client)[0]
+            )
 
-    async def keep(self, ref: VerificationRef, ask: RequestContext, call: Reserved) -> int:
-        """See `Store.keep`."""
-        return await self._give_up(ref, ask, call, "")
+        reply = await self._run("settle", keys, request)
+        return replies.not_pending(reply) or replies.verification(self._codec, ref, reply)
+
+    async def cancel_reservation(
+        self, ref: VerificationRef, context: RequestContext, call: Reserved | None, reason: Refusal
+    ) -> int:
+        """See `Store.cancel_reservation`."""
+        return await self._end_call(ref, context, call, {"refused": reason.value})
+
+    async def commit_unknown(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> int:
+        """See `Store.commit_unknown`."""
+        return await self._end_call(ref, context, call, {})
 
     async def check(
-        self, ref: VerificationRef, ask: RequestContext, digest: bytes
-    ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
+        self, ref: VerificationRef, client: Client, digits: str
+    ) -> Approval | CodeIncorrect | CodeIncomplete | NotFound | Ended:
         """See `Store.check`."""
-        limits = self._wrong_guesses_per_ip if ask.address else b""
-        cost, room = self._prices[0 if ref.test else ref.code_length]
-        arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
-        watch = _NOT_WATCHED if ref.test else (*self._guarding(ref, ask), *self._watch)
-        reply = await self._run(self._check, guessing_keys(ref, ask), *arguments, *watch)
-        if reply[0] == b"incorrect":
-            return CodeIncorrect(reply[1], bool(reply[2]), replies.quotas(reply[3:]))
-        if reply[0] == b"approved":
-            return _approval(ref, reply[1], reply[2], bool(reply[3]), replies.quotas(reply[4:]))
-        return replies.limited(reply) if reply[0] == b"limited" else replies.ended(reply)
+        request = (
+            self._own(ref, client)
+            | self._sealed_destination(ref)
+            | {"digests": ref.digests(digits, LENGTHS), "prefix": self._names.prefix}
+        )
+        reply = await self._run("check", lambda names: names.verification(ref) | names.destination(ref), request)
+        return replies.checked(self._codec, ref, reply)
 
-    async def read(self, ref: VerificationRef, client: str) -> Verification | NotFound:
+    async def read(self, ref: VerificationRef, client: Client) -> Verification | NotFound:
         """See `Store.read`."""
-        limits = self._limits(ref)
-        reply = await self._run(self._read, keys_of(ref), client, limits.cooldowns, limits.counts)
-        return NotFound() if reply[0] == b"not_found" else replies.verification(ref, reply, self._max_attempts)
+        reply = await self._run("read", lambda names: names.verification(ref), self._own(ref, client))
+        return NotFound() if reply["outcome"] == "not_found" else replies.verification(self._codec, ref, reply)
 
-    async def cancel(self, ref: VerificationRef, client: str) -> NotFound | Ended | None:
+    async def cancel(self, ref: VerificationRef, client: Client) -> NotFound | Ended | None:
         """See `Store.cancel`."""
-        reply = await self._run(self._cancel, keys_of(ref), client, _TOMBSTONE)
-        return None if reply[0] == b"canceled" else replies.ended(reply)
-
-    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
-        """See `Store.sample`."""
-        lengths = range(MIN_DIGITS, MAX_DIGITS + 1)
-        added = (drawn.get(digits, b"") for digits in lengths)
-        samples = await self._run(self._sample, SAMPLES, *added, SAMPLE * RECURRENCE, _SAMPLE_KEPT)
-        return dict(zip(lengths, samples, strict=True))
-
-    def charge(self, guesses: GuessBudget) -> None:
-        """See `Store.charge`."""
-        lengths = range(MIN_DIGITS, MAX_DIGITS + 1)
-        self._budgets = {digits: _LIMIT.pack(guesses.worst(digits), guesses.room(digits)) for digits in lengths}
-        self._prices = {0: (0, 0)} | {digits: (guesses.cost(digits), guesses.room(digits)) for digits in lengths}
-
-    async def guard_status(self) -> GuardStatus:
-        """See `Store.standing`."""
-        _, alarm, closed = await self._run(self._standing, (CLOSED, WATCH), _MOST_TOLD)
-        told = tuple((name.decode(), int(until)) for name, until in zip(closed[::2], closed[1::2], strict=True))
-        return GuardStatus(told, alarm or None)
+        return replies.not_pending(
+            await self._run("cancel", lambda names: names.verification(ref), self._own(ref, client))
+        )
 
     async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
         """See `Store.redeem`."""
-        reply = await self._run(self._redeem, keys_of(ref), expires_at)
-        if reply[0] == b"redeemed":
-            return Redeemed(_approval(ref, reply[1], reply[2]))
-        return TokenRedeemed() if reply[0] == b"again" else TokenExpired()
+        reply = await self._run("redeem", lambda names: names.verification(ref), {"expires_at": expires_at})
+        if reply["outcome"] == "redeemed":
+            return Redeemed(replies.approval(self._codec, ref, reply))
+        return TokenRedeemed() if reply["outcome"] == "again" else TokenExpired()
 
-    def _caps(self, ref: VerificationRef, ask: RequestContext) -> tuple[bytes, bytes, bytes]:
-        """What calls may cost: all, the client's, the country's. A test number costs nothing."""
-        if ref.test:
-            return b"", b"", b""
-        country = destination_of(ref.phone).country
-        return self._caps_of_all, _packed(ask.client.spend), self._caps_by_country.get(country, b"")
-
-    def _guarding(self, ref: VerificationRef, ask: RequestContext) -> tuple[bytes, bytes]:
-        """The rules that close the phone's country and its range."""
-        return self._guard if ask.client.guarded and not ref.test else (b"", b"")
-
-    def _limits(self, ref: VerificationRef) -> _Limits:
-        return self._never_called if ref.test else self._called
-
-    def _asked(self, ref: VerificationRef, ask: RequestContext) -> tuple[Any, ...]:
-        """ARGV 1 to 17 of start.lua and resend.lua."""
-        limits = self._limits(ref)
-        body = ask.idempotency.body if ask.idempotency else ""
-        per_ip = self._starts_per_ip if ask.address else b""
-        shared = (b"", b"") if ref.test else (_packed(ask.client.starts), self._starts_in_all)
-        calling = (ask.client.id, limits.cooldowns, limits.counts, limits.blocking, _blurred(ask), per_ip, *shared)
-        return (
-            *calling,
-            body,
-            ref.seed,
-            self._deadline,
-            self._spending.price,
-            *self._caps(ref, ask),
-            *self._guarding(ref, ask),
+    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
+        """See `Store.sample`."""
+        added = {str(digits): digests.hex() for digits, digests in drawn.items() if digests}
+        reply = await self._run(
+            "sample",
+            lambda names: {f"codes_{digits}": names.key("codes", str(digits)) for digits in LENGTHS},
+            {"added": added},
         )
+        return {digits: bytes.fromhex(reply["samples"][str(digits)]) for digits in LENGTHS}
 
-    def _not_reserved(self, ref: VerificationRef, reply: replies.Reply) -> CallDenied | KeySeen:
-        if reply[0] in replies.SEEN:
-            return replies.seen(ref, reply, self._max_attempts)
-        return replies.denied(ref, reply)
+    def charge(self, guesses: GuessBudget) -> None:
+        """See `Store.charge`."""
+        self._rules = _dumps(rules_of(self._policy, guesses))
 
-    async def _give_up(self, ref: VerificationRef, ask: RequestContext, call: Reserved, refused: str) -> int:
-        limits = self._limits(ref)
-        arguments = (call.number, call.at, refused, _TOMBSTONE, limits.cooldowns, limits.counts, _flag(ask))
-        counted = (self._spending.price, *self._caps(ref, ask), *self._guarding(ref, ask))
-        wait: int = await self._run(self._abandon, reporting_keys(ref, ask), *arguments, *counted, _blurred(ask))
+    async def status(self, client: Client | None = None) -> GuardStatus:
+        """See `Store.status`."""
+        _, limits = self._names.shared(client)
+
+        def keys(names: Names) -> Keys:
+            return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(client)[0]
+
+        reply = await self._run("status", keys, {"limits": limits, "max_listed": MAX_LISTED})
+        return replies.status(self._codec, limits, reply)
+
+    # ---- what scripts are sent
+
+    def _own(self, ref: VerificationRef, client: Client) -> dict[str, Any]:
+        # A verification keeps the digests of the pepper that it was started under.
+        return {"client": ref.pepper.digest("client", client.id), "ref": ref.name}
+
+    def _who(self, ref: VerificationRef, context: RequestContext) -> dict[str, Any]:
+        networks = context.networks
+        request = self._own(ref, context.client) | {
+            "lane": context.lane.value,
+            "address": self._names.address(networks.host) if networks else "",
+            "network": self._names.address(networks.site) if networks else "",
+            "seed": ref.seed,
+        }
+        if context.idempotency:
+            request["bodies"] = context.idempotency.bodies
+        if ref.test:
+            request["test"] = True
+        return request
+
+    def _sealed_destination(self, ref: VerificationRef) -> dict[str, str]:
+        """Country and range as the list of what is suspended shows them."""
+        if ref.test or not self._policy.guard.min_conversion:
+            return {}
+        to = destination_of(ref.phone)
+        return {"country": self._codec.seal_text(to.country), "range": self._codec.seal_text(to.range)}
+
+    def _call(self, ref: VerificationRef, context: RequestContext) -> dict[str, Any]:
+        _, limits = self._names.calls(ref, context)
+        return self._who(ref, context) | self._sealed_destination(ref) | {"limits": limits}
+
+    async def _reserve(
+        self, script: str, ref: VerificationRef, context: RequestContext, request: dict[str, Any], more: Keys
+    ) -> dict[str, Any]:
+        if self._watch.unsafe:
+            raise StoreUnavailable(self._watch.unsafe)
+
+        def keys(names: Names) -> Keys:
+            calls, _ = names.calls(ref, context)
+            return (
+                names.verification(ref)
+                | names.request(context)
+                | names.destination(ref)
+                | names.price(ref)
+                | calls
+                | more
+            )
+
+        deadline = asyncio.get_running_loop().time() + self._policy.call_deadline
+        while True:
+            reply = await self._run(script, keys, request)
+            if reply["outcome"] != "price_pending":
+                return reply
+            if asyncio.get_running_loop().time() > deadline:
+                return {"outcome": "in_progress", "wait": 1000}
+            await asyncio.sleep(PRICE_PAUSE)
+
+    async def _end_call(
+        self, ref: VerificationRef, context: RequestContext, call: Reserved | None, how: dict[str, str]
+    ) -> int:
+        _, limits = self._names.money(ref, context.client)
+        request = self._who(ref, context) | self._sealed_destination(ref) | how | {"limits": limits}
+        if call:
+            request |= {"number": call.number, "at": call.at, "reserved_price": call.price}
+
+        def keys(names: Names) -> Keys:
+            money, _ = names.money(ref, context.client)
+            return names.verification(ref) | names.request(context) | names.destination(ref) | names.price(ref) | money
+
+        reply = await self._run("cancel_reservation", keys, request)
+        wait: int = reply["wait"]
         return wait
 
-    async def _limits_under(self, tag: str) -> tuple[bytes, ...]:
-        try:
-            held = await self._coalescer.run("HMGET", phone_key(tag), "h", "l", "f", "g")
-        except RedisError as fault:
-            raise StoreUnavailable(str(fault)) from fault
-        return tuple(value or b"" for value in held) if held[0] or held[3] else ()
+    # ---- how they are sent
 
-    async def _run(self, script: Script, keys: tuple[str, ...], *arguments: Any) -> Any:  # noqa: ANN401  a script's own answer
-        """Run a script by its SHA-1; a server that does not have it, empty after a failover, is given its text."""
+    async def _run(self, script: str, keys: NamedKeys, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a script. Beyond its time limit it does nothing; with a wrong idea of the server's clock it is sent once more."""
+        if self._previous:
+            await self._adopt(keys)
+        named = keys(self._names)
+        started = asyncio.get_running_loop().time()
+        if self._clock_ahead is None:
+            await self._read_clock()
+        for _ in range(2):
+            reply = await self._send(script, named, request, self._not_after(started))
+            if reply["outcome"] != "too_late":
+                return reply
+            if asyncio.get_running_loop().time() > started + self._timeout * ON_TIME:
+                break
+        raise StoreUnavailable(f"{script}: the server was reached too late, and did nothing")
+
+    async def _adopt(self, keys: NamedKeys) -> None:
+        """While rotating: move the records that a request needs to the names that the pepper in force gives them."""
+        assert self._previous is not None  # noqa: S101  the caller looked
+        old, new = keys(self._previous), keys(self._names)
+        pairs = [(old[name], new[name]) for name in new if old[name] != new[name]]
+        named = {
+            f"{which}_{number}": key
+            for number, pair in enumerate(pairs, 1)
+            for which, key in zip(("old", "new"), pair, strict=True)
+        }
+        if self._clock_ahead is None:
+            await self._read_clock()
+        await self._send("adopt", named, {}, self._not_after(asyncio.get_running_loop().time()))
+
+    async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
+        """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
+        found = self._scripts[script]
+        arguments = (
+            len(keys),
+            *keys.values(),
+            self._rules,
+            _dumps(request | {"keys": list(keys), "not_after": not_after}),
+        )
         try:
             try:
-                return await self._coalescer.run("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                reply = await self._pipelines.run("EVALSHA", found.sha, *arguments)
             except NoScriptError:
-                return await self._coalescer.run("EVAL", script.text, len(keys), *keys, *arguments)
-        except RedisError as fault:
+                reply = await self._pipelines.run("EVAL", found.text, *arguments)
+        except RedisError as error:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
-            raise StoreUnavailable(f"{script.name}: {type(fault).__name__}: {fault}") from fault
+            raise StoreUnavailable(f"{script}: {type(error).__name__}: {error}") from error
+        read: dict[str, Any] = json.loads(reply)
+        self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
+        return read
 
+    def _not_after(self, started: float) -> int:
+        """When a caller that asked at `started` stops waiting, in unix milliseconds on the server's clock."""
+        ahead = self._clock_ahead or 0.0
+        return int((started + ahead + self._timeout * ON_TIME) * 1000)
 
-def _packed(rates: tuple[Rate, ...]) -> bytes:
-    """Limits as the scripts read them."""
-    return b"".join([_LIMIT.pack(rate.count, rate.seconds) for rate in rates]) if rates else b""
-
-
-def _rule(rule: Rule | None) -> bytes:
-    return _LIMIT.pack(rule.floor, rule.share) if rule else b""
-
-
-def _blurred(ask: RequestContext) -> str:
-    """The address as a phone's record knows it (scripts/lib/calls.lua): 18 bits of its digest, enough to tell a stranger's calls from the owner's."""
-    return ask.address[:_BLURRED] if ask.address else " " * _BLURRED
-
-
-def _flag(ask: RequestContext) -> str:
-    return "1" if ask.idempotency else "0"
-
-
-def _approval(
-    ref: VerificationRef,
-    approved_at: int,
-    purpose: bytes,
-    repeated: bool = False,
-    quotas: tuple[RemainingQuota, ...] = (),
-) -> Approval:
-    return Approval(ref.id, ref.phone, approved_at, replies.purpose(purpose), ref.test, repeated, quotas)
+    async def _read_clock(self) -> None:
+        try:
+            seconds, micros = await self._pipelines.run("TIME")
+        except RedisError as error:
+            raise StoreUnavailable(f"TIME: {type(error).__name__}: {error}") from error
+        self._clock_ahead = int(seconds) + int(micros) / 1e6 - asyncio.get_running_loop().time()

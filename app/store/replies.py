@@ -1,12 +1,14 @@
-"""What the scripts answer, read into the core's terms."""
+"""What the scripts reply, read into the core's terms."""
 
 from typing import Any
 
+from app.store.keys import SPEND, Limit
 from app.verification.call import RETRY_AFTER, Refusal
-from app.verification.guard import destination_of
-from app.verification.ids import VerificationRef
+from app.verification.guard import GuardStatus, Suspended, Usage, destination_of
+from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     AlreadyUsed,
+    Approval,
     AttemptsExhausted,
     CallDenied,
     Called,
@@ -15,14 +17,16 @@ from app.verification.model import (
     CallRefused,
     CallUnknown,
     CanceledBefore,
-    Cap,
+    ChallengeRequired,
+    CodeIncomplete,
+    CodeIncorrect,
+    CodesPredictable,
     DestinationSuspended,
     Ended,
     Expired,
     KeyInUse,
     KeyReused,
     KeySeen,
-    Limit,
     LimitReached,
     NotFound,
     Pending,
@@ -34,125 +38,164 @@ from app.verification.model import (
     Times,
     Verification,
 )
+from app.verification.model import Limit as LimitName
 from app.verification.policy import MAX_LIFETIME, whole_seconds
+from app.verification.ports import Reserved
 
-SEEN = frozenset({b"key_reused", b"key_in_use", b"replayed"})
-"""What recall() of lib/once.lua answers: the request's idempotency key was used before."""
+Reply = dict[str, Any]
 
 ASK_AGAIN = 1
-"""Seconds until a request in flight may be asked after again: asking costs nothing, and a call is placed within a second or two."""
+"""Seconds until a request in progress may be asked after again: asking costs nothing, and a call is placed within a second or two."""
 
-_ENDED: dict[bytes, Ended] = {
-    b"a": AlreadyUsed(),
-    b"l": AttemptsExhausted(),
-    b"x": Expired(),
-    b"c": CanceledBefore(),
-    b"f": CallFailed(),
+PREDICTABLE_FOR = 600
+"""Seconds until codes may be found to be better distributed: no one knows, so ten minutes."""
+
+_ENDED: dict[str, Ended] = {
+    "approved": AlreadyUsed(),
+    "locked": AttemptsExhausted(),
+    "expired": Expired(),
+    "canceled": CanceledBefore(),
+    "failed": CallFailed(),
 }
-_STATUS: dict[bytes, Status] = {
-    b"p": Status.PENDING,
-    b"a": Status.APPROVED,
-    b"l": Status.LOCKED,
-    b"x": Status.EXPIRED,
-    b"c": Status.CANCELED,
-    b"f": Status.FAILED,
-}
-
-_CAPS = {b"spend": Cap.ALL, b"spend_client": Cap.CLIENT, b"spend_country": Cap.COUNTRY}
-
-_SCOPES = {1: Scope.COUNTRY, 2: Scope.RANGE}
-
-Reply = list[Any]
+_CAPS = {name: cap for cap, name in SPEND.items()}
 
 
-def denied(ref: VerificationRef, reply: Reply) -> CallDenied:
-    """Read `{'in_progress', ms}`, `{'limited', name, ms, which}` or `{'closed', which, ms, just now}`."""
-    if reply[0] == b"in_progress":
-        return CallInProgress(whole_seconds(reply[1]))
-    if reply[0] == b"closed":
-        scope, to = _SCOPES[reply[1]], destination_of(ref.phone)
-        closed = to.country if scope is Scope.COUNTRY else to.range
-        return DestinationSuspended(scope, closed, whole_seconds(reply[2]), bool(reply[3]))
-    if reply[1] in _CAPS:
-        return SpendCapReached(_CAPS[reply[1]], whole_seconds(reply[2]))
-    return limited(reply)
-
-
-def limited(reply: Reply) -> LimitReached:
-    """Read `{'limited', name, ms, which of its limits}`."""
-    return LimitReached(Limit(reply[1].decode()), whole_seconds(reply[2]), reply[3] - 1 if reply[3] else None)
-
-
-def quotas(reply: Reply) -> tuple[RemainingQuota, ...]:
-    """Read what with_rooms() of lib/window.lua appended: `name, which of its limits, how many, ms`, again and again."""
-    if not reply:
-        return ()
-    told = zip(reply[::4], reply[1::4], reply[2::4], reply[3::4], strict=True)
-    return tuple(
-        RemainingQuota(Limit(name.decode()), place - 1, left, whole_seconds(ms)) for name, place, left, ms in told
+def reserved(reply: Reply) -> Reserved | None:
+    """A reserved call; None for any other reply."""
+    if reply["outcome"] != "reserved":
+        return None
+    quotas = tuple(
+        RemainingQuota(LimitName(quota["limit"]), quota["place"], quota["left"], whole_seconds(quota["reset"]))
+        for quota in reply.get("quotas") or ()
+    )
+    return Reserved(
+        reply["number"], reply["at"], reply["price"], reply["code_length"], reply.get("sampled", False), quotas
     )
 
 
+def challenge(reply: Reply) -> ChallengeRequired | None:
+    """A challenge that must be solved; None for any other reply."""
+    return ChallengeRequired(reply["level"]) if reply["outcome"] == "challenge_required" else None
+
+
+def denied(ref: VerificationRef, reply: Reply) -> CallDenied | None:
+    """Why a call is denied; None for any other reply."""
+    match reply["outcome"]:
+        case "in_progress":
+            return CallInProgress(whole_seconds(reply["wait"]))
+        case "codes_predictable":
+            return CodesPredictable(PREDICTABLE_FOR)
+        case "suspended":
+            scope, to = Scope(reply["scope"]), destination_of(ref.phone)
+            destination = to.country if scope is Scope.COUNTRY else to.range
+            return DestinationSuspended(scope, destination, whole_seconds(reply["wait"]), reply["just_now"])
+        case "limited":
+            return _limited(reply)
+        case _:
+            return None
+
+
+def _limited(reply: Reply) -> LimitReached | SpendCapReached:
+    wait, name = whole_seconds(reply["wait"]), reply["limit"]
+    if name in _CAPS:
+        public = reply["used"] < reply["max"] and reply["used_by_public"] * 2 > reply["public_max"]
+        return SpendCapReached(_CAPS[name], reply["window"], reply["max"], reply["used"], public, wait)
+    return LimitReached(LimitName(name), wait, reply.get("place"))
+
+
 def not_pending(reply: Reply) -> NotFound | Ended | None:
-    """Read `{'not_found'}` or `{'ended', status}`; None for anything else."""
-    return ended(reply) if reply[0] in {b"not_found", b"ended"} else None
+    """A verification that is unknown or has ended; None for any other reply."""
+    if reply["outcome"] == "not_found":
+        return NotFound()
+    return _ENDED[reply["status"]] if reply["outcome"] == "ended" else None
 
 
-def ended(reply: Reply) -> NotFound | Ended:
-    """Read `{'not_found'}` or `{'ended', status}`."""
-    return NotFound() if reply[0] == b"not_found" else _ENDED[reply[1]]
-
-
-def settled(ref: VerificationRef, reply: Reply, max_attempts: int) -> Verification:
-    """Read `{'settled', now, created, expires, next call, wrong, calls, purpose}`."""
-    return verification(ref, [b"p", *reply[1:], 0], max_attempts)
-
-
-def verification(ref: VerificationRef, reply: Reply, max_attempts: int) -> Verification:
-    """Read `{status, now, created, expires, next call, wrong, calls, purpose, approved at}`."""
-    status, now, created, expires, next_call, wrong, calls, asked_for, approved_at = reply
-    resend_at = next_call if next_call < created + MAX_LIFETIME * 1000 else None
+def verification(codec: IdCodec, ref: VerificationRef, reply: Reply) -> Verification:
+    """The whole state."""
+    next_at = reply["next_at"]
     return Verification(
         id=ref.id,
-        status=_STATUS[status],
+        status=Status(reply["status"]),
         phone=ref.phone,
-        code_length=ref.code_length,
-        attempts_left=max(0, max_attempts - wrong),
-        calls=calls,
-        purpose=purpose(asked_for),
-        times=Times(now, created, expires, resend_at),
-        approved_at=approved_at or None,
+        code_length=reply["code_length"],
+        attempts_left=reply["attempts_left"],
+        calls=reply["calls"],
+        purpose=codec.unseal_text(reply.get("purpose")),
+        times=Times(
+            reply["now"],
+            reply["created_at"],
+            reply["expires_at"],
+            next_at if next_at < reply["created_at"] + MAX_LIFETIME * 1000 else None,
+        ),
+        approved_at=reply.get("approved_at"),
         test=ref.test,
     )
 
 
-def seen(ref: VerificationRef, reply: Reply, max_attempts: int) -> KeySeen:
-    """Read `{'key_reused'}`, `{'key_in_use'}` or `{'replayed', seed, outcome}`.
-
-    Args:
-        ref: any verification of the same phone: that of the first answer is made from it and the seed.
-        reply: what the script answered.
-        max_attempts: the policy's.
-    """
-    if reply[0] == b"key_reused":
-        return KeyReused()
-    if reply[0] == b"key_in_use":
-        return KeyInUse(ASK_AGAIN)
-    return Replayed(_first(ref.again(reply[1]), reply[2], max_attempts))
+def approval(codec: IdCodec, ref: VerificationRef, reply: Reply) -> Approval:
+    """What is recorded of a right code."""
+    return Approval(
+        ref.id,
+        ref.phone,
+        reply["approved_at"],
+        codec.unseal_text(reply.get("purpose")),
+        ref.test,
+        reply.get("repeated", False),
+    )
 
 
-def _first(ref: VerificationRef, reply: Reply, max_attempts: int) -> Called:
-    """Read an outcome that lib/once.lua kept."""
-    if reply[0] == b"settled":
-        return Pending(settled(ref, reply, max_attempts))
-    if reply[0] == b"refused":
-        refusal = Refusal(reply[1].decode())
-        return CallRefused(ref.id, refusal, RETRY_AFTER[refusal])
-    if reply[0] == b"unknown":
-        return CallUnknown(ref.id, whole_seconds(reply[1]))
-    return ended(reply)
+def checked(
+    codec: IdCodec, ref: VerificationRef, reply: Reply
+) -> Approval | CodeIncorrect | CodeIncomplete | NotFound | Ended:
+    """What became of a guess."""
+    match reply["outcome"]:
+        case "approved":
+            return approval(codec, ref, reply)
+        case "incorrect":
+            return CodeIncorrect(reply["attempts_left"], reply.get("alert", False))
+        case "incomplete":
+            return CodeIncomplete(reply["code_length"])
+        case "not_found":
+            return NotFound()
+        case _:
+            return _ENDED[reply["status"]]
 
 
-def purpose(stored: bytes) -> str | None:
-    """Read a purpose; '' stands for none."""
-    return stored.decode() or None
+def seen(codec: IdCodec, ref: VerificationRef, reply: Reply) -> KeySeen:
+    """What became of a request whose idempotency key was seen before: the first verification is made of the phone and the seed."""
+    match reply["outcome"]:
+        case "key_reused":
+            return KeyReused()
+        case "key_in_use":
+            return KeyInUse(ASK_AGAIN)
+        case _:
+            return Replayed(_first(codec, codec.again(ref, reply["seed"]), reply["first"]))
+
+
+def _first(codec: IdCodec, ref: VerificationRef, reply: Reply) -> Called:
+    match reply["outcome"]:
+        case "settled":
+            return Pending(verification(codec, ref, reply))
+        case "refused":
+            refusal = Refusal(reply["reason"])
+            return CallRefused(ref.id, refusal, RETRY_AFTER[refusal])
+        case "unknown":
+            return CallUnknown(ref.id, whole_seconds(reply["wait"]))
+        case "not_found":
+            return NotFound()
+        case _:
+            return _ENDED[reply["status"]]
+
+
+def status(codec: IdCodec, limits: list[Limit], reply: Reply) -> GuardStatus:
+    """What is suspended and used; a destination that another pepper sealed is left out."""
+    suspended = []
+    for entry in reply["suspended"] or ():
+        lane, _, sealed = entry["destination"].partition(":")
+        if destination := codec.unseal_text(sealed):
+            suspended.append(Suspended(destination, lane, entry["resumes_at"]))
+    used = {
+        f"{limit['name']}/{limit['window']}": Usage(usage["public"], usage["trusted"], usage["resets_in"])
+        for limit, usage in zip(limits, reply["used"] or (), strict=True)
+    }
+    return GuardStatus(tuple(suspended), reply.get("alert_until"), used)

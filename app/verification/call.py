@@ -1,9 +1,8 @@
 """A call's three outcomes: placed, refused, unknown."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-
-from app.verification.values import value
 
 
 class Refusal(StrEnum):
@@ -56,7 +55,7 @@ RETRY_AFTER: dict[Refusal, int | None] = {
 """Seconds until another try may end otherwise; None where waiting does not help."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Placed:
     """The provider took the call.
 
@@ -75,7 +74,7 @@ class Placed:
         return f"Placed(call_id={self.call_id!r}, price={self.price!r})"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The call was certainly not placed: nothing rings and nothing is owed.
 
@@ -93,7 +92,7 @@ class Refused:
         return RESPONSIBILITY_OF[self.reason]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """The request may have arrived: the call may ring and may cost. Never dialled again by us.
 

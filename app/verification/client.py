@@ -1,53 +1,58 @@
-"""Who asks: a client, from an address, with or without an idempotency key. How it proves to be one is the API's business."""
+"""Who makes a request: a client, for an end user's address, with or without an idempotency key. How it proves to be one is the API's business."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from app.verification.rates import Rate
-from app.verification.values import value
+
+
+class Lane(StrEnum):
+    """Which part of every shared budget a request may use (docs/security.md)."""
+
+    PUBLIC = "public"  # a public key: anyone may have it
+    TRUSTED = "trusted"  # a secret key, or a device that was approved before
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody who may call.
+    """A page, an app or a backend that may call.
 
     Attributes:
         id: its name, which owns the verifications that it starts.
-        audience: the `aud` of its proofs, and of the proofs it may redeem.
-        starts: its own limits on calls, starts and resends together; none if empty.
+        audience: the `aud` of its tokens, and of the tokens that it may redeem.
+        calls: its own limits on calls, starts and resends together; none if empty.
         spend: its own caps on what calls cost, counts being units (money.py); none if empty.
-        public: its key is no secret, so anybody may start verifications with it; then challenges are for it (challenge.py).
-        guarded: what comes of its calls closes destinations, and closed ones are closed to it (guard.py).
+        public: whether it is known by a public key.
     """
 
     id: str
     audience: str
-    starts: tuple[Rate, ...] = ()
+    calls: tuple[Rate, ...] = ()
     spend: tuple[Rate, ...] = ()
     public: bool = False
-    guarded: bool = True
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request that must be carried out once, however often it is sent.
+    """A request that is executed once, however often it is sent.
 
     Attributes:
-        key: its idempotency key, which nobody else of the same client uses.
-        body: what it asks for: the same key with another body is a mistake.
+        key: its idempotency key, unique to its client.
+        body: what it asks for: the same key with another body is an error.
     """
 
     key: str = field(repr=False)
     body: bytes = field(repr=False)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an operation, and from where.
+    """Who requests an operation, and for whose address.
 
     Attributes:
-        client: whose key the request bears.
-        address: what limits by address count, as `counted` of the API writes it; None: a backend that names no user's address.
-        once: set if the request is to be carried out once.
+        client: whose key the request has.
+        address: the end user's IP address; None from a backend that names none: then no limit by address applies.
+        once: set if the request has an idempotency key.
     """
 
     client: Client

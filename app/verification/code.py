@@ -10,21 +10,13 @@ MAX_SPELLING = 64
 """Characters: a whole calling number in any spelling fits."""
 
 
-def typed_digits(typed: str, length: int) -> str | None:
-    """The code in what a person typed: its last `length` digits.
+def typed_digits(typed: str) -> str:
+    """The digits in what a person typed, in ASCII: the code is the last of them.
 
     A whole number that called counts as well as its end, with spaces, brackets and dashes, in digits of any script.
-
-    Args:
-        typed: what the person typed.
-        length: the verification's code length.
-
-    Returns:
-        Exactly `length` ASCII digits, or None if fewer were typed.
     """
-    digits = (
-        typed
-        if typed.isascii() and typed.isdecimal()
-        else "".join(str(unicodedata.decimal(c)) for c in typed if unicodedata.category(c) == "Nd")
+    if typed.isascii() and typed.isdecimal():
+        return typed
+    return "".join(
+        str(unicodedata.decimal(character)) for character in typed if unicodedata.category(character) == "Nd"
     )
-    return digits[-length:] if len(digits) >= length else None

@@ -1,15 +1,14 @@
-"""Two watches over what comes of calls and codes.
+"""The fraud guard and the spray alert: two watches over what becomes of calls and codes.
 
-Both go by one rule: in an hour so much may be tried whatever comes of it, and beyond that as much as keeps the good ends at a share.
+The guard compares calls with approvals, by country and by range of ten thousand numbers. Calls that no one converts are toll fraud: somebody is paid for
+each. In an hour a destination gets so many calls whatever becomes of them, and beyond that as many as keep a share of them converted. Then it is
+suspended for 15 minutes. After that, five trial calls decide: it resumes when three of them are converted; else it is suspended for twice as long, up to
+two hours (store/lua/lib/guard.lua). Each lane has counts of its own: what strangers do suspends no call of a backend or a known device.
 
-The guard watches calls against approvals, by country and by range of ten thousand numbers. Calls that nobody confirms are toll fraud: somebody
-is paid for each. A destination over its rule is closed for 15 minutes; then five probes go through, and it opens when three of them are
-confirmed; else it closes for twice as long, up to two hours (store/scripts/lib/guard.lua). So no range gets more than its floor of calls, plus
-those that its approvals pay for, before it closes.
-
-The spray alarm watches verifications with a wrong code against approvals: one guess at each of thousands stays under every other limit.
+The spray alert compares verifications with a wrong code with approvals: one guess at each of thousands stays under every other limit.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,72 +17,80 @@ from app.verification.phone import country_of
 RANGE_DIGITS = 4
 """Last digits of a number that its range leaves open: ten thousand numbers, the smallest block that numbering plans of the CIS hand out."""
 
-PAUSE = 900
-"""Seconds that a destination is closed for the first time; twice as long each time in a row, up to two hours (store/scripts/lib/guard.lua)."""
+SUSPENSION, MAX_SUSPENSION = 900, 7200
+"""Seconds that a destination is suspended for the first time; twice as long each time in a row, up to the second figure."""
 
-PROBES = 5
-"""Calls that a destination gets after its pause; it opens when three of them are confirmed."""
+TRIAL_CALLS, TRIALS_TO_RESUME = 5, 3
+"""Calls that a destination gets after its suspension, and how many of them must be converted."""
 
-ALARM = 900
-"""Seconds that the spray alarm lasts after the last sign."""
+TRIAL_WAIT = 300
+"""Seconds in which a trial call may still be converted."""
 
-SPRAY_SHARE = 2000
-"""In thousandths: beyond its floor the alarm is raised when more than one verification with a wrong code comes on two approvals."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """So much may be tried in an hour whatever comes of it, and beyond that as much as keeps the good ends at a share.
-
-    Attributes:
-        floor: so much.
-        share: in thousandths.
-    """
-
-    floor: int
-    share: int
+ALERT_LASTS = 900
+"""Seconds that the spray alert lasts after the last sign."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """When destinations close, and when the spray alarm is raised.
+    """When destinations are suspended, and when the spray alert is raised.
 
     Attributes:
-        country: of calls to a country; None: it never closes.
-        range: of calls to a range of ten thousand numbers; None: it never closes.
-        spray: of verifications with a wrong code; None: there is no alarm.
+        min_conversion: the share of calls that must be converted, in thousandths; 0: no destination is ever suspended.
+        calls_per_country: calls an hour before that share is required.
+        calls_per_range: the same of a range.
+        public_share: how much of these two counts the public lane has; the trusted lane has the rest.
+        spray: verifications with a wrong code in an hour before the alert is raised; 0: there is no alert.
     """
 
-    country: Rule | None
-    range: Rule | None
-    spray: Rule | None
+    min_conversion: int
+    calls_per_country: int
+    calls_per_range: int
+    public_share: float
+    spray: int
 
-    @classmethod
-    def of(cls, share: float, per_country: int, per_range: int, spray: int) -> "Guard":
-        """Make the rules.
+    def floors(self, calls: int) -> dict[str, int]:
+        """How many of so many calls each lane may place whatever becomes of them."""
+        public = math.floor(calls * self.public_share + 1e-9)
+        return {"public": public, "trusted": calls - public}
 
-        Args:
-            share: the least share of calls that must be confirmed, 0 for no guard.
-            per_country: the floor of each country.
-            per_range: the floor of each range.
-            spray: the alarm's floor, 0 for no alarm.
-        """
-        least = max(1, round(share * 1000)) if share else 0
-        alarm = Rule(spray, SPRAY_SHARE) if spray else None
-        return cls(Rule(per_country, least), Rule(per_range, least), alarm) if least else cls(None, None, alarm)
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A destination of one lane that is not called now.
+
+    Attributes:
+        destination: a country, or the first digits of a range.
+        lane: whose calls are not placed.
+        until: unix milliseconds.
+    """
+
+    destination: str
+    lane: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used of one limit now, by lane; `resets_in` is in milliseconds, until some of it is free again."""
+
+    public: int
+    trusted: int
+    resets_in: int
 
 
 @dataclass(frozen=True, slots=True)
 class GuardStatus:
-    """What the watches stand at.
+    """What the watches and the shared budgets stand at.
 
     Attributes:
-        closed: what is closed, and until when in unix milliseconds.
-        alarm_until: when the spray alarm ends; None while there is none.
+        suspended: what is suspended, the soonest to resume first.
+        alert_until: when the spray alert ends, unix milliseconds; None while there is none.
+        used: of each shared limit, by its name.
     """
 
-    closed: tuple[tuple[str, int], ...]
-    alarm_until: int | None
+    suspended: tuple[Suspended, ...]
+    alert_until: int | None
+    used: dict[str, Usage]
 
 
 @dataclass(frozen=True, slots=True)

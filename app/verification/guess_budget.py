@@ -1,12 +1,12 @@
 """The guess budget: what all guesses against one phone may add up to in any 24 hours, as a probability.
 
-A guess at a code of d digits is right with 10^-d, if the digits are drawn evenly, for each code that counts at that moment: two after a
-resend. Where the provider's codes turn out to be worse than that, it is charged what was measured (odds.py). It is charged before anything is
-compared. The sum over all verifications, clients and addresses stays under the bound (union bound: whatever the order, and whatever an attacker
-learns from wrong ones).
+A guess at a code of d digits is right with 10^-d, for each code that counts at that moment: two after a resend. Where the provider's codes turn out to
+be biased, a guess costs what was measured (entropy.py). When a call is placed, all guesses at its code are held; a wrong one turns what is held into
+what is counted (store/lua/lib/guesses.lua). So the sum over all verifications, clients and addresses stays under the bound, and a placed call's code can
+always be checked.
 
-As the budget fills, codes grow: five digits cost a tenth, six a hundredth. A part of it, the reserve, is for six digits alone: as much as all calls
-that the phone's limits allow can cost at most. So a stranger's guesses make codes longer, and never keep the owner out.
+As the budget fills, codes grow: five digits cost a tenth, six a hundredth. The public lane may use its share of the bound. In each lane a reserve is for
+six digits alone: as much as all calls that the phone's limits allow can cost at most. So a stranger's guesses make codes longer; they lock no one out.
 """
 
 import math
@@ -26,14 +26,11 @@ WINDOW = 86400
 """Seconds."""
 
 WINDOW_AS_COUNTED = WINDOW * 13 // 12
-"""Seconds: the oldest of twelve slices counts in whole (store/scripts/lib/window.lua), so what is counted may be two hours older."""
+"""Seconds: the oldest of twelve slices counts in whole (store/lua/lib/counters.lua), so what is counted may be two hours older."""
 
-MAX_CODES = 2
-"""Codes that count at once: of the last two calls."""
-
-_LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
-EVEN = tuple(10 ** (MAX_DIGITS - digits) for digits in _LENGTHS)
-"""What a guess at an evenly drawn code costs, of 4, 5 and 6 digits."""
+LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
+UNIFORM = tuple(10 ** (MAX_DIGITS - digits) for digits in LENGTHS)
+"""What a guess at a uniformly distributed code costs, of 4, 5 and 6 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,76 +39,89 @@ class GuessBudget:
 
     Attributes:
         bound: what guesses may add up to.
-        guesses: the most that all calls a phone can get may bear in the time that is counted.
-        attempts: wrong guesses that one verification bears.
+        public_bound: how much of it the public lane may use.
+        calls: the most calls that a phone gets in the time that is counted.
+        public_calls: how many of them the public lane places at most.
+        attempts: wrong codes that one verification allows.
         costs: what one guess at one code costs, of 4, 5 and 6 digits.
     """
 
     bound: int
-    guesses: int
+    public_bound: int
+    calls: int
+    public_calls: int
     attempts: int
-    costs: tuple[int, ...] = EVEN
+    costs: tuple[int, ...] = UNIFORM
 
     @classmethod
-    def of(cls, bound: float, attempts: int, calls_per_phone: tuple[Rate, ...]) -> "GuessBudget":
+    def of(
+        cls, probability: float, attempts: int, calls_per_phone: tuple[Rate, ...], public_share: float
+    ) -> "GuessBudget":
         """Work out the budget.
 
         Args:
-            bound: a probability.
-            attempts: wrong guesses that one verification bears.
+            probability: the bound.
+            attempts: wrong codes that one verification allows.
             calls_per_phone: limits on calls to one phone: they limit how many codes there are to guess at.
+            public_share: of the bound and of these limits, for the public lane.
         """
-        guesses = max_calls(calls_per_phone, WINDOW_AS_COUNTED) * attempts
-        return cls(math.floor(bound / UNIT + 1e-9), guesses, attempts)
+        bound = math.floor(probability / UNIT + 1e-9)
+        public = tuple(rate.share(public_share) for rate in calls_per_phone)
+        calls, public_calls = (max_calls(rates, WINDOW_AS_COUNTED) for rates in (calls_per_phone, public))
+        return cls(bound, math.floor(bound * public_share), calls, public_calls, attempts)
 
     def charging(self, chances: Mapping[int, float]) -> "GuessBudget":
-        """The same budget, if the likeliest code of so many digits comes up with this chance: guesses never cost less than evenly drawn ones."""
-        even = dict(zip(_LENGTHS, EVEN, strict=True))
-        costs = (max(even[digits], math.ceil(chances[digits] / UNIT - 1e-6)) for digits in _LENGTHS)
+        """The same budget, if the likeliest code of so many digits has this chance: guesses never cost less than at uniformly distributed codes."""
+        uniform = dict(zip(LENGTHS, UNIFORM, strict=True))
+        costs = (max(uniform[digits], math.ceil(chances[digits] / UNIT - 1e-6)) for digits in LENGTHS)
         return replace(self, costs=tuple(costs))
 
     @property
-    def reserve(self) -> int:
-        """The part of the bound that only codes of six digits may use."""
-        return min(self.bound, self.guesses * self.cost(MAX_DIGITS))
-
-    @property
     def impossible(self) -> bool:
-        """Not even one guess at one code of six digits fits: codes are so badly drawn that no call makes sense."""
-        return not self.bears(MAX_DIGITS, 1)
-
-    def bears(self, code_length: int, codes: int) -> bool:
-        """Whether one guess at so many codes at once fits, if nothing was guessed before."""
-        return self.cost(code_length) * codes <= self.room(code_length)
+        """Not one verification fits, even with six digits: the codes are so biased that no call makes sense."""
+        return self.worst(MAX_DIGITS) > self.bound
 
     def cost(self, code_length: int) -> int:
         """What one guess at one code costs."""
         return self.costs[code_length - MIN_DIGITS]
 
     def worst(self, code_length: int) -> int:
-        """What one verification can cost at most: all its attempts at two codes."""
-        return self.cost(code_length) * MAX_CODES * self.attempts
+        """What all guesses at one code can cost."""
+        return self.cost(code_length) * self.attempts
 
     def room(self, code_length: int) -> int:
-        """What guesses at codes of this length may fill."""
-        return self.bound if code_length == MAX_DIGITS else self.bound - self.reserve
+        """What guesses at codes of this length may fill, in both lanes together."""
+        reserve = min(self.bound, self.calls * self.worst(MAX_DIGITS))
+        return self.bound if code_length == MAX_DIGITS else self.bound - reserve
 
-    def first_length(self, code_length: int) -> int:
-        """How many digits the first code of a day has, where the policy asks for this many."""
-        fits = (length for length in range(code_length, MAX_DIGITS) if self.worst(length) <= self.room(length))
-        return next(fits, MAX_DIGITS)
+    def public_room(self, code_length: int) -> int:
+        """The same for the public lane."""
+        reserve = min(self.public_bound, self.public_calls * self.worst(MAX_DIGITS))
+        return self.public_bound if code_length == MAX_DIGITS else self.public_bound - reserve
 
-    def fault(self) -> str | None:
-        """Why the bound can't hold, as a sentence that names the mend; None if it can."""
-        if self.guesses <= self.bound:
-            return None
-        return (
-            f"MAX_GUESS_PROBABILITY={self.bound * UNIT:g} can't hold: even with six digits the {self.guesses // self.attempts} calls that CALLS_PER_PHONE "
-            f"allows one phone in {WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} guesses each (MAX_ATTEMPTS), add up to "
-            f"{self.guesses * UNIT:g}: lower one of these two, or raise the bound"
+    def first_length(self, code_length: int, *, public: bool) -> int:
+        """How many digits the first code of a day has, where the policy requires at least so many."""
+        room = self.public_room if public else self.room
+        return next(
+            (length for length in range(code_length, MAX_DIGITS) if self.worst(length) <= room(length)), MAX_DIGITS
         )
+
+    def problem(self) -> str | None:
+        """Why the bound can't hold, as a sentence that names the fix; None if it can."""
+        for lane, calls, bound in (
+            ("", self.calls, self.bound),
+            (" in the public lane (PUBLIC_SHARE)", self.public_calls, self.public_bound),
+        ):
+            worst = calls * self.attempts
+            if worst > bound:
+                return (
+                    f"MAX_GUESS_PROBABILITY={self.bound * UNIT:g} can't hold{lane}: even with six digits the {calls} calls that CALLS_PER_PHONE allows "
+                    f"one phone in {WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} attempts each (MAX_ATTEMPTS), add up to "
+                    f"{worst * UNIT:g}, and {bound * UNIT:g} is allowed: lower one of these two, or raise the probability"
+                )
+        return None
 
 
 def max_calls(rates: tuple[Rate, ...], seconds: int) -> int:
-    """The most calls that limits let through in any so many seconds."""
+    """The most calls that limits allow in any so many seconds."""
     return min(rate.count * math.ceil(seconds / rate.seconds) for rate in rates)

@@ -1,17 +1,16 @@
 """A verification, its states, and what each operation can end in.
 
-An operation's outcomes are a closed union: whoever calls it handles each one, and mypy says when one is missing. All stand on one page, for
+An operation's outcomes are a closed union: a caller handles each one, and mypy says when one is missing. All stand on one page, for
 they are read together: what can come of a start is the sum of what can come of its parts.
-Times are unix milliseconds on the store's clock; durations that a caller is told are whole seconds, rounded up.
+Times are unix milliseconds on the store's clock; durations that callers see are whole seconds, rounded up.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.verification.call import Refusal
 from app.verification.phone import PhoneError
-from app.verification.values import value
 
 
 class Status(StrEnum):
@@ -26,7 +25,7 @@ class Status(StrEnum):
 
 
 class Limit(StrEnum):
-    """Which limit said no."""
+    """Which limit denied a call."""
 
     RESEND_COOLDOWN = "resend_cooldown"  # too soon after the last call to this phone
     CALLS_PER_PHONE = "calls_per_phone"  # as many calls to this phone as the hour or day allows
@@ -34,12 +33,11 @@ class Limit(StrEnum):
     CALLS_PER_IP = "calls_per_ip"  # as many calls for this address
     CALLS_PER_CLIENT = "calls_per_client"  # as many calls for this client, by its entry in the clients file
     CALLS_TOTAL = "calls_total"  # as many calls as the service places at all
-    GUESS_BUDGET = "guess_budget"  # guesses against this phone have cost as much as a day allows (budget.py)
-    WRONG_GUESSES_PER_IP = "wrong_guesses_per_ip"  # as many wrong codes from this address
+    GUESS_BUDGET = "guess_budget"  # there is no room for guesses at another code of this phone (guess_budget.py)
 
 
 class Cap(StrEnum):
-    """Whose calls have cost what they may."""
+    """Whose calls have cost as much as their cap allows."""
 
     ALL = "all"
     CLIENT = "client"
@@ -47,15 +45,15 @@ class Cap(StrEnum):
 
 
 class Scope(StrEnum):
-    """What the guard against toll fraud closes (guard.py)."""
+    """What the fraud guard suspends (guard.py)."""
 
     COUNTRY = "country"
     RANGE = "range"
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """What one of the caller's own limits still lets through.
+    """What one of the caller's own limits still allows.
 
     Attributes:
         limit: which.
@@ -73,15 +71,15 @@ class RemainingQuota:
 # ---- what the store remembers
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Times:
     """A live verification's times, in unix milliseconds on the store's clock.
 
     Attributes:
         now: the moment of the answer.
         created_at: when it was started.
-        expires_at: from when on no code is taken.
-        resend_at: from when on the limits let another call through; None if its life ends before that.
+        expires_at: from when on no code is accepted.
+        resend_at: from when on the limits allow another call; None if its life ends before that.
     """
 
     now: int
@@ -90,7 +88,7 @@ class Times:
     resend_at: int | None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The whole state of a verification, without its code.
 
@@ -99,12 +97,12 @@ class Verification:
         status: where it stands.
         phone: E.164.
         code_length: how many last digits are the code.
-        attempts_left: wrong guesses that may still be made.
+        attempts_left: wrong codes that may still be tried.
         calls: how many calls were placed or may have been.
         purpose: what the caller said it is for; None if it said nothing.
         times: when it began, ends, and may be called again.
         approved_at: unix milliseconds; None unless approved.
-        test: of a test number: nobody is called.
+        test: of a test number: no one is called.
     """
 
     id: str
@@ -119,7 +117,7 @@ class Verification:
     test: bool = False
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Approval:
     """What is recorded of a right code: this verification's one approval.
 
@@ -128,9 +126,9 @@ class Approval:
         phone: E.164.
         approved_at: unix milliseconds on the store's clock.
         purpose: what the verification was for.
-        test: of a test number: nobody was called.
+        test: of a test number: no one was called.
         repeated: it was approved before, and this is the same approval told again within the grace time.
-        rooms: what the caller's own limits still let through.
+        rooms: what the caller's own limits still allow.
     """
 
     id: str
@@ -139,93 +137,103 @@ class Approval:
     purpose: str | None
     test: bool
     repeated: bool
-    quotas: tuple[RemainingQuota, ...] = ()
 
 
 # ---- outcomes
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Pending:
     """The call was placed and the code waits to be typed.
 
     Attributes:
         verification: its state.
-        rooms: what the caller's own limits still let through; empty when told again under an idempotency key.
+        rooms: what the caller's own limits still allow; empty when it is returned again under an idempotency key.
     """
 
     verification: Verification
     quotas: tuple[RemainingQuota, ...] = ()
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Approved:
     """The right code.
 
     Attributes:
         approval: what is recorded of it.
-        token: the proof for the client's audience.
+        token: the verification token for the client's audience.
+        device: by which the person's device is known again for this phone.
     """
 
     approval: Approval
     token: str = field(repr=False)
+    device: str = field(repr=False)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Found:
     """The state that was asked for."""
 
     verification: Verification
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Canceled:
     """The verification is canceled, now or before: its codes count no more."""
 
     verification: Verification
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class PhoneRejected:
-    """The phone is not one that we call. Nothing was reserved, called or paid."""
+    """The phone is not one that is called. Nothing was reserved, called or paid."""
 
     fault: PhoneError
     detail: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CodeLengthTooShort:
     """Fewer digits were asked for than the policy demands."""
 
-    least: int
+    min_code_length: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class ChallengeRequired:
-    """Work is asked for before the phone is called, and none was sent, or none that counts.
+    """A challenge must be solved before the phone is called, and no solution was sent, or none that counts.
 
     Attributes:
-        challenge: what to solve, as ALTCHA's solvers read it; empty until the verifier has made it.
+        level: how hard it is.
+        challenge: what to solve; empty until the service has made it.
     """
 
+    level: int
     challenge: Mapping[str, object] = field(default_factory=dict)
 
 
-@value
-class CallInProgress:
-    """A call to this phone is being placed at this moment."""
+@dataclass(frozen=True, slots=True)
+class ChallengeUnavailable:
+    """Whether the challenge is solved can't be judged now. Nothing was called or paid."""
 
     retry_after: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
+class CallInProgress:
+    """A call to this phone is being placed now."""
+
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class LimitReached:
-    """A limit said no. Nothing was called, compared or paid.
+    """A limit denies it. Nothing was called or paid.
 
     Attributes:
         limit: which.
-        retry_after: seconds until it lets one through.
-        place: which of its rates said no, from 0; None for a limit that is no rate.
+        retry_after: seconds until it allows one.
+        place: which of its rates denies it, from 0; None for a limit that is no rate.
     """
 
     limit: Limit
@@ -233,28 +241,36 @@ class LimitReached:
     place: int | None = None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class SpendCapReached:
-    """Calls have cost what they may. Nothing was called or paid.
+    """Calls have cost as much as a cap allows. Nothing was called or paid. All but `retry_after` is for the operator, and no business of the caller's.
 
     Attributes:
-        cap: whose calls; for the operator, and no business of the caller's.
+        cap: whose calls.
+        seconds: the cap's window.
+        max: the cap, in units (money.py).
+        used: of it, in units.
+        public: whether the public lane's share is used up, rather than the whole.
         retry_after: seconds until there is money for a call again.
     """
 
     cap: Cap
+    seconds: int
+    max: int
+    used: int
+    public: bool
     retry_after: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class DestinationSuspended:
-    """Calls to this country or range are not confirmed: it is closed for a while. Nothing was called or paid.
+    """Calls to this country or range are not converted: it is suspended for a while. Nothing was called or paid.
 
     Attributes:
-        scope: what is closed.
+        scope: what is suspended.
         destination: the country's code, or the range's first digits; for the operator, and no business of the caller's.
         retry_after: seconds until a call may be tried again.
-        just_now: this request found it so, and closed it.
+        just_now: this request found it so, and suspended it.
     """
 
     scope: Scope
@@ -263,14 +279,14 @@ class DestinationSuspended:
     just_now: bool
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CodesPredictable:
-    """The provider's codes recur so often that not one guess fits under the bound: a call would be for nothing. Nothing was called or paid."""
+    """The provider's codes recur so often that no verification fits under the bound: a call would be for nothing. Nothing was called or paid."""
 
     retry_after: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CallRefused:
     """The provider did not place the call. What was reserved was given back.
 
@@ -285,7 +301,7 @@ class CallRefused:
     retry_after: int | None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CallUnknown:
     """The call may ring, but its code is not known to us. It is not dialled again, and it keeps what it reserved.
 
@@ -298,94 +314,92 @@ class CallUnknown:
     retry_after: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class KeyInUse:
-    """A request with this idempotency key is being carried out at this moment."""
+    """A request with this idempotency key is in progress."""
 
     retry_after: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class KeyReused:
     """This idempotency key was used for another request."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class NotFound:
     """No such verification for this client: unknown, forgotten, malformed, or another client's."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CodeIncomplete:
     """Fewer digits were typed than the code has. No attempt was spent."""
 
     code_length: int
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CodeIncorrect:
     """A wrong code: one attempt was spent.
 
     Attributes:
         attempts_left: of this verification.
-        alarm: with this one, codes are guessed over so many verifications that it is an attack on all of them.
-        rooms: what the caller's own limits still let through.
+        alert: with this one, codes are guessed over so many verifications that it is an attack on all of them.
     """
 
     attempts_left: int
-    alarm: bool = False
-    quotas: tuple[RemainingQuota, ...] = ()
+    alert: bool = False
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class AttemptsExhausted:
     """All attempts were spent on wrong codes. A new verification may be started."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class AlreadyUsed:
     """It was approved before: no code is compared any more."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Expired:
     """Its time ran out."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CanceledBefore:
     """It was canceled."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CallFailed:
     """Its call could not be placed, so there is no code that could be right."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Redeemed:
-    """A proof was redeemed, for the first time and the last.
+    """A token was redeemed, for the first time and the last.
 
     Attributes:
-        approval: what it proves.
+        approval: what it says.
     """
 
     approval: Approval
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class TokenInvalid:
-    """The token is no proof of ours for this audience: forged, cut short, of another kind or another's."""
+    """The token is not one of ours for this audience: forged, cut short, of another kind or another client's."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class TokenExpired:
-    """The proof's time is over, or the store remembers nothing of its verification."""
+    """The token has expired, or the store remembers nothing of its verification."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class TokenRedeemed:
-    """The proof was redeemed before."""
+    """The token was redeemed before."""
 
 
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
@@ -395,17 +409,26 @@ Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Replayed:
-    """The request was carried out before under its idempotency key: what came of it then. Nothing was done now."""
+    """The request was executed before under its idempotency key: its outcome then. Nothing was done now."""
 
     first: Called
 
 
 KeySeen = KeyInUse | KeyReused | Replayed
-StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | ChallengeRequired | CallDenied | CallNotPlaced | KeySeen
+StartOutcome = (
+    Pending
+    | PhoneRejected
+    | CodeLengthTooShort
+    | ChallengeRequired
+    | ChallengeUnavailable
+    | CallDenied
+    | CallNotPlaced
+    | KeySeen
+)
 ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced | KeySeen
-CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | LimitReached | Ended
+CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | Ended
 ReadOutcome = Found | NotFound
 CancelOutcome = Canceled | NotFound | Ended
 RedeemOutcome = Redeemed | TokenInvalid | TokenExpired | TokenRedeemed

@@ -1,8 +1,9 @@
 """The money budget: what calls may cost in an hour and in a day, in ten-thousandths of the provider's currency.
 
-A call reserves its expected price before it is placed, and settles at what the provider's answer says; a refusal gives the reservation back, a
-call of unknown fate keeps it. So the caps hold for all workers and replicas together, and through crashes, as far as calls cost what is expected:
-where the price is higher, the calls being placed at one moment may exceed a cap by the difference.
+A call reserves its expected price before it is placed, or the price that was lately seen if that is higher, and settles at the price in the provider's
+answer; a refusal gives the reservation back, a call whose outcome is unknown keeps it. While no price was seen, a call reserves ten times the expected
+price. So the caps hold for all workers and replicas together, and through crashes. One gap is left: where a price rises after others were seen, the calls
+that are under way at that moment may exceed a cap by the difference.
 """
 
 import math
@@ -16,8 +17,11 @@ from app.verification.rates import PERIODS, Rate
 SCALE = 10_000
 """Units in one of the currency."""
 
-MOST = 400_000
-"""The largest cap, in the currency: a window's slice counts to 2^32 units."""
+MAX_CAP = 400_000
+"""The largest cap, in the currency: far beyond any sensible one, so that a cap with zeros too many is noticed."""
+
+UNKNOWN_FACTOR = 10
+"""What a call reserves while no price was seen, in expected prices."""
 
 _CAP = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,4})?)\s*/\s*(hour|day)\s*")
 
@@ -36,11 +40,11 @@ class Spending:
     caps: tuple[Rate, ...]
     by_country: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)
 
-    def calls(self, seconds: int) -> int | None:
-        """The most calls that the caps let through in any so many seconds; None if calls cost nothing."""
+    def calls(self, seconds: int, share: float = 1) -> int | None:
+        """The most calls that a share of the caps allows in any so many seconds; None if calls cost nothing."""
         if self.price == 0:
             return None
-        return min(cap.count * math.ceil(seconds / cap.seconds) // self.price for cap in self.caps)
+        return min(cap.share(share).count * math.ceil(seconds / cap.seconds) // self.price for cap in self.caps)
 
 
 def price_units(price: Decimal) -> int:
@@ -57,13 +61,13 @@ def parse_caps(text: str) -> tuple[Rate, ...]:
     """Read caps: `100/hour, 500.50/day`, in the currency.
 
     Raises:
-        ValueError: it is not that; the message names the mend.
+        ValueError: it is not that; the message names the fix.
     """
     caps = []
     for part in text.split(","):
         match = _CAP.fullmatch(part)
-        if not match or Decimal(match[1]) > MOST:
-            msg = f"{part.strip()!r} is no cap: write them like '100/hour, 500.50/day', up to {MOST}"
+        if not match or Decimal(match[1]) > MAX_CAP:
+            msg = f"{part.strip()!r} is no cap: write them like '100/hour, 500.50/day', up to {MAX_CAP}"
             raise ValueError(msg)
         caps.append(Rate(cap_units(Decimal(match[1])), PERIODS[match[2]]))
     if len({cap.seconds for cap in caps}) < len(caps):
@@ -75,7 +79,7 @@ def parse_country_caps(text: str) -> dict[str, tuple[Rate, ...]]:
     """Read caps by country: `KZ 50/hour, 200/day; BY 20/day`.
 
     Raises:
-        ValueError: it is not that; the message names the mend.
+        ValueError: it is not that; the message names the fix.
     """
     found: dict[str, tuple[Rate, ...]] = {}
     for part in text.split(";"):

@@ -35,7 +35,7 @@ class PhoneError(StrEnum):
 class Rejected:
     """A phone that is not called, and a sentence for whoever typed it."""
 
-    fault: PhoneError
+    error: PhoneError
     detail: str
 
 

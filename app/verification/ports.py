@@ -1,14 +1,15 @@
-"""What the core asks of the world: a provider that places calls, a store that remembers, an observer that is told.
+"""What the core needs of the world: a provider that places calls, a store that remembers, observers.
 
-The other rooms implement these; the core imports none of them.
+The other rooms implement these; the core imports none of them. Challenges have their port in challenge.py.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from app.verification.call import CallOutcome, Refusal
-from app.verification.challenge import When
-from app.verification.client import Client
+from app.verification.challenge import Solved
+from app.verification.client import Client, Lane
 from app.verification.guard import GuardStatus
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import IdempotencyRef, VerificationRef
@@ -16,10 +17,10 @@ from app.verification.model import (
     Approval,
     CallDenied,
     ChallengeRequired,
+    CodeIncomplete,
     CodeIncorrect,
     Ended,
     KeySeen,
-    LimitReached,
     NotFound,
     Outcome,
     Redeemed,
@@ -28,15 +29,17 @@ from app.verification.model import (
     TokenRedeemed,
     Verification,
 )
-from app.verification.odds import Odds
-from app.verification.values import value
+from app.verification.networks import Networks
+
+if TYPE_CHECKING:  # entropy.py imports this file
+    from app.verification.entropy import CodeBias
 
 
 class Provider(Protocol):
-    """Whoever can place a flash call."""
+    """A telephony provider that places flash calls."""
 
     async def place(self, phone: str, code_length: int) -> CallOutcome:
-        """Ring a phone once and tell the last digits of the number that calls.
+        """Ring a phone once and return the last digits of the number that calls.
 
         Never raises for what the provider or the network does: that is one of the three outcomes.
 
@@ -50,117 +53,130 @@ class Provider(Protocol):
 # ---- the store
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Reserved:
     """The right to place one call.
 
     Attributes:
         number: which call of its verification it is, from 1.
-        digits: for a start, which of the verifications offered was begun: 0 for the one with the fewest digits.
-        at: when it was reserved, unix milliseconds on the store's clock: names the reservation when it is given back.
-        rooms: what the caller's own limits still let through.
+        at: when it was reserved, unix milliseconds on the store's clock.
+        price: what was reserved for it, in units (money.py).
+        code_length: digits of the code that the provider is asked for.
+        sampled: whether its code is a sample of how codes are drawn: one a phone and day.
+        quotas: what the caller's own limits still allow.
     """
 
     number: int
     at: int
-    digits: int = 0
+    price: int
+    code_length: int
+    sampled: bool = False
     quotas: tuple[RemainingQuota, ...] = ()
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Who asks, as a store's records and limits know it.
+    """Who requests, as the store's records and limits know it.
 
     Attributes:
-        client: whose the verification is.
-        address: keyed digest of the address that limits count; None where none is known.
-        idempotency: where the outcome is kept, if the request bears an idempotency key.
-        challenge: when a start must bring the solution of a challenge.
-        solution: names the one that it brings.
+        client: to whom the verification belongs.
+        lane: which part of the shared budgets it may use.
+        networks: the end user's; None where no address is known.
+        idempotency: where the outcome is kept, if the request has an idempotency key.
+        solved: the challenge that a start brings.
     """
 
     client: Client
-    address: str | None = None
+    lane: Lane = Lane.TRUSTED
+    networks: Networks | None = None
     idempotency: IdempotencyRef | None = None
-    challenge: When = When.NEVER
-    solution: str | None = None
+    solved: Solved | None = None
 
 
 class Store(Protocol):
-    """Whatever remembers verifications and limits: each method is one atomic step on the store's own clock.
+    """Remembers verifications and limits: each method is one atomic step on the store's own clock.
 
-    Every method raises `StoreUnavailable` where the store does not answer or can't write; then nothing follows from it.
+    Every method raises `StoreUnavailable` where the store does not answer or can't write. Then nothing was done, and nothing will be done later, as far as
+    the store can be trusted to obey the time limit that each step carries.
     """
 
-    async def start(
-        self, refs: Sequence[VerificationRef], ask: RequestContext, purpose: str | None, before: VerificationRef | None
+    async def reserve(
+        self, ref: VerificationRef, context: RequestContext, code_length: int, purpose: str | None
     ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
-        """Reserve a phone's next call and write the verification that it is for.
+        """Reserve a phone's first call for a new verification, and write the verification.
 
         Args:
-            refs: the new verification with as few digits as may be, with one more, and so on: the first whose guesses the phone's budget has
-                room for is begun; if there is none, the last.
-            ask: who starts it: nobody else will see it. With a receipt, the request is carried out once.
+            ref: names the verification.
+            context: who starts it. With an idempotency key, the request is executed once.
+            code_length: the fewest digits of the code; there are more where the phone's guess budget has no room for so few. A test number has its own.
             purpose: what it is for.
-            before: where the phone's limits lie under the pepper before this one.
         """
         ...
 
-    async def resend(
-        self, ref: VerificationRef, ask: RequestContext
+    async def reserve_resend(
+        self, ref: VerificationRef, context: RequestContext
     ) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """Reserve another call for a pending verification."""
         ...
 
-    async def recall(self, ref: VerificationRef, idempotency: IdempotencyRef) -> KeySeen | None:
-        """Tell what became of a request that may have been carried out under the pepper before this one.
-
-        Args:
-            ref: any verification of its phone, under that pepper.
-            idempotency: where its outcome would be kept, under that pepper.
-        """
-        ...
-
     async def settle(
-        self, ref: VerificationRef, ask: RequestContext, call: Reserved, digest: bytes, price: int | None
+        self, ref: VerificationRef, context: RequestContext, call: Reserved, code: str, price: int | None
     ) -> Verification | NotFound | Ended:
-        """Store the code's digest of a placed call, and what it cost. May be repeated: the second time changes nothing.
+        """Store the code of a placed call, and what it cost. May be repeated: the second time changes nothing.
 
         Args:
             ref: the verification.
-            ask: who asked for the call.
+            context: who requested the call.
             call: what was reserved.
-            digest: of the code.
-            price: what it cost, in units (money.py); None if the provider did not say: then it is taken to cost what was expected.
+            code: its digest.
+            price: what the call cost, in units (money.py); None if the provider did not say: then it cost what was expected.
         """
         ...
 
-    async def release(self, ref: VerificationRef, ask: RequestContext, call: Reserved, reason: Refusal) -> int:
-        """Give a refused call's reservation back; milliseconds until the phone may be called again."""
+    async def cancel_reservation(
+        self, ref: VerificationRef, context: RequestContext, call: Reserved | None, reason: Refusal
+    ) -> int:
+        """Give a reservation back whose call was not placed; milliseconds until the phone may be called again.
+
+        Args:
+            ref: the verification.
+            context: who requested the call.
+            call: what was reserved; None if that is not known: then the verification's last call.
+            reason: why it was not placed.
+        """
         ...
 
-    async def keep(self, ref: VerificationRef, ask: RequestContext, call: Reserved) -> int:
-        """Keep the reservation of a call whose fate is unknown; milliseconds until the phone may be called again."""
+    async def commit_unknown(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> int:
+        """Keep the reservation of a call whose outcome is unknown; milliseconds until the phone may be called again."""
         ...
 
     async def check(
-        self, ref: VerificationRef, ask: RequestContext, digest: bytes
-    ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
-        """Compare a code's digest; at most one first approval, at most so many wrong guesses, however many come at once."""
+        self, ref: VerificationRef, client: Client, digits: str
+    ) -> Approval | CodeIncorrect | CodeIncomplete | NotFound | Ended:
+        """Compare what a person typed; at most one first approval, at most so many wrong codes, however many come at once."""
         ...
 
-    async def read(self, ref: VerificationRef, client: str) -> Verification | NotFound:
-        """Tell the whole state."""
+    async def read(self, ref: VerificationRef, client: Client) -> Verification | NotFound:
+        """Return the whole state."""
         ...
 
-    async def cancel(self, ref: VerificationRef, client: str) -> NotFound | Ended | None:
+    async def cancel(self, ref: VerificationRef, client: Client) -> NotFound | Ended | None:
         """End a pending verification; None when it is canceled, now or before."""
         ...
 
-    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
-        """Add digests of codes, by their digits, to the samples that all workers share, and tell these: the newest `SAMPLE` of each.
+    async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
+        """Redeem the token of an approved verification, once.
 
-        Told twice, they are there twice: after `StoreUnavailable` they may be there, and must not be told again.
+        Args:
+            ref: the verification.
+            expires_at: when the token expires, unix milliseconds.
+        """
+        ...
+
+    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Add digests of codes, by their digits, to the samples that all workers share, and return these: the newest `SAMPLE` of each.
+
+        Added twice, they are there twice: after `StoreUnavailable` they may be there, and must not be added again.
         """
         ...
 
@@ -168,34 +184,26 @@ class Store(Protocol):
         """From now on charge guesses by this budget."""
         ...
 
-    async def guard_status(self) -> GuardStatus:
-        """Tell what is closed, and whether the spray alarm is on."""
-        ...
-
-    async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
-        """Redeem the proof of an approved verification, once.
-
-        Args:
-            ref: the verification.
-            expires_at: when the proof expires, unix milliseconds.
-        """
+    async def status(self, client: Client | None = None) -> GuardStatus:
+        """Return what is suspended, whether the spray alert is on, and what is used of the shared budgets, and of a client's own."""
         ...
 
 
 # ---- observers
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class OperationEnded:
     """An operation came to its outcome.
 
     Attributes:
         operation: `start`, `check`, `resend`, `read`, `cancel` or `redeem`.
-        client: who asked.
+        client: who requested it.
         id: the verification's id, where there is one.
         phone: E.164, where it is known; an observer masks it.
         test: of a test number, which is counted apart.
         outcome: how it ended.
+        lane: of a start or resend, where it is known.
     """
 
     operation: str
@@ -204,9 +212,10 @@ class OperationEnded:
     phone: str | None
     test: bool
     outcome: Outcome
+    lane: Lane | None = None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """The provider was asked for a call.
 
@@ -215,35 +224,37 @@ class CallEnded:
         phone: E.164; an observer masks it.
         outcome: what the provider did. Its `detail` is for the operator.
         seconds: how long it took.
+        expected: what the call was expected to cost, in units (money.py).
     """
 
     id: str
     phone: str
     outcome: CallOutcome
     seconds: float
+    expected: int
 
 
-@value
-class OddsMeasured:
-    """How evenly codes are drawn was measured again.
+@dataclass(frozen=True, slots=True)
+class BiasMeasured:
+    """How codes are distributed was measured again.
 
     Attributes:
-        odds: by the code's digits.
-        worse: it is the first time that they turn out to be worse than even, or they stand worse than before.
-        impossible: not one guess fits under the bound, so nothing is called.
+        bias: by the code's digits.
+        worse: codes turned out to be biased for the first time, or more than before.
+        impossible: no verification fits under the bound, so no one is called.
     """
 
-    odds: Mapping[int, Odds]
+    bias: "Mapping[int, CodeBias]"
     worse: bool
     impossible: bool
 
 
-Event = OperationEnded | CallEnded | OddsMeasured
+Event = OperationEnded | CallEnded | BiasMeasured
 
 
 class Observer(Protocol):
-    """Whoever wants to know what happened: logs, metrics. Must be quick and must not raise."""
+    """Logs, metrics. Must be quick and must not raise."""
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Observe an event."""
         ...

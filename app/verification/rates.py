@@ -1,5 +1,6 @@
 """The one notation of all limits: `5/hour, 10/day`."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -19,10 +20,9 @@ class Rate:
         """The period's name: `hour`."""
         return next((name for name, seconds in PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
 
-    @property
-    def half(self) -> "Rate":
-        """What one of several may take of it: half, rounded down, at least 1."""
-        return Rate(max(1, self.count // 2), self.seconds)
+    def share(self, share: float) -> "Rate":
+        """What a lane with this share of it may use: rounded down."""
+        return Rate(math.floor(self.count * share + 1e-9), self.seconds)
 
     def __str__(self) -> str:
         """Return the notation that `parse_rates` reads."""

@@ -1,42 +1,46 @@
 """The whole story of a verification, top to bottom.
 
-Start:  judge the phone, reserve its call and write the pending record (one script), call the provider, store the code's digest (one script).
-Check:  open the id, take the digits, compare (one script), sign the proof.
+Start:  parse and judge the phone, reserve its call and write the pending record (one script), call the provider, store the code's digest (one script).
+Check:  open the id, take the digits, compare (one script), sign the token.
 Resend: as start, for a verification that is pending.
-Redeem: read a proof, mark it as used (one script).
+Redeem: read a token, mark it as used (one script).
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import TypeVar, assert_never
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, assert_never
 
-from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
-from app.verification.challenge import Challenges, When
-from app.verification.client import Caller
-from app.verification.code import MAX_DIGITS, typed_digits
-from app.verification.draws import Draws
+from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.challenge import ChallengeProvider, Solved, When
+from app.verification.challenge import ChallengeUnavailable as JudgeUnavailable
+from app.verification.client import Caller, Lane
+from app.verification.code import typed_digits
+from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import GuardStatus
-from app.verification.guess_budget import MAX_CODES
 from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     Approval,
     Approved,
+    CallDenied,
     Called,
+    CallInProgress,
     CallRefused,
     CallUnknown,
     Canceled,
     CancelOutcome,
     ChallengeRequired,
+    ChallengeUnavailable,
     CheckOutcome,
-    CodeIncomplete,
     CodeLengthTooShort,
-    CodesPredictable,
     Expired,
     Found,
     KeySeen,
+    Limit,
+    LimitReached,
     NotFound,
     Outcome,
     Pending,
@@ -50,23 +54,49 @@ from app.verification.model import (
     Verification,
 )
 from app.verification.money import price_units
+from app.verification.networks import networks_of
 from app.verification.phone import Rejected, parse_phone
 from app.verification.policy import Policy, whole_seconds
-from app.verification.ports import CallEnded, Event, Observer, OperationEnded, Provider, RequestContext, Reserved, Store
+from app.verification.ports import CallEnded, Observer, OperationEnded, Provider, RequestContext, Reserved, Store
 from app.verification.token import TokenIssuer
 
 SETTLE_PAUSES = (0.1, 0.4, 1.0)
 """Seconds between tries to store the code of a call that rings already: the person should not suffer a blink of the store."""
 
-_MEASURED_AGAIN = 600
-"""Seconds until codes may be found to be better drawn: nobody knows, so ten minutes."""
+CANCEL_PAUSES = (1.0, 5.0, 15.0)
+"""Seconds between tries to give back a reservation whose reply was lost. After that it lapses by itself."""
+
+CHALLENGE_RETRY = 5
+"""Seconds until a judge of captchas that did not answer may answer again."""
+
+BLUR = 30
+"""Seconds to which waits for a phone are rounded up for strangers: else they would see to the second when its owner was last called."""
 
 A = TypeVar("A")
 Ending = TypeVar("Ending", bound=Outcome)
 
 
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What a start asks for.
+
+    Attributes:
+        phone: in any human spelling.
+        code_length: the fewest digits of the code; None for the policy's.
+        purpose: what the verification is for.
+        solution: of a challenge; looked at only where one may be required.
+        device: a token of an earlier approval, by which the device is trusted for this phone.
+    """
+
+    phone: str
+    code_length: int | None = None
+    purpose: str | None = None
+    solution: str | None = None
+    device: str | None = None
+
+
 class VerificationService:
-    """Starts, resends, checks, reads and cancels verifications, and redeems their proofs."""
+    """Starts, resends, checks, reads and cancels verifications, and redeems their tokens."""
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts that the service is made of
         self,
@@ -75,117 +105,93 @@ class VerificationService:
         codec: IdCodec,
         policy: Policy,
         tokens: TokenIssuer,
-        draws: Draws,
-        challenges: Challenges,
+        entropy: EntropyMonitor,
+        challenges: ChallengeProvider,
         observe: Observer,
     ) -> None:
         self._store = store
         self._provider = provider
         self._codec = codec
         self._policy = policy
-        self._proofs = tokens
-        self._draws = draws
+        self._tokens = tokens
+        self._entropy = entropy
         self._challenges = challenges
         self._observe = observe
-        self._calls: set[asyncio.Task[object]] = set()
+        self._calls: set[asyncio.Future[Any]] = set()
 
-    async def start(
-        self, caller: Caller, phone: str, code_length: int | None, purpose: str | None, solution: str | None = None
-    ) -> StartOutcome:
+    async def start(self, caller: Caller, request: StartRequest) -> StartOutcome:
         """Have a phone called and begin its verification.
 
-        Args:
-            caller: who asks, and to whose client the verification will belong.
-            phone: in any human spelling.
-            code_length: the fewest digits of the code; None for the policy's. There are more while guesses against the phone leave less room for
-                short ones (budget.py). A test number has its own.
-            purpose: what it is for.
-            solution: of a challenge; only looked at where one is asked for.
-
         Raises:
-            StoreUnavailable: nothing was called, or what was called could not be recorded.
+            StoreUnavailable: nothing was called, and nothing will be.
         """
-        length = max(code_length or 0, self._policy.code_length)
-        if code_length is not None and code_length < self._policy.code_length:
+        if request.code_length is not None and request.code_length < self._policy.code_length:
             return self._ended("start", caller, None, CodeLengthTooShort(self._policy.code_length))
-        canonical = parse_phone(phone, self._policy.phones)
-        if isinstance(canonical, Rejected):
-            return self._ended("start", caller, None, PhoneRejected(canonical.fault, canonical.detail))
-
-        code = self._policy.test_numbers.get(canonical)
-        ref = self._codec.new(canonical, len(code) if code else length, test=code is not None)
-        longest = ref.code_length if code else MAX_DIGITS
-        refs = [ref, *(ref.longer(digits) for digits in range(ref.code_length + 1, longest + 1))]
-        before = self._codec.before(ref)
-        if before and (seen := await self._recall(before, caller, "start")):
-            return self._ended("start", caller, ref, seen)
-        ask = self._challenged(self._ask(ref, caller, "start"), ref, solution)
-        if self._draws.impossible and not ref.test:
-            seen = await self._recall(ref, caller, "start")
-            return self._ended("start", caller, ref, seen or CodesPredictable(_MEASURED_AGAIN))
-        call = await self._store.start(refs, ask, purpose, before)
+        phone = parse_phone(request.phone, self._policy.phones)
+        if isinstance(phone, Rejected):
+            return self._ended("start", caller, None, PhoneRejected(phone.error, phone.detail))
+        test_code = self._policy.test_numbers.get(phone)
+        ref = self._codec.new(phone, test=test_code is not None)
+        code_length = len(test_code) if test_code else request.code_length or self._policy.code_length
+        lane = self._lane(caller, ref, request.device)
+        try:
+            solved = await self._solved(caller, lane, request.solution)
+        except JudgeUnavailable:
+            return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY), lane)
+        context = self._context(ref, caller, "start", lane, solved)
+        with self._undone(ref, context):
+            call = await self._store.reserve(ref, context, code_length, request.purpose)
         if isinstance(call, ChallengeRequired):
-            call = ChallengeRequired(self._challenges.make(caller.client.id))
+            challenge = self._challenges.challenge(caller.client.id, call.level)
+            return self._ended("start", caller, ref, ChallengeRequired(call.level, challenge), lane)
         if not isinstance(call, Reserved):
-            return self._ended("start", caller, ref, call)
-        ref = refs[call.digits]
-        self._codec.remember(ref)
-        outcome = await self._run_shielded(self._place(ref, ask, call))
-        # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
-        started = (
-            outcome if isinstance(outcome, Pending | CallRefused | CallUnknown) else await self._lost(ref, ask, call)
-        )
-        return self._ended("start", caller, ref, started)
+            return self._ended("start", caller, ref, _blurred(call, lane), lane)
+        started = await self._run_shielded(self._place(ref, context, call))
+        if not isinstance(started, Pending | CallRefused | CallUnknown):
+            # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
+            started = await self._lost(ref, context, call)
+        return self._ended("start", caller, ref, started, lane)
 
     async def resend(self, caller: Caller, verification_id: str) -> ResendOutcome:
         """Have the phone of a pending verification called again: the codes of the last two calls count.
 
         Raises:
-            StoreUnavailable: nothing was called, or what was called could not be recorded.
+            StoreUnavailable: nothing was called, and nothing will be.
         """
         ref = self._codec.open(verification_id)
         if ref is None:
             return self._ended("resend", caller, None, NotFound())
-        if ref.outdated:
-            # Its phone's limits have moved on with the new pepper: a call reserved beside them could be a second one at once.
-            seen = await self._recall(ref, caller, "resend")
-            return self._ended("resend", caller, ref, seen or await self._if_found(ref, caller, Expired()))
-        if ref.test and len(self._policy.test_numbers.get(ref.phone, "")) != ref.code_length:
-            # It is a test number no more, or one with another code: no fixed code counts here, and its phone must not ring for it.
-            return self._ended("resend", caller, ref, await self._if_found(ref, caller, Expired()))
-        if not ref.test and not self._draws.guesses.bears(ref.code_length, MAX_CODES):
-            seen = await self._recall(ref, caller, "resend")
-            predictable = seen or await self._if_found(ref, caller, CodesPredictable(_MEASURED_AGAIN))
-            return self._ended("resend", caller, ref, predictable)
-        ask = self._ask(ref, caller, "resend")
-        call = await self._store.resend(ref, ask)
+        if ref.test and ref.phone not in self._policy.test_numbers:
+            # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
+            found = await self._store.read(ref, caller.client)
+            return self._ended("resend", caller, ref, found if isinstance(found, NotFound) else Expired())
+        context = self._context(ref, caller, "resend", Lane.PUBLIC if caller.client.public else Lane.TRUSTED, None)
+        with self._undone(ref, context):
+            call = await self._store.reserve_resend(ref, context)
         if not isinstance(call, Reserved):
             return self._ended("resend", caller, ref, call)
-        return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, ask, call)))
+        return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, context, call)))
 
     async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
-        """Compare what a person typed with the codes of the last two calls, and prove it where it is right.
+        """Compare what a person typed with the codes of the last two calls, and sign a token if it is right.
 
         Raises:
-            StoreUnavailable: nothing was compared, or its result is not known: nobody is approved by it.
+            StoreUnavailable: nothing was compared. Should the reply to a comparison be lost, the same code gets the same answer.
         """
         ref = self._codec.open(verification_id)
         if ref is None:
             return self._ended("check", caller, None, NotFound())
-        digits = typed_digits(typed, ref.code_length)
-        if digits is None:
-            incomplete = await self._if_found(ref, caller, CodeIncomplete(ref.code_length))
-            return self._ended("check", caller, ref, incomplete)
-        compared = await self._store.check(ref, self._ask(ref, caller, "check"), ref.digest(digits))
-        if isinstance(compared, Approval):
-            token = self._proofs.mint(compared, caller.client.audience, self._codec.subject(ref.phone))
-            return self._ended("check", caller, ref, Approved(compared, token))
-        return self._ended("check", caller, ref, compared)
+        compared = await self._store.check(ref, caller.client, typed_digits(typed))
+        if not isinstance(compared, Approval):
+            return self._ended("check", caller, ref, compared)
+        token = self._tokens.mint(compared, caller.client.audience, self._codec.subject(ref.phone))
+        device = self._codec.device(ref.phone, caller.client.id, compared.approved_at / 1000)
+        return self._ended("check", caller, ref, Approved(compared, token, device))
 
     async def read(self, caller: Caller, verification_id: str) -> ReadOutcome:
-        """Tell the whole state of a verification, without its code."""
+        """Return the whole state of a verification, without its code."""
         ref = self._codec.open(verification_id)
-        found = await self._store.read(ref, caller.client.id) if ref else NotFound()
+        found = await self._store.read(ref, caller.client) if ref else NotFound()
         return self._ended("read", caller, ref, Found(found) if isinstance(found, Verification) else found)
 
     async def cancel(self, caller: Caller, verification_id: str) -> CancelOutcome:
@@ -193,29 +199,28 @@ class VerificationService:
         ref = self._codec.open(verification_id)
         if ref is None:
             return self._ended("cancel", caller, None, NotFound())
-        refused = await self._store.cancel(ref, caller.client.id)
-        found = refused or await self._store.read(ref, caller.client.id)
+        found = await self._store.cancel(ref, caller.client) or await self._store.read(ref, caller.client)
         return self._ended("cancel", caller, ref, Canceled(found) if isinstance(found, Verification) else found)
 
     async def redeem(self, caller: Caller, token: str) -> RedeemOutcome:
-        """Say yes to a proof for the caller's audience, once.
+        """Say yes to a token for the caller's audience, once.
 
         Raises:
             StoreUnavailable: whether it was redeemed is not known: take it for a no.
         """
-        proof = self._proofs.read(token, caller.client.audience)
-        ref = self._codec.open(proof.id) if proof else None
-        if proof is None or ref is None:
+        read = self._tokens.read(token, caller.client.audience)
+        ref = self._codec.open(read.id) if read else None
+        if read is None or ref is None:
             return self._ended("redeem", caller, None, TokenInvalid())
-        return self._ended("redeem", caller, ref, await self._store.redeem(ref, proof.expires_at))
+        return self._ended("redeem", caller, ref, await self._store.redeem(ref, read.expires_at))
 
-    async def guard_status(self) -> GuardStatus:
-        """Tell what the guard has closed, and whether the spray alarm is on.
+    async def status(self, caller: Caller) -> GuardStatus:
+        """Return what is suspended, whether the spray alert is on, and what is used of each shared budget.
 
         Raises:
-            StoreUnavailable: it can't be told.
+            StoreUnavailable: it is not known.
         """
-        return await self._store.guard_status()
+        return await self._store.status(caller.client)
 
     async def close(self, grace: float) -> None:
         """Wait for the calls under way, so that none of their codes is lost.
@@ -226,84 +231,119 @@ class VerificationService:
         if self._calls:
             await asyncio.wait(self._calls, timeout=grace)
 
-    def _ask(self, ref: VerificationRef, caller: Caller, operation: str) -> RequestContext:
-        """Who asks, in the store's terms. What concerns a test number is counted at that number alone."""
-        address = None if ref.test or caller.address is None else self._codec.address(caller.address)
-        once = caller.once
-        idempotency = self._codec.idempotency(ref, caller.client.id, operation, once) if once else None
-        return RequestContext(caller.client, address, idempotency)
+    # ---- who requests
 
-    def _challenged(self, ask: RequestContext, ref: VerificationRef, solution: str | None) -> RequestContext:
-        """The same, with the challenge that a public client must have solved. A test number is never called, so nothing is asked for it."""
-        when = self._challenges.when
-        if ref.test or not ask.client.public or when is When.NEVER:
-            return ask
-        return replace(ask, challenge=when, solution=self._challenges.solved(solution, ask.client.id))
+    def _lane(self, caller: Caller, ref: VerificationRef, device: str | None) -> Lane:
+        trusted = not caller.client.public or self._codec.knows_device(device, ref.phone, caller.client.id)
+        return Lane.TRUSTED if trusted else Lane.PUBLIC
 
-    async def _recall(self, before: VerificationRef, caller: Caller, operation: str) -> KeySeen | None:
-        """What became of the request, if it was carried out before: under the pepper of a handle of its phone."""
-        if caller.once is None:
+    async def _solved(self, caller: Caller, lane: Lane, solution: str | None) -> Solved | None:
+        if solution is None or lane is Lane.TRUSTED or self._policy.challenge is When.NEVER:
             return None
-        idempotency = self._codec.idempotency(before, caller.client.id, operation, caller.once)
-        return await self._store.recall(before, idempotency)
+        return await self._challenges.verify(solution, caller.client.id, caller.address)
 
-    async def _place(self, ref: VerificationRef, ask: RequestContext, call: Reserved) -> Called:
+    def _context(
+        self, ref: VerificationRef, caller: Caller, operation: str, lane: Lane, solved: Solved | None
+    ) -> RequestContext:
+        """Who requests, in the store's terms. What concerns a test number is counted at that number alone."""
+        networks = None if ref.test or caller.address is None else networks_of(caller.address)
+        once = caller.once
+        idempotency = self._codec.idempotency(caller.client.id, operation, once) if once else None
+        return RequestContext(caller.client, lane, networks, idempotency, solved)
+
+    # ---- calls
+
+    @contextmanager
+    def _undone(self, ref: VerificationRef, context: RequestContext) -> Iterator[None]:
+        """Give a reservation back whose reply may have been lost, so that "unavailable" stays true."""
+        try:
+            yield
+        except StoreUnavailable:
+            self._in_background(
+                retry(lambda: self._store.cancel_reservation(ref, context, None, Refusal.UNREACHABLE), CANCEL_PAUSES)
+            )
+            raise
+
+    async def _place(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> Called:
         """Place a reserved call and record how it went: settled, given back, or kept."""
         if ref.test:
-            return await self._record(ref, ask, call, Placed(self._policy.test_numbers[ref.phone], None, None))
-        asked_at = time.monotonic()
-        placed = await self._provider.place(ref.phone, ref.code_length)
-        self._emit(CallEnded(ref.id, ref.phone, placed, time.monotonic() - asked_at))
-        return await self._record(ref, ask, call, placed)
+            return await self._record(ref, context, call, Placed(self._policy.test_numbers[ref.phone], None, None))
+        started_at = time.monotonic()
+        placed = await self._provider.place(ref.phone, call.code_length)
+        self._observe(CallEnded(ref.id, ref.phone, placed, time.monotonic() - started_at, self._policy.spending.price))
+        return await self._record(ref, context, call, placed)
 
-    async def _record(self, ref: VerificationRef, ask: RequestContext, call: Reserved, placed: CallOutcome) -> Called:
+    async def _record(
+        self, ref: VerificationRef, context: RequestContext, call: Reserved, placed: CallOutcome
+    ) -> Called:
         match placed:
             case Placed():
-                # A provider may well call the same phone again from the same number: that is no draw.
-                if not ref.test and call.number == 1:
-                    self._draws.note(placed.code)
-                digest = ref.digest(placed.code)
-                price = price_units(placed.price) if placed.price is not None else None
-                settled = await retry(lambda: self._store.settle(ref, ask, call, digest, price))
+                if call.sampled:
+                    self._entropy.note(placed.code)
+                digest, price = ref.digest(placed.code), price_units(placed.price) if placed.price else None
+                try:
+                    settled = await retry(lambda: self._store.settle(ref, context, call, digest, price))
+                except StoreUnavailable:
+                    return CallUnknown(ref.id, self._policy.cooldowns[0])
                 return Pending(settled, call.quotas) if isinstance(settled, Verification) else settled
             case Refused():
-                await retry(lambda: self._store.release(ref, ask, call, placed.reason))
+                try:
+                    await retry(lambda: self._store.cancel_reservation(ref, context, call, placed.reason))
+                except StoreUnavailable:
+                    return CallUnknown(ref.id, self._policy.cooldowns[0])
                 return CallRefused(ref.id, placed.reason, RETRY_AFTER[placed.reason])
             case Unknown():
-                return await self._lost(ref, ask, call)
+                return await self._lost(ref, context, call)
             case _:
                 assert_never(placed)
 
-    async def _if_found(self, ref: VerificationRef, caller: Caller, outcome: Ending) -> Ending | NotFound:
-        """An outcome that the id alone decides: told to its own client only, lest it tell a stranger that the id exists."""
-        found = await self._store.read(ref, caller.client.id)
-        return found if isinstance(found, NotFound) else outcome
-
-    async def _lost(self, ref: VerificationRef, ask: RequestContext, call: Reserved) -> CallUnknown:
-        """A call that may ring and whose code we do not have."""
-        wait = await retry(lambda: self._store.keep(ref, ask, call))
+    async def _lost(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> CallUnknown:
+        """A call that may ring and whose code is not known."""
+        try:
+            wait = await retry(lambda: self._store.commit_unknown(ref, context, call))
+        except StoreUnavailable:
+            return CallUnknown(ref.id, self._policy.cooldowns[0])
         return CallUnknown(ref.id, whole_seconds(wait))
 
     async def _run_shielded(self, placing: Awaitable[A]) -> A:
-        """Place and record a call even if whoever asked for it hangs up: it rings all the same."""
-        task = asyncio.ensure_future(placing)
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-        return await asyncio.shield(task)
+        """Place and record a call even if the caller hangs up: it rings all the same."""
+        return await asyncio.shield(self._in_background(placing))
 
-    def _ended(self, operation: str, caller: Caller, ref: VerificationRef | None, outcome: Ending) -> Ending:
+    def _in_background(self, work: Awaitable[A]) -> "asyncio.Future[A]":
+        task = asyncio.ensure_future(work)
+        self._calls.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Future[A]") -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller of a shielded task has it; no one waits for the others
+
+    # ---- outcomes
+
+    def _ended(
+        self, operation: str, caller: Caller, ref: VerificationRef | None, outcome: Ending, lane: Lane | None = None
+    ) -> Ending:
         id_, phone, test = (ref.id, ref.phone, ref.test) if ref else (None, None, False)
-        # A start that was denied began no verification, and one that is told again began it then.
+        # A start that was denied began no verification, and one that is replayed began it then.
         id_ = _begun(outcome) if operation == "start" else id_
-        self._emit(OperationEnded(operation, caller.client.id, id_, phone, test, outcome))
+        self._observe(OperationEnded(operation, caller.client.id, id_, phone, test, outcome, lane))
         return outcome
 
-    def _emit(self, event: Event) -> None:
-        """Tell the observer, whose own trouble (a log on a full disk) must never cost a call its code."""
-        try:
-            self._observe(event)
-        except Exception:  # noqa: BLE001  `suppress` would take 0.6 µs
-            return
+
+def _blurred(denied: CallDenied | KeySeen, lane: Lane) -> CallDenied | KeySeen:
+    """Round up how long a stranger must wait for a phone."""
+    match denied:
+        case LimitReached(limit=limit, place=place, retry_after=wait) if lane is Lane.PUBLIC and limit in _OF_PHONES:
+            return LimitReached(limit, -(-wait // BLUR) * BLUR, place)
+        case CallInProgress(retry_after=wait) if lane is Lane.PUBLIC:
+            return CallInProgress(-(-wait // BLUR) * BLUR)
+        case _:
+            return denied
+
+
+_OF_PHONES = frozenset({Limit.RESEND_COOLDOWN, Limit.CALLS_PER_PHONE, Limit.CALLS_PER_PHONE_AND_IP, Limit.GUESS_BUDGET})
 
 
 def _begun(outcome: Outcome) -> str | None:
@@ -319,9 +359,9 @@ def _begun(outcome: Outcome) -> str | None:
             return None
 
 
-async def retry(step: Callable[[], Awaitable[A]]) -> A:
-    """Try a step that may be repeated, over a short fault of the store."""
-    for pause in SETTLE_PAUSES:
+async def retry(step: Callable[[], Awaitable[A]], pauses: tuple[float, ...] = SETTLE_PAUSES) -> A:
+    """Try a step that may be repeated, over a short failure of the store."""
+    for pause in pauses:
         try:
             return await step()
         except StoreUnavailable:

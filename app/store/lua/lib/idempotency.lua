@@ -1,0 +1,34 @@
+-- A request with an idempotency key. A hash:
+--   body       digest of what it asks for      seed   makes the id of its verification again, together with the phone
+--   busy_until until when it is in progress (unix ms)      outcome   JSON, what came of it
+-- Kept for a day from its first sight. A request that was denied before anything was called leaves none.
+local function remember(outcome)
+  -- The first outcome stays: one that comes late, when others were answered that it is unknown, changes nothing.
+  if keys.request and redis.call('EXISTS', keys.request) == 1 then
+    redis.call('HSETNX', keys.request, 'outcome', cjson.encode(outcome))
+  end
+end
+
+-- The reply to a request that was seen before; nil if its key was never used. wait: ms until the phone may be called again.
+local function recall(wait)
+  if not keys.request then return nil end
+  local seen = read_hash(keys.request)
+  if not seen.body then return nil end
+  local same = false
+  for _, body in ipairs(request.bodies) do same = same or body == seen.body end
+  if not same then return reply('key_reused') end
+  if not seen.outcome then
+    if tonumber(seen.busy_until) > now then return reply('key_in_use') end
+    -- Its worker ended on the way, so no one knows whether the phone rang. It is not called again for this request.
+    local outcome = {outcome = 'unknown', wait = wait()}
+    remember(outcome)
+    seen.outcome = cjson.encode(outcome)
+  end
+  return reply('replayed', {seed = seen.seed, first = cjson.decode(seen.outcome)})
+end
+
+local function claim()
+  if not keys.request then return end
+  redis.call('HSET', keys.request, 'body', request.bodies[1], 'seed', request.seed, 'busy_until', now + policy.call_deadline)
+  redis.call('PEXPIRE', keys.request, policy.idempotency_lifetime)
+end

@@ -1,0 +1,87 @@
+-- The limits that a call counts against, besides its phone's. Each is
+--   {name, place, key, window, max, public_max, unit, quota}
+-- key names the counter; place is its position among the limits of that name; unit 'money' counts the price, else calls. A limit with public_max is
+-- shared by the two lanes: the public lane may use that much of it, the trusted lane what is left. Without max it only counts.
+local function wait_for_limit(limit, counter, lane, amount)
+  if not limit.max then return 0 end
+  local wait = 0
+  if total_of(counter, 'public', 'trusted') + amount > limit.max then
+    wait = wait_for(counter, limit.max - amount, 'public', 'trusted')
+  end
+  if lane == 'public' and limit.public_max and total_of(counter, 'public') + amount > limit.public_max then
+    wait = math.max(wait, wait_for(counter, limit.public_max - amount, 'public'))
+  end
+  return wait
+end
+
+local function open_limits(limits, lane)
+  local opened = {lane = lane}
+  for _, limit in ipairs(limits) do
+    table.insert(opened, {limit = limit, counter = read_counter(keys[limit.key], limit.window), amount = 1})
+  end
+  return opened
+end
+
+-- What the next call reserves: the expected price, or the price that was lately seen if that is higher. While none was seen, it reserves ten times the
+-- expected price, if there is so much money: calls that are placed at once must not exceed a cap, whatever the first of them turns out to cost.
+local function reserve_price(opened)
+  local seen = redis.call('GET', keys.price)
+  seen = seen and tonumber(seen)
+  local price = math.max(policy.expected_price, seen or 0)
+  local free = math.huge
+  for _, each in ipairs(opened) do
+    if each.limit.unit == 'money' then
+      free = math.min(free, each.limit.max - total_of(each.counter, 'public', 'trusted'))
+      if opened.lane == 'public' then free = math.min(free, each.limit.public_max - total_of(each.counter, 'public')) end
+    end
+  end
+  if not seen and free < math.huge then price = math.max(price, math.min(policy.unknown_price, free)) end
+  for _, each in ipairs(opened) do
+    if each.limit.unit == 'money' then each.amount = price end
+  end
+  opened.price, opened.price_unknown = price, not seen
+end
+
+-- The reply to a call that a limit denies, by the limit that denies it for the longest time; nil if all allow it.
+local function limits_deny(opened)
+  local longest, denied = 0, nil
+  for _, each in ipairs(opened) do
+    local wait = wait_for_limit(each.limit, each.counter, opened.lane, each.amount)
+    if wait > longest then longest, denied = wait, each end
+  end
+  if not denied then return nil end
+  -- Money that calls under way reserved may come back in a moment.
+  if opened.price_unknown and denied.limit.unit == 'money' and redis.call('EXISTS', keys.pricing) == 1 then return reply('price_pending') end
+  local limit, counter = denied.limit, denied.counter
+  return reply('limited', {
+    limit = limit.name, place = limit.place, unit = limit.unit, wait = longest, window = limit.window,
+    max = limit.max, public_max = limit.public_max, used = total_of(counter, 'public', 'trusted'), used_by_public = total_of(counter, 'public'),
+  })
+end
+
+local function count_limits(opened)
+  for _, each in ipairs(opened) do count_in(each.counter, opened.lane, each.amount) end
+  if opened.price_unknown then redis.call('SET', keys.pricing, 'yes', 'PX', policy.call_deadline) end
+end
+
+-- What the caller's own limits still allow, when the call is counted.
+local function quotas_of(opened)
+  local quotas = {}
+  for _, each in ipairs(opened) do
+    if each.limit.quota then
+      local used = total_of(each.counter, 'public', 'trusted')
+      table.insert(quotas, {
+        limit = each.limit.name, place = each.limit.place, left = math.max(0, each.limit.max - used),
+        reset = wait_for(each.counter, used - 1, 'public', 'trusted'),
+      })
+    end
+  end
+  return quotas
+end
+
+-- Corrects what a call cost, in the counters of money that it was reserved in.
+local function correct_money(limits, lane, at, difference)
+  for _, limit in ipairs(limits) do
+    if limit.unit == 'money' then correct(keys[limit.key], limit.window, lane, at, difference) end
+  end
+end

@@ -1,0 +1,53 @@
+-- One verification. A hash:
+--   client      digest          purpose    sealed          lane       public or trusted
+--   status      placing (its first call is being placed), pending, approved, locked, canceled, failed
+--   created_at, expires_at, approved_at, redeemed_at       unix ms
+--   code_length, guess_cost (units of one guess at one code), max_attempts, wrong (wrong codes so far)
+--   calls       reserved: their numbers are never used again      refused of them      settled, the last that was
+--   call_N      AT:PRICE:ADDRESS:NETWORK of call N: when and at what price it was reserved, and for whose address (digests)
+--   code, previous_code     digests of the codes of the last two calls      next_max_attempts   while a resend is being placed
+--   spent:SLICE what its wrong codes have cost, by slice of the guess budget's counter
+local function read_verification()
+  return read_hash(keys.verification)
+end
+
+-- Its status for its own client; nil if it is unknown, another client's, or not yet placed: no one has its id then.
+local function status_of(verification)
+  if verification.client ~= request.client or verification.status == 'placing' then return nil end
+  if verification.status == 'pending' and tonumber(verification.expires_at) <= now then return 'expired' end
+  return verification.status
+end
+
+local function call_of(verification, number)
+  local at, price, address, network = string.match(verification['call_' .. number] or '', '^(%d+):(%d+):([^:]*):([^:]*)$')
+  return at and {at = tonumber(at), price = tonumber(price), address = address, network = network}
+end
+
+local function call_name(number)
+  return request.ref .. ':' .. number
+end
+
+-- Codes that count now: two between a resend and the approval.
+local function codes_of(verification)
+  return verification.previous_code and verification.previous_code ~= verification.code and 2 or 1
+end
+
+-- Ends a verification: its codes go, and a tombstone stays for a while.
+local function bury(status)
+  redis.call('HSET', keys.verification, 'status', status)
+  redis.call('HDEL', keys.verification, 'code', 'previous_code')
+  redis.call('PEXPIRE', keys.verification, policy.tombstone)
+  if keys.phone then redis.call('HDEL', keys.phone, 'hold:' .. request.ref) end
+end
+
+-- The state that callers see.
+local function state_of(verification, next_at)
+  return {
+    status = status_of(verification), now = now, created_at = tonumber(verification.created_at),
+    expires_at = tonumber(verification.expires_at or verification.created_at), next_at = next_at,
+    code_length = tonumber(verification.code_length),
+    attempts_left = math.max(0, tonumber(verification.max_attempts) - tonumber(verification.wrong or 0)),
+    calls = tonumber(verification.calls) - tonumber(verification.refused or 0), purpose = verification.purpose,
+    approved_at = tonumber(verification.approved_at),
+  }
+end

@@ -1,0 +1,44 @@
+-- uses: counters limits phone guesses guard idempotency verification challenge
+-- Reserves another call for a pending verification.
+-- Atomic, because a verification may end, and its phone be called, at any moment.
+-- keys     as in reserve.lua, without solution
+-- request  as in reserve.lua, without purpose, challenge and code_length; the lane is the verification's
+-- reply    reserved {number, at, price, code_length, quotas} | not_found | ended {status} | and what denies a call, as in reserve.lua
+local phone, verification = read_phone(keys.phone), read_verification()
+request.lane = verification.lane or request.lane
+local seen = recall(function() return (wait_for_call(phone, request.lane, request.address)) end)
+if seen then return seen end
+local status = status_of(verification)
+if not status then return reply('not_found') end
+if status ~= 'pending' then return reply('ended', {status = status}) end
+if policy.codes_predictable and not request.test then return reply('codes_predictable') end
+
+local limits = open_limits(request.limits, request.lane)
+if not request.test then reserve_price(limits) end
+local guards = open_guards(request.lane)
+local denied = limits_deny(limits) or guards_deny(guards) or not request.test and phone_denies(phone, request.lane, request.address)
+if denied then return denied end
+
+local number, wrong = tonumber(verification.calls) + 1, tonumber(verification.wrong or 0)
+local code_length, cost = tonumber(verification.code_length), tonumber(verification.guess_cost)
+local attempts = tonumber(verification.max_attempts)
+local expires_at = math.min(now + policy.ttl, tonumber(verification.created_at) + policy.max_lifetime)
+if not request.test then
+  -- Two codes will count, so each guess costs twice. If there is not room for all guesses, there are fewer; for none, there is no call.
+  local guesses = read_guesses(phone, request.ref)
+  local free = free_units(guesses, length_of(code_length), request.lane)
+  attempts = math.min(attempts, wrong + math.floor(free / (2 * cost)))
+  if attempts <= wrong then return guesses_deny(guesses, request.lane) end
+  reserve_call(phone, call_name(number), request.lane, request.address)
+  hold_guesses(keys.phone, request.ref, request.lane, (attempts - wrong) * 2 * cost, expires_at + policy.call_deadline)
+end
+
+count_limits(limits)
+count_placed(guards)
+count_lane('placed')
+claim()
+-- The expiry moves now: the verification must not end while its call is being placed.
+redis.call('HSET', keys.verification, 'calls', number, 'expires_at', expires_at, 'next_max_attempts', attempts,
+  'call_' .. number, string.format('%d:%d:%s:%s', now, limits.price or 0, request.address, request.network))
+redis.call('PEXPIREAT', keys.verification, expires_at + policy.tombstone)
+return reply('reserved', {number = number, at = now, price = limits.price or 0, code_length = code_length, quotas = quotas_of(limits)})

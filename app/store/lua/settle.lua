@@ -1,0 +1,38 @@
+#!lua flags=allow-oom
+-- uses: counters limits phone guesses idempotency verification
+-- Stores the code of a placed call, and what the call cost. May be repeated: the second time changes nothing and replies the same.
+-- Runs in a full store: the phone rings already. Atomic, because code, previous code and expiry change together under the checks beside it.
+-- keys     verification, phone, price, pricing; request with an idempotency key; and those that request.limits name
+-- request  client, ref, lane, address, number, at, reserved_price, price (what it cost), digests (of the code, by its length), limits (of money)
+-- reply    settled {the state} | not_found | ended {status}
+local phone, verification = read_phone(keys.phone), read_verification()
+if report_back(phone, call_name(request.number)) and not request.test then
+  if request.price ~= request.reserved_price then
+    correct_money(request.limits, request.lane, request.at, request.price - request.reserved_price)
+  end
+  if request.price >= tonumber(redis.call('GET', keys.price) or 0) then redis.call('SET', keys.price, request.price, 'PX', policy.price_lifetime) end
+  redis.call('DEL', keys.pricing)
+end
+
+local outcome
+local status = verification.status == 'placing' and 'pending' or status_of(verification)
+if verification.client ~= request.client then
+  outcome = {outcome = 'not_found'}
+elseif status ~= 'pending' then
+  outcome = {outcome = 'ended', status = status}
+else
+  if tonumber(verification.settled or 0) < request.number then
+    local expires_at = math.min(now + policy.ttl, tonumber(verification.created_at) + policy.max_lifetime)
+    if verification.code then redis.call('HSET', keys.verification, 'previous_code', verification.code) end
+    redis.call('HSET', keys.verification, 'status', 'pending', 'settled', request.number, 'code', request.code, 'expires_at', expires_at,
+      'max_attempts', verification.next_max_attempts or verification.max_attempts)
+    redis.call('HDEL', keys.verification, 'next_max_attempts')
+    redis.call('PEXPIREAT', keys.verification, expires_at + policy.tombstone)
+    change_hold(keys.phone, request.ref, 0, expires_at)
+    verification = read_verification()
+  end
+  outcome = state_of(verification, now + wait_for_call(phone, request.lane, request.address))
+  outcome.outcome = 'settled'
+end
+remember(outcome)
+return reply(outcome.outcome, outcome)
