@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from decimal import Decimal
 from typing import Any, TextIO
 
 import structlog
@@ -14,6 +15,7 @@ import structlog
 from app.verification.call import Placed, Refused, Responsibility, Unknown
 from app.verification.model import (
     Approved,
+    Cap,
     CodeIncorrect,
     DestinationSuspended,
     Outcome,
@@ -21,9 +23,10 @@ from app.verification.model import (
     Replayed,
     SpendCapReached,
 )
-from app.verification.odds import Odds
+from app.verification.entropy import CodeBias
 from app.verification.phone import mask_phone
-from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+from app.verification.money import SCALE
+from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -91,57 +94,66 @@ class LogObserver:
         self._log = structlog.get_logger().bind()
 
     def __call__(self, event: Event) -> None:
-        """Write a line, as loud as the event is serious."""
+        """Write a line at the level of the event's weight."""
         match event:
             case OperationEnded():
                 self._ended(event)
-            case OddsMeasured():
-                self._measured(event)
+            case BiasMeasured():
+                for bias in event.bias.values() if event.worse else ():
+                    if bias.biased:
+                        self._log.error("codes_biased", **_bias(bias, impossible=event.impossible))
             case CallEnded():
-                loudness = _loudness(event)
-                # As below: no line is made that nobody will read.
-                if self._log.is_enabled_for(_LEVELS[loudness]):
-                    getattr(self._log, loudness)("call", **_call(event))
+                level = _level(event)
+                if self._log.is_enabled_for(_LEVELS[level]):
+                    getattr(self._log, level)("call", **_call(event))
+                self._price(event)
 
     def _ended(self, event: OperationEnded) -> None:
         match event.outcome:
-            case SpendCapReached(cap=cap):
-                # Whoever pays must hear of it: no call is placed until the window moves on or the cap is raised.
-                self._log.error("spend_cap", cap=cap.value, operation=event.operation, **_operation(event))
-            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
-                self._log.warning(
-                    "destination_suspended", scope=scope.value, destination=destination, **_operation(event)
-                )
-            case CodeIncorrect(alarm=True):
+            case SpendCapReached():
+                # No call is placed until the window moves on or the cap is raised: the operator must hear of it.
+                self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
+            case DestinationSuspended(scope=scope, just_now=True):
+                self._log.warning("destination_suspended", scope=scope.value, **_operation(event))
+            case CodeIncorrect(alert=True):
                 self._log.error("spray_alert", **_operation(event))
             case _:
-                # A check must not pay for a line that nobody will read.
+                # A check must not pay for a line that is not written.
                 if self._log.is_enabled_for(logging.INFO):
                     self._log.info(event.operation, **_operation(event))
 
-    def _measured(self, event: OddsMeasured) -> None:
-        uneven = [odds for odds in event.odds.values() if odds.uneven] if event.worse else []
-        for odds in uneven:
-            self._log.error("codes_uneven", **_odds(odds, impossible=event.impossible))
+    def _price(self, event: CallEnded) -> None:
+        """Log a price that does not fit the operator's expectation: caps hold only as well as prices are known."""
+        if not isinstance(event.outcome, Placed):
+            return
+        expected = Decimal(event.expected) / SCALE
+        if event.outcome.unreadable_price is not None:
+            self._log.error(
+                "price_unreadable",
+                price=event.outcome.unreadable_price,
+                detail=f"the provider's price can't be read: the call counts as {expected} (EXPECTED_PRICE)",
+            )
+        elif event.outcome.price is not None and event.outcome.price > expected:
+            self._log.warning(
+                "price_higher_than_expected",
+                price=str(event.outcome.price),
+                expected=str(expected),
+                detail="set EXPECTED_PRICE to the provider's price: until then caps are reached sooner",
+            )
 
 
-def _operation(event: OperationEnded) -> dict[str, object]:
-    # What came of a request before is told as it was then.
-    outcome = event.outcome.first if isinstance(event.outcome, Replayed) else event.outcome
-    line: dict[str, object] = {"outcome": outcome_name(type(outcome)), "client": event.client}
-    if event.id:
-        line["id"] = event.id[:_ID_SHOWN]
-    if event.phone:
-        line["phone"] = mask_phone(event.phone)
-    for name in ("fault", "limit", "refusal", "attempts_left", "retry_after"):
-        if (value := getattr(outcome, name, None)) is not None:
-            line[name] = value
-    marks = {
-        "test": event.test,
-        "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,
-        "replayed": isinstance(event.outcome, Replayed),
+def _cap(outcome: SpendCapReached) -> dict[str, object]:
+    window = "HOUR" if outcome.seconds == 3600 else "DAY"  # noqa: PLR2004  the two windows that caps have
+    setting = {Cap.ALL: f"SPEND_PER_{window}", Cap.COUNTRY: "SPEND_PER_COUNTRY", Cap.CLIENT: "spend in CLIENTS_FILE"}[outcome.cap]
+    share = ", and the public lane has used its share of it (PUBLIC_SHARE)" if outcome.public else ""
+    return {
+        "cap": outcome.cap.value,
+        "setting": setting,
+        "window_seconds": outcome.seconds,
+        "max": str(Decimal(outcome.max) / SCALE),
+        "used": str(Decimal(outcome.used) / SCALE),
+        "detail": f"calls have cost as much as {setting} allows{share}; there is money again in {outcome.retry_after} s",
     }
-    return line | {name: True for name, holds in marks.items() if holds}
 
 
 def outcome_name(outcome: type[Outcome]) -> str:
@@ -151,30 +163,29 @@ def outcome_name(outcome: type[Outcome]) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in outcome.__name__).lstrip("_")
 
 
-def _odds(odds: Odds, *, impossible: bool) -> dict[str, object]:
+def _bias(bias: CodeBias, *, impossible: bool) -> dict[str, object]:
     line: dict[str, object] = {
-        "code_length": odds.digits,
-        "codes": odds.drawn,
-        "chance": odds.chance,
-        "min_entropy": round(odds.min_entropy, 2),
+        "code_length": bias.digits,
+        "codes": bias.codes_seen,
+        "chance": bias.chance,
+        "min_entropy": round(bias.min_entropy, 2),
     }
     if impossible:
         line["detail"] = (
-            "not one guess fits under MAX_GUESS_PROBABILITY, so nobody is called: ask the provider for more numbers, or raise the bound to at least "
-            "that chance"
+            "no verification fits under MAX_GUESS_PROBABILITY, so no one is called: ask the provider for more numbers, or raise the probability"
         )
     return line
 
 
-def _loudness(event: CallEnded) -> str:
-    """A refusal that only the operator or we can mend is an error; an unknown fate wants a look; the rest is daily business."""
+def _level(event: CallEnded) -> str:
+    """A refusal that only the operator or we can fix is an error; an unknown outcome is a warning; the rest is daily business."""
     match event.outcome:
         case Placed():
             return "info"
         case Unknown():
             return "warning"
         case Refused():
-            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(event.outcome.fault, "error")
+            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(event.outcome.responsibility, "error")
 
 
 def _call(event: CallEnded) -> dict[str, object]:
@@ -190,7 +201,7 @@ def _call(event: CallEnded) -> dict[str, object]:
             return line | {
                 "outcome": "refused",
                 "reason": reason.value,
-                "fault": event.outcome.fault.value,
+                "responsibility": event.outcome.responsibility.value,
                 "detail": detail,
             }
         case Unknown(detail=detail):

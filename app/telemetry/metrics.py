@@ -22,7 +22,8 @@ from app.telemetry.tallies import Tallies, own_tallies
 from app.verification import model
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
-from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+from app.verification.money import price_units
+from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 Series = tuple[str, ...]
 """A metric's name, then the values of its labels."""
@@ -38,7 +39,7 @@ OUTCOMES = {
 """What each operation can end in."""
 
 REASONS = {
-    model.PhoneRejected: "fault",
+    model.PhoneRejected: "error",
     model.LimitReached: "limit",
     model.SpendCapReached: "cap",
     model.DestinationSuspended: "scope",
@@ -95,14 +96,20 @@ CALLS = Family(
     ("outcome", "reason"),
     (("placed", ""), *(("refused", reason.value) for reason in Refusal), ("unknown", "")),
 )
-CLOSURES = Family(
-    "lastdigits_destination_closures_total",
-    "Countries and ranges of numbers that the guard against toll fraud closed.",
+SUSPENSIONS = Family(
+    "lastdigits_destination_suspensions_total",
+    "Countries and ranges of numbers that the fraud guard suspended.",
     ("scope",),
     tuple((scope.value,) for scope in model.Scope),
 )
-ALARMS = Family("lastdigits_spray_alerts_total", "Times that the spray alarm was raised.", (), ((),))
-COUNTERS = (OPERATIONS, CALLS, CLOSURES, ALARMS)
+ALERTS = Family("lastdigits_spray_alerts_total", "Times that the spray alert was raised.", (), ((),))
+PRICES = Family(
+    "lastdigits_price_problems_total",
+    "Prices of calls that can't be read, or are higher than EXPECTED_PRICE.",
+    ("problem",),
+    (("unreadable",), ("higher",)),
+)
+COUNTERS = (OPERATIONS, CALLS, SUSPENSIONS, ALERTS, PRICES)
 
 MIN_ENTROPY = Family(
     "lastdigits_code_min_entropy",
@@ -150,8 +157,9 @@ class Metrics:
             for reason in _reasons(outcome)
             for test, said in ((False, "false"), (True, "true"))
         }
-        self._closures = {scope: place_of[CLOSURES.name, scope.value] for scope in model.Scope}
-        self._alarms = place_of[ALARMS.name,]
+        self._suspensions = {scope: place_of[SUSPENSIONS.name, scope.value] for scope in model.Scope}
+        self._alerts = place_of[ALERTS.name,]
+        self._prices = {problem: place_of[PRICES.name, problem] for (problem,) in PRICES.series}
         self._calls = {values: place_of[CALLS.name, *values] for values in CALLS.series}
         self._seconds = {
             outcome: len(_SERIES) + nth * _HISTOGRAM for nth, outcome in enumerate(_CALL_OUTCOMES.values())
@@ -165,16 +173,16 @@ class Metrics:
                 self._count_signs(outcome)
             case CallEnded():
                 self._count_call(event)
-            case OddsMeasured(odds=odds):
-                for digits, measured in odds.items():
+            case BiasMeasured(bias=bias):
+                for digits, measured in bias.items():
                     self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
 
     def _count_signs(self, outcome: model.Outcome) -> None:
         """Of an attack: told with the operation that first saw it."""
         if isinstance(outcome, model.DestinationSuspended) and outcome.just_now:
-            self._row[self._closures[outcome.scope]] += 1
-        elif isinstance(outcome, model.CodeIncorrect) and outcome.alarm:
-            self._row[self._alarms] += 1
+            self._row[self._suspensions[outcome.scope]] += 1
+        elif isinstance(outcome, model.CodeIncorrect) and outcome.alert:
+            self._row[self._alerts] += 1
 
     def _set(self, gauge: Series, value: float) -> None:
         place = _SET + 2 * _GAUGES.index(gauge)
@@ -185,9 +193,18 @@ class Metrics:
         outcome = _CALL_OUTCOMES[type(event.outcome)]
         reason = event.outcome.reason.value if isinstance(event.outcome, Refused) else ""
         self._row[self._calls[outcome, reason]] += 1
+        self._count_price(event)
         first = self._seconds[outcome]
         self._row[first + bisect_left(BOUNDS, event.seconds)] += 1
         self._row[first + _HISTOGRAM - 1] += event.seconds
+
+    def _count_price(self, event: CallEnded) -> None:
+        if not isinstance(event.outcome, Placed):
+            return
+        if event.outcome.unreadable_price is not None:
+            self._row[self._prices["unreadable"]] += 1
+        elif event.outcome.price is not None and price_units(event.outcome.price) > event.expected:
+            self._row[self._prices["higher"]] += 1
 
     def text(self, accept: str, more: Iterable[Metric] = ()) -> tuple[bytes, str]:
         """What all workers have counted, for Prometheus.

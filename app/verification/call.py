@@ -20,7 +20,7 @@ class Refusal(StrEnum):
 
 
 class Responsibility(StrEnum):
-    """Who can mend a refusal."""
+    """Who can fix a refusal."""
 
     CALLER = "caller"
     OPERATOR = "operator"
@@ -87,8 +87,8 @@ class Refused:
     detail: str
 
     @property
-    def fault(self) -> Responsibility:
-        """Who can mend it."""
+    def responsibility(self) -> Responsibility:
+        """Who can fix it."""
         return RESPONSIBILITY_OF[self.reason]
 
 

@@ -188,7 +188,7 @@ class Canceled:
 class PhoneRejected:
     """The phone is not one that is called. Nothing was reserved, called or paid."""
 
-    fault: PhoneError
+    error: PhoneError
     detail: str
 
 

@@ -18,7 +18,7 @@ class Rate:
     @property
     def period(self) -> str:
         """The period's name: `hour`."""
-        return next((name for name, seconds in PERIODS.items() if seconds == self.seconds), f"{self.seconds}s")
+        return period_of(self.seconds)
 
     def share(self, share: float) -> "Rate":
         """What a lane with this share of it may use: rounded down."""
@@ -29,11 +29,16 @@ class Rate:
         return f"{self.count}/{self.period}"
 
 
+def period_of(seconds: int) -> str:
+    """The name of a period of so many seconds: `hour`."""
+    return next((name for name, length in PERIODS.items() if length == seconds), f"{seconds}s")
+
+
 def parse_rates(text: str) -> tuple[Rate, ...]:
     """Read limits in the one notation of all limits: `5/hour, 10/day`.
 
     Raises:
-        ValueError: it is not that notation, a count is 0, or one period is named twice; the message names the mend.
+        ValueError: it is not that notation, a count is 0, or one period is named twice; the message names the fix.
     """
     rates = []
     for part in text.split(","):
