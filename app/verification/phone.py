@@ -5,6 +5,8 @@ Every limit, budget and digest hangs on the E.164 form made here, so two spellin
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +19,7 @@ MAX_SPELLING = 64
 """Characters: an E.164 number has at most 15 digits (ITU-T E.164, 6.1); the rest is room for spaces and brackets."""
 
 _MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
-_ALLOWED = re.compile(r"\+?[0-9 ()\-./]*[0-9][0-9 ()\-./]*")
+_ALLOWED = re.compile(r"\+?[0-9 ()\-./~]*[0-9][0-9 ()\-./~]*")  # libphonenumber itself prints a tilde: 8~10 375 29 …
 _CANONICAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _EXTENSION = re.compile(r"(?i)[,;#x*]|ext|доб|вн")
 
@@ -33,7 +35,7 @@ class PhoneError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A phone that is not called, and a sentence for whoever typed it."""
+    """A phone that is not called, and a sentence for the person who typed it."""
 
     error: PhoneError
     detail: str
@@ -71,18 +73,35 @@ def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
         if _EXTENSION.search(plain):
             return Rejected(PhoneError.EXTENSION, "A flash call cannot reach an extension: give the number without it.")
         return Rejected(PhoneError.INVALID, "This is not a phone number: digits, spaces, brackets and dashes only.")
-    try:
-        number = phonenumbers.parse(plain, rules.default_region)
-    except NumberParseException:
-        return Rejected(PhoneError.INVALID, "This is not a phone number.")
-    return _judge(number, rules)
+    judged = [_judge(number, rules) for number in _readings(plain, rules)]
+    # The first reading that is a number decides; where none is, the first one says why.
+    valid = (each for each in judged if isinstance(each, str) or each.error is not PhoneError.INVALID)
+    return next(valid, judged[0] if judged else Rejected(PhoneError.INVALID, "This is not a phone number."))
+
+
+def _readings(plain: str, rules: PhoneRules) -> Iterator[phonenumbers.PhoneNumber]:
+    """What a text may mean: first what it says; then with a prefix that was typed twice, or without the plus of a full foreign number."""
+    digits = re.sub(r"[^0-9]", "", plain)
+    texts = [plain]
+    for code in {phonenumbers.country_code_for_region(region) for region in rules.allowed_countries}:
+        prefix = str(code)
+        if plain.startswith("+") and digits.startswith(prefix):
+            rest = digits.removeprefix(prefix)
+            texts += [
+                "+" + prefix + rest.removeprefix(doubled) for doubled in (prefix, "8") if rest.startswith(doubled)
+            ]
+        elif digits.startswith(prefix):
+            texts.append("+" + digits)
+    for text in texts:
+        with suppress(NumberParseException):
+            yield phonenumbers.parse(text, rules.default_region)
 
 
 def load_regions() -> None:
     """Load what is known of all countries' numbers, some 60 ms, once in a process.
 
-    phonenumbers reads a country's file when its first number comes, with a lock in its hand that it keeps for ever if the reading fails: one number
-    at a moment without free file descriptors, and every later one of a new country would block its process.
+    phonenumbers reads a country's file when its first number comes, holding a lock that it keeps indefinitely if the reading fails: one number
+    while no file descriptor is free, and every later one of a new country would block its process.
     """
     phonenumbers.PhoneMetadata.load_all()
 
@@ -97,7 +116,7 @@ def parse_test_numbers(text: str) -> dict[str, str]:
     """Read test numbers with their fixed codes: `+79990000001=0000,+79990000002=123456`.
 
     Raises:
-        ValueError: it is not that, or one number stands twice; the message names the mend.
+        ValueError: it is not that, or one number stands twice; the message names the fix.
     """
     pairs = [(phone.strip(), code.strip()) for phone, _, code in (part.partition("=") for part in text.split(","))]
     for phone, code in pairs:
@@ -131,9 +150,13 @@ def _plain(spelling: str) -> str:
 
     NFKC folds full-width forms; `Cf` is the category of zero-width and direction marks (Unicode 15, table 4-4); `Pd` are the dashes.
     """
-    plain = (spelling if spelling.isascii() else _in_ascii(spelling)).strip()
+    plain = re.sub(r"\s", " ", spelling if spelling.isascii() else _in_ascii(spelling)).strip()
     if plain[:4].lower() == "tel:":  # RFC 3966: the scheme's case does not matter
         plain = plain[4:].strip()
+    number, context, rest = plain.partition(";phone-context=")  # RFC 3966, section 5.1.5: the prefix of a local number
+    if context:
+        plain = (rest if rest.startswith("+") else "") + number
+    plain = plain.rstrip(",;. ")
     # ITU-T E.164 recommends 00 as the prefix of international calls; no region's own plan here starts with it.
     return "+" + plain[2:] if plain.startswith("00") else plain
 
@@ -144,7 +167,7 @@ def _in_ascii(spelling: str) -> str:
         category = unicodedata.category(character)
         if category == "Nd":
             kept.append(str(unicodedata.decimal(character)))
-        elif category == "Pd":
+        elif category == "Pd" or character == "\N{MINUS SIGN}":
             kept.append("-")
         elif category == "Zs":
             kept.append(" ")
@@ -160,8 +183,11 @@ def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejecte
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.UNKNOWN:
         return Rejected(PhoneError.INVALID, "No phone has this number: check the digits.")
-    if phonenumbers.region_code_for_number(number) not in rules.allowed_countries:
-        return Rejected(PhoneError.COUNTRY_NOT_ALLOWED, "Numbers of this country are not called here.")
+    region = phonenumbers.region_code_for_number(number)
+    if region not in rules.allowed_countries:
+        return Rejected(
+            PhoneError.COUNTRY_NOT_ALLOWED, f"Numbers of this country ({region or 'unknown'}) are not called here."
+        )
     if kind not in _MOBILE:
         return Rejected(PhoneError.NOT_MOBILE, "Only a mobile phone can be called.")
     canonical = _canonical(number)
