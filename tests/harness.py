@@ -18,7 +18,7 @@ import httpx
 
 from app.api.clients import Kind, clients_entry, new_key
 from app.store.connection import connect
-from app.store.keys import keys_of
+from app.store.keys import Names
 from app.verification.ids import IdCodec, VerificationRef
 from app.verification.signing_keys import new_signing_key, write_signing_keys
 
@@ -248,31 +248,28 @@ def wrong(code: str, nth: int = 1) -> str:
     return f"{(int(code) + nth) % 10 ** len(code):0{len(code)}d}"
 
 
-def slices_of(window: bytes) -> dict[int, int]:
-    """What the first part of a window counts, by how far behind the newest slice (scripts/lib/window.lua)."""
-    told = window[16 : 16 + 5 * window[10]] if window else b""
-    counts = {told[at]: int.from_bytes(told[at + 1 : at + 5], "big") for at in range(0, len(told), 5)}
-    return {behind: count for behind, count in counts.items() if count}
+def names_of(service: Service) -> Names:
+    """The names of the service's keys."""
+    codec = IdCodec(service.settings["PEPPER"].encode())
+    return Names(service.settings.get("KEY_PREFIX", "{lastdigits}:"), codec.pepper, POLICY)
 
 
-async def make_older(client: Any, ref: VerificationRef, seconds: float) -> None:
+async def make_older(client: Any, names: Names, ref: VerificationRef, seconds: float) -> None:
     """Make a phone's calls and a verification's times so much older: nothing sleeps, and the server's clock is left alone."""
-    verification, phone = keys_of(ref)
-    if history := await client.hget(phone, "h"):
-        moved = [
-            (int.from_bytes(history[at : at + 6], "big") - int(seconds * 1000)).to_bytes(6, "big")
-            + history[at + 6 : at + 9]
-            for at in range(0, len(history), 9)
-        ]
-        await client.hset(phone, "h", b"".join(moved))
-    for field_name in ("t", "x", "z"):
-        if (value := await client.hget(verification, field_name)) is not None:
-            await client.hset(verification, field_name, int(value) - int(seconds * 1000))
+    keys, by = names.verification(ref), int(seconds * 1000)
+    for field_name, value in (await client.hgetall(keys["phone"])).items():
+        prefix, _, at = field_name.decode().partition(":")
+        if prefix == "call":
+            await client.hdel(keys["phone"], field_name)
+            await client.hset(keys["phone"], f"call:{int(at) - by}", value)
+    for field_name in ("created_at", "expires_at", "approved_at"):
+        if (value := await client.hget(keys["verification"], field_name)) is not None:
+            await client.hset(keys["verification"], field_name, int(value) - by)
 
 
-async def wait_out_the_ladder(service: Service, verification_id: str, seconds: float = 30) -> None:
-    """As if a step of the ladder, by default the first, had passed since the last call."""
+async def wait_out_the_cooldown(service: Service, verification_id: str, seconds: float = 30) -> None:
+    """As if a resend cooldown, by default the first, had passed since the last call."""
     ref = IdCodec(service.settings["PEPPER"].encode()).open(verification_id)
     assert ref
     async with connect(service.settings["REDIS_URL"], 5) as client:
-        await make_older(client, ref, seconds)
+        await make_older(client, names_of(service), ref, seconds)

@@ -38,7 +38,7 @@ class Guard:
         min_conversion: the share of calls that must be converted, in thousandths; 0: no destination is ever suspended.
         calls_per_country: calls an hour before that share is required.
         calls_per_range: the same of a range.
-        public_share: how much of these two counts the public lane has; the trusted lane has the rest.
+        public_share: how much of these two counts the public lane has, besides the trusted lane's.
         spray: verifications with a wrong code in an hour before the alert is raised; 0: there is no alert.
     """
 
@@ -49,9 +49,8 @@ class Guard:
     spray: int
 
     def floors(self, calls: int) -> dict[str, int]:
-        """How many of so many calls each lane may place whatever becomes of them."""
-        public = math.floor(calls * self.public_share + 1e-9)
-        return {"public": public, "trusted": calls - public}
+        """How many of so many calls each lane may place whatever becomes of them. The trusted lane has them all: the public one must not shorten them."""
+        return {"public": math.floor(calls * self.public_share + 1e-9), "trusted": calls}
 
 
 @dataclass(frozen=True, slots=True)

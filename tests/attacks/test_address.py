@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_ladder, wrong
+from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown, wrong
 
 STARTS, WRONG_GUESSES = 3, 4
 IN_FLIGHT = 50
@@ -112,10 +112,10 @@ async def test_many_starts_at_once_from_one_address_are_no_more_calls_than_its_l
 async def test_a_resend_is_a_call_of_its_address(behind: Service, simulator: Simulator) -> None:
     headers = _forwarded(_address())
     verification, _ = _started(behind, simulator, "app", headers=headers)
-    await wait_out_the_ladder(behind, verification)
+    await wait_out_the_cooldown(behind, verification)
     assert behind.post("/verify/resend", {"id": verification}, "app", headers=headers).status_code == 200
     assert [_start(behind, headers=headers) for _ in range(2)] == ["pending", "calls_per_ip"]
-    await wait_out_the_ladder(behind, verification)
+    await wait_out_the_cooldown(behind, verification)
     denied = behind.post("/verify/resend", {"id": verification}, "app", headers=headers)
     assert (denied.status_code, _outcome(denied)) == (429, "calls_per_ip")
 
@@ -193,7 +193,7 @@ async def test_the_address_that_a_backend_names_counts_on_check_and_resend_too(
     assert _outcome(behind.post("/verify/check", body | {"client_ip": address}, "backend")) == "wrong_guesses_per_ip"
     for _ in range(STARTS):
         assert _start(behind, "other", client_ip=address) == "pending"
-    await wait_out_the_ladder(behind, one)
+    await wait_out_the_cooldown(behind, one)
     assert _outcome(behind.post("/verify/resend", {"id": one, "client_ip": address})) == "calls_per_ip"
     assert behind.post("/verify/resend", {"id": one, "client_ip": _address()}).status_code == 200
     assert behind.post("/verify/check", body).status_code == 200, "without an address none is counted"

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.harness import Service, Simulator, wait_out_the_ladder, wrong
+from tests.harness import Service, Simulator, wait_out_the_cooldown, wrong
 
 INTERNAL = [("GET", "/verify/{id}"), ("POST", "/verify/{id}/cancel"), ("POST", "/verify/redeem"), ("GET", "/policy")]
 ALL = [("POST", "/verify/start"), ("POST", "/verify/check"), ("POST", "/verify/resend"), *INTERNAL]
@@ -96,7 +96,7 @@ async def test_a_new_verification_does_not_revive_an_old_one(
     code = simulator.code(phone)
     for nth in (1, 2, 3):
         service.check(first, wrong(code, nth))
-    await wait_out_the_ladder(service, first)
+    await wait_out_the_cooldown(service, first)
     assert service.start(phone).status_code == 201
     assert service.check(first, code).json()["code"] == "attempts_exhausted"
     assert service.check(first, simulator.code(phone)).json()["code"] == "attempts_exhausted"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.harness import Simulator, fresh_phone, serving, wait_out_the_ladder, wrong
+from tests.harness import Simulator, fresh_phone, serving, wait_out_the_cooldown, wrong
 
 PUMPED = "+7958100"
 
@@ -88,7 +88,7 @@ def test_a_stranger_with_one_address_cannot_use_up_a_phones_calls(
         outcomes = []
         for _ in range(4):
             outcomes.append(service.start(phone, client_ip="203.0.113.66"))
-            asyncio.run(wait_out_the_ladder(service, outcomes[0].json()["id"], 5))
+            asyncio.run(wait_out_the_cooldown(service, outcomes[0].json()["id"], 5))
         assert [answer.status_code for answer in outcomes] == [201, 201, 429, 429]
         assert outcomes[2].json()["limit"] == "calls_per_phone_and_ip"
         assert '"calls_per_phone_and_ip/hour";r=0;t=' in outcomes[2].headers["ratelimit"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Service, Simulator, serving, wait_out_the_ladder, wrong
+from tests.harness import Service, Simulator, serving, wait_out_the_cooldown, wrong
 
 BOUND = 0.002
 
@@ -39,7 +39,7 @@ async def test_a_day_of_guesses_stays_under_the_bound_and_never_keeps_the_owner_
                 guesses = [{"id": verification, "code": wrong(code, nth)} for nth in range(1, 9)]
                 answers = await asyncio.gather(*(http.post("/verify/check", json=guess) for guess in guesses))
             chance += sum(10.0**-length for answer in answers if answer.json()["code"] == "code_incorrect")
-        await wait_out_the_ladder(attacked, verification, 5)
+        await wait_out_the_cooldown(attacked, verification, 5)
     assert approved == 10, "the owner verifies on each of ten tries"
     assert chance <= BOUND
     assert chance > BOUND * 0.6, "the attack was one"
@@ -56,7 +56,7 @@ def test_a_new_verification_client_or_address_does_not_refill_the_budget(
         client = ("backend", "other")[n % 2]
         verification = attacked.start(phone, client, client_ip=f"2001:db8:{n}::1").json()["id"]
         begun.append((verification, simulator.code(phone), client))
-        asyncio.run(wait_out_the_ladder(attacked, verification, 5))
+        asyncio.run(wait_out_the_cooldown(attacked, verification, 5))
     assert {len(code) for _, code, _ in begun} == {4}
     spent = 0
     for verification, code, client in begun[:5]:

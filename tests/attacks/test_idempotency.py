@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_ladder
+from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown
 
 
 def _key() -> dict[str, str]:
@@ -115,7 +115,7 @@ async def test_a_resend_sent_again_is_answered_byte_for_byte_and_calls_once(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     verification = service.start(phone).json()["id"]
-    await wait_out_the_ladder(service, verification)
+    await wait_out_the_cooldown(service, verification)
     headers = _key()
     first, again = (service.post("/verify/resend", {"id": verification}, headers=headers) for _ in range(2))
     assert first.status_code == 200

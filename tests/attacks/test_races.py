@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.harness import Service, Simulator, wait_out_the_ladder, wrong
+from tests.harness import Service, Simulator, wait_out_the_cooldown, wrong
 
 IN_FLIGHT = 50
 
@@ -106,7 +106,7 @@ async def test_many_clients_and_spellings_of_one_phone_place_one_call(
 
 async def test_many_resends_place_one_call(service: Service, simulator: Simulator, phone: str) -> None:
     verification, _ = _started(service, simulator, phone)
-    await wait_out_the_ladder(service, verification)
+    await wait_out_the_cooldown(service, verification)
     async with service.asynchronous() as http:
         answers = await _at_once(*(http.post("/verify/resend", json={"id": verification}) for _ in range(IN_FLIGHT)))
     assert Counter(answer.status_code for answer in answers)[200] == 1
@@ -118,7 +118,7 @@ async def test_a_resend_during_checks_keeps_one_attempt_counter_and_a_ttl(
 ) -> None:
     phone = phones()
     verification, first = _started(service, simulator, phone)
-    await wait_out_the_ladder(service, verification)
+    await wait_out_the_cooldown(service, verification)
     simulator.behave(phone, delay=0.2)
     async with service.asynchronous() as http:
         resend = asyncio.ensure_future(http.post("/verify/resend", json={"id": verification}))

@@ -15,7 +15,7 @@ from app.verification.ids import IdCodec
 from app.verification.policy import MAX_LIFETIME
 from tests.contract.conftest import POLICY
 from tests.exposition import read
-from tests.harness import Service, Simulator, fresh_phone, serving, simulating, wait_out_the_ladder, wrong
+from tests.harness import Service, Simulator, fresh_phone, serving, simulating, wait_out_the_cooldown, wrong
 
 
 async def _call_many(service: Service, calls: int) -> None:
@@ -92,7 +92,7 @@ def test_where_one_code_fits_under_the_bound_and_two_do_not_nobody_is_called_aga
         )
         phone = fresh_phone()
         begun = service.start(phone).json()
-        asyncio.run(wait_out_the_ladder(service, begun["id"], 5))
+        asyncio.run(wait_out_the_cooldown(service, begun["id"], 5))
         again = service.post("/verify/resend", {"id": begun["id"]})
         assert (again.status_code, again.json()["code"]) == (503, "codes_predictable")
         assert simulator.count(phone) == 1
@@ -114,7 +114,7 @@ def test_from_five_hundred_numbers_guesses_cost_what_they_are_worth(tmp_path: Pa
         code = simulator.code(phone)
         answers = [service.check(begun["id"], wrong(code, nth)).json()["code"] for nth in (1, 2, 3)]
         assert answers == ["code_incorrect"] * 3
-        asyncio.run(wait_out_the_ladder(service, begun["id"], 5))
+        asyncio.run(wait_out_the_cooldown(service, begun["id"], 5))
         again = service.start(phone).json()
         last = [service.check(again["id"], wrong(simulator.code(phone), nth)) for nth in (1, 2)]
         assert [answer.json()["code"] for answer in last] == ["code_incorrect", "limit_reached"]

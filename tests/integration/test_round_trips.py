@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.faults.conftest import Server
-from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_ladder, wrong
+from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown, wrong
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ async def test_a_verification_asks_the_store_as_often_as_promised(
     assert trips == 1, "a replay calls nobody and records nothing"
     refused, trips = _commands(client, lambda: service.check(verification, wrong("7305"), client_name))
     assert (refused.status_code, trips) == (422, 1)
-    await wait_out_the_ladder(service, verification)
+    await wait_out_the_cooldown(service, verification)
     resent, trips = _commands(
         client, lambda: service.post("/verify/resend", {"id": verification}, client_name, headers=keyed())
     )
