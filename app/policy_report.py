@@ -13,11 +13,11 @@ from app.store.embedded import is_served
 from app.store.redis_store import RedisStore
 from app.verification.bounds import HOUR, Bounds, Step, bounds_of
 from app.verification.code import MAX_DIGITS
+from app.verification.entropy import CodeBias, measure
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import PAUSE, PROBES, Guard, GuardStatus
 from app.verification.guess_budget import GuessBudget
 from app.verification.money import SCALE
-from app.verification.odds import Odds, odds_of
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -30,11 +30,11 @@ class Measured:
     """What the running service has seen.
 
     Attributes:
-        odds: how evenly codes are drawn, by their digits.
+        bias: how evenly codes are drawn, by their digits.
         standing: what is closed, and whether there is an alarm.
     """
 
-    odds: Mapping[int, Odds]
+    bias: Mapping[int, CodeBias]
     guard_status: GuardStatus
 
 
@@ -47,7 +47,7 @@ async def measured(settings: Settings) -> Measured | None:
     async with client, aclosing(Coalescer(client, settings.redis_timeout)) as coalescer:
         store = RedisStore(coalescer, settings.policy)
         try:
-            return Measured(odds_of(await store.sample({})), await store.guard_status())
+            return Measured(measure(await store.sample({})), await store.guard_status())
         except StoreUnavailable:
             return None
 
@@ -61,7 +61,7 @@ def policy_report(settings: Settings, seen: Measured | None) -> str:
     """
     policy = settings.policy
     if seen:
-        chances = {digits: odds.chance for digits, odds in seen.odds.items()}
+        chances = {digits: bias.chance for digits, bias in seen.bias.items()}
         policy = replace(policy, guesses=policy.guesses.charging(chances))
     bounds = bounds_of(policy)
     parts = [
@@ -82,12 +82,12 @@ def _codes(policy: Policy, seen: Measured | None) -> str:
             )
         ]
         return "\n".join(["CODES AS DRAWN", *told])
-    told = [f"    {_drawn(odds)}" for odds in seen.odds.values()]
+    told = [f"    {_drawn(bias)}" for bias in seen.bias.values()]
     if policy.guesses.impossible:
         told.append(
             _paragraph(
                 "NOBODY IS CALLED: not one guess at six digits fits under MAX_GUESS_PROBABILITY. Ask the provider for more numbers, or raise the bound to "
-                f"at least {_chance(seen.odds[6].chance)}."
+                f"at least {_chance(seen.bias[6].chance)}."
             )
         )
     closed = ", ".join(name for name, _ in seen.guard_status.closed)
@@ -97,11 +97,11 @@ def _codes(policy: Policy, seen: Measured | None) -> str:
     return "\n".join(["CODES AS DRAWN, AND WHAT IS CLOSED", *told])
 
 
-def _drawn(odds: Odds) -> str:
-    found = "worse than evenly drawn" if odds.uneven else "nothing speaks against evenly drawn"
+def _drawn(bias: CodeBias) -> str:
+    found = "worse than evenly drawn" if bias.biased else "nothing speaks against evenly drawn"
     return (
-        f"{odds.digits} digits: {odds.drawn} codes seen, {found}; charged {_chance(odds.chance)} a guess, min-entropy "
-        f"{odds.min_entropy:.2f} bits ({odds.low:.2f} to {odds.high:.2f})"
+        f"{bias.digits} digits: {bias.codes_seen} codes seen, {found}; charged {_chance(bias.chance)} a guess, min-entropy "
+        f"{bias.min_entropy:.2f} bits ({bias.min_entropy_low:.2f} to {bias.min_entropy_high:.2f})"
     )
 
 

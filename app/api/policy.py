@@ -15,10 +15,9 @@ from app.api.schemas import rfc3339
 from app.verification.bounds import bounds_of
 from app.verification.challenge import When
 from app.verification.client import Client
-from app.verification.draws import Draws
+from app.verification.entropy import CodeBias, EntropyMonitor
 from app.verification.guard import Guard, GuardStatus
 from app.verification.money import SCALE
-from app.verification.odds import Odds
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -133,12 +132,12 @@ async def policy(caller: SecretClient, service: TheService) -> Response:
     )
 
 
-def _answer(settled: Policy, client: Client, draws: Draws, guard_status: GuardStatus) -> PolicyAnswer:
+def _answer(settled: Policy, client: Client, draws: EntropyMonitor, guard_status: GuardStatus) -> PolicyAnswer:
     """What `policy` answers a client."""
     policy = replace(settled, guesses=draws.guesses)
     bounds = bounds_of(policy)
     return PolicyAnswer(
-        codes_drawn=[_odds(odds) for odds in draws.odds.values()],
+        codes_drawn=[_bias(bias) for bias in draws.bias.values()],
         code_length=policy.code_length,
         max_attempts=policy.max_attempts,
         verification_ttl=policy.ttl,
@@ -173,15 +172,15 @@ def _answer(settled: Policy, client: Client, draws: Draws, guard_status: GuardSt
     )
 
 
-def _odds(odds: Odds) -> OddsAnswer:
+def _bias(bias: CodeBias) -> OddsAnswer:
     return OddsAnswer(
-        code_length=odds.digits,
-        codes=odds.drawn,
-        uneven=odds.uneven,
-        chance=odds.chance,
-        min_entropy=round(odds.min_entropy, 3),
-        min_entropy_low=round(odds.low, 3),
-        min_entropy_high=round(odds.high, 3),
+        code_length=bias.digits,
+        codes=bias.codes_seen,
+        uneven=bias.biased,
+        chance=bias.chance,
+        min_entropy=round(bias.min_entropy, 3),
+        min_entropy_low=round(bias.min_entropy_low, 3),
+        min_entropy_high=round(bias.min_entropy_high, 3),
     )
 
 

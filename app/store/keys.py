@@ -19,7 +19,7 @@ them together.
 | `ld:closed` | sorted set | what is closed, by until when | 4 h and 5 min from the last closing |
 | `ld:w` | hash | `t` verifications with a wrong code and `g` approved ones, in slices of an hour, `u` the spray alarm's end | 4 h from the last of these, and up to 5 min more |
 | `ld:s:SOLUTION` | string | nothing: a solved challenge that was used (app/verification/challenge.py) | ten minutes |
-| `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/draws.py) | a day from the last |
+| `ld:o:4`, `ld:o:5`, `ld:o:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/entropy.py) | a day from the last |
 
 A range is the first digits of its numbers, without the last four, and lies in clear: it names no phone.
 

@@ -25,6 +25,7 @@ from app.store.scripts import Script, load_script
 from app.verification.call import Refusal
 from app.verification.challenge import LIFE
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
+from app.verification.entropy import SAMPLE
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import ALARM, GuardStatus, Rule, destination_of
 from app.verification.guess_budget import GuessBudget
@@ -44,7 +45,6 @@ from app.verification.model import (
     TokenRedeemed,
     Verification,
 )
-from app.verification.odds import SAMPLE
 from app.verification.policy import MAX_LIFETIME, TEST_STARTS, TOMBSTONE, Policy
 from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import Rate

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from app.verification.call import Placed, Refused, Responsibility, Unknown
+from app.verification.entropy import CodeBias
 from app.verification.model import (
     Approved,
     CodeIncorrect,
@@ -21,9 +22,8 @@ from app.verification.model import (
     Replayed,
     SpendCapReached,
 )
-from app.verification.odds import Odds
 from app.verification.phone import mask_phone
-from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -95,7 +95,7 @@ class LogObserver:
         match event:
             case OperationEnded():
                 self._ended(event)
-            case OddsMeasured():
+            case BiasMeasured():
                 self._measured(event)
             case CallEnded():
                 loudness = _loudness(event)
@@ -119,10 +119,10 @@ class LogObserver:
                 if self._log.is_enabled_for(logging.INFO):
                     self._log.info(event.operation, **_operation(event))
 
-    def _measured(self, event: OddsMeasured) -> None:
-        uneven = [odds for odds in event.odds.values() if odds.uneven] if event.worse else []
-        for odds in uneven:
-            self._log.error("codes_uneven", **_odds(odds, impossible=event.impossible))
+    def _measured(self, event: BiasMeasured) -> None:
+        biased = [bias for bias in event.bias.values() if bias.biased] if event.worse else []
+        for bias in biased:
+            self._log.error("codes_uneven", **_bias(bias, impossible=event.impossible))
 
 
 def _operation(event: OperationEnded) -> dict[str, object]:
@@ -151,12 +151,12 @@ def outcome_name(outcome: type[Outcome]) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in outcome.__name__).lstrip("_")
 
 
-def _odds(odds: Odds, *, impossible: bool) -> dict[str, object]:
+def _bias(bias: CodeBias, *, impossible: bool) -> dict[str, object]:
     line: dict[str, object] = {
-        "code_length": odds.digits,
-        "codes": odds.drawn,
-        "chance": odds.chance,
-        "min_entropy": round(odds.min_entropy, 2),
+        "code_length": bias.digits,
+        "codes": bias.codes_seen,
+        "chance": bias.chance,
+        "min_entropy": round(bias.min_entropy, 2),
     }
     if impossible:
         line["detail"] = (

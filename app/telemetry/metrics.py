@@ -22,7 +22,7 @@ from app.telemetry.tallies import Tallies, own_tallies
 from app.verification import model
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
-from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 Series = tuple[str, ...]
 """A metric's name, then the values of its labels."""
@@ -165,8 +165,8 @@ class Metrics:
                 self._count_signs(outcome)
             case CallEnded():
                 self._count_call(event)
-            case OddsMeasured(odds=odds):
-                for digits, measured in odds.items():
+            case BiasMeasured(bias=bias):
+                for digits, measured in bias.items():
                     self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
 
     def _count_signs(self, outcome: model.Outcome) -> None:

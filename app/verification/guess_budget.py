@@ -1,7 +1,7 @@
 """The guess budget: what all guesses against one phone may add up to in any 24 hours, as a probability.
 
 A guess at a code of d digits is right with 10^-d, if the digits are drawn evenly, for each code that counts at that moment: two after a
-resend. Where the provider's codes turn out to be worse than that, it is charged what was measured (odds.py). It is charged before anything is
+resend. Where the provider's codes turn out to be worse than that, it is charged what was measured (entropy.py). It is charged before anything is
 compared. The sum over all verifications, clients and addresses stays under the bound (union bound: whatever the order, and whatever an attacker
 learns from wrong ones).
 

@@ -4,7 +4,7 @@ The other rooms implement these; the core imports none of them.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from app.verification.call import CallOutcome, Refusal
 from app.verification.challenge import When
@@ -28,8 +28,10 @@ from app.verification.model import (
     TokenRedeemed,
     Verification,
 )
-from app.verification.odds import Odds
 from app.verification.values import value
+
+if TYPE_CHECKING:  # entropy.py imports this file
+    from app.verification.entropy import CodeBias
 
 
 class Provider(Protocol):
@@ -224,21 +226,21 @@ class CallEnded:
 
 
 @value
-class OddsMeasured:
+class BiasMeasured:
     """How evenly codes are drawn was measured again.
 
     Attributes:
-        odds: by the code's digits.
+        bias: by the code's digits.
         worse: it is the first time that they turn out to be worse than even, or they stand worse than before.
         impossible: not one guess fits under the bound, so nothing is called.
     """
 
-    odds: Mapping[int, Odds]
+    bias: "Mapping[int, CodeBias]"
     worse: bool
     impossible: bool
 
 
-Event = OperationEnded | CallEnded | OddsMeasured
+Event = OperationEnded | CallEnded | BiasMeasured
 
 
 class Observer(Protocol):

@@ -16,7 +16,7 @@ from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unk
 from app.verification.challenge import Challenges, When
 from app.verification.client import Caller
 from app.verification.code import MAX_DIGITS, typed_digits
-from app.verification.draws import Draws
+from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import GuardStatus
 from app.verification.guess_budget import MAX_CODES
@@ -75,7 +75,7 @@ class VerificationService:
         codec: IdCodec,
         policy: Policy,
         tokens: TokenIssuer,
-        draws: Draws,
+        draws: EntropyMonitor,
         challenges: Challenges,
         observe: Observer,
     ) -> None:
