@@ -74,6 +74,14 @@ async def test_no_digest_is_written_while_its_code_counts(server: Any, worker: W
     assert await server.strlen(SAMPLES[0]) == 4, "and it is written once"
 
 
+async def test_a_sample_does_not_show_the_order_of_the_calls(server: Any, worker: Worker) -> None:
+    codes = [f"{number:04d}" for number in range(100)]
+    await worker.see(codes)
+    stored, in_order = await server.get(SAMPLES[0]), [worker.codec.recurrence(code) for code in codes]
+    assert stored != b"".join(in_order)
+    assert {stored[at : at + 4] for at in range(0, 400, 4)} == set(in_order)
+
+
 async def test_workers_share_one_sample_for_each_length(server: Any, worker: Worker, codec: IdCodec) -> None:
     other = Worker(server, codec)
     await worker.see([*_pool(50, 100), "00002"])
