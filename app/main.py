@@ -31,7 +31,7 @@ from app.telemetry.tallies import Tallies
 from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.telephony.mobilgroup import Limits, Mobilgroup
 from app.verification.challenge import Challenges
-from app.verification.draws import Draws
+from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
 from app.verification.phone import load_regions
@@ -136,7 +136,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     asked = connect(settings.redis_url, settings.redis_timeout)
     async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
         tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
-        draws = Draws(store, codec, settings.policy.guesses, observe)
+        draws = EntropyMonitor(store, codec, settings.policy.guesses, observe)
         challenges = Challenges(codec.challenge_key(), settings.policy.challenge)
         verifications = VerificationService(store, provider, codec, settings.policy, tokens, draws, challenges, observe)
         with suppress(StoreUnavailable):

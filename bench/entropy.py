@@ -1,114 +1,130 @@
-"""How soon and how well the estimate of app/verification/odds.py finds a pool of calling numbers: the figures and the plot of docs/entropy.md.
+"""How soon app/verification/entropy.py finds a pool of calling numbers, and what it charges then: the tables of docs/entropy.md.
 
-python -m bench.entropy                       prints the figures; some ten seconds
-python -m bench.entropy --plot entropy.svg    draws them too: needs `pip install matplotlib`
+python -m bench.entropy        half a minute
 """
 
-import argparse
+import itertools
 import random
 import statistics
-import time
 from collections.abc import Callable, Iterator
-from math import log2
-from pathlib import Path
+from dataclasses import dataclass
 
-from app.verification.odds import SAMPLE, Odds, odds_of
+from app.telephony.simulator.calls import Calls
+from app.verification.entropy import MIN_CODES, SAMPLE, CodeBias, Recurrence, measure
 
-DIGITS = 4
-POOLS = (50, 500, 2_000, 10_000)
-"""Numbers that end in different digits: of 10,000 all codes are equally likely."""
-
-SEEN = (10, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 7000, 10_000, SAMPLE)
 RUNS = 40
+SIZES = sorted({round(MIN_CODES * 1.1**step) for step in range(70)} | {1000, SAMPLE})
+"""Numbers of codes after which a sample is judged."""
 
-Draw = Callable[[random.Random], int]
-
-
-def sample(draw: Draw, count: int, seed: int) -> bytes:
-    """Digests of codes; which number stands for which code makes no difference."""
-    drawn = random.Random(seed)
-    return b"".join(draw(drawn).to_bytes(4, "big") for _ in range(count))
+Source = Callable[[random.Random], Callable[[], int]]
 
 
-def estimates(pool: int, digits: int = DIGITS) -> Iterator[tuple[int, list[Odds]]]:
-    """Of several runs, by how many codes were seen."""
-    runs = [sample(lambda drawn: drawn.randrange(pool), SAMPLE, seed) for seed in range(RUNS)]
-    for count in SEEN:
-        yield count, [odds_of({digits: run[: 4 * count]})[digits] for run in runs]
+@dataclass(frozen=True)
+class Pool:
+    """Calling numbers.
+
+    Attributes:
+        name: for the table.
+        digits: the codes' length.
+        likeliest: the true probability of the likeliest code.
+        source: makes a run's source of codes.
+    """
+
+    name: str
+    digits: int
+    likeliest: float
+    source: Source
+
+    def samples(self) -> Iterator[bytes]:
+        """A full sample for each run."""
+        for seed in range(RUNS):
+            code = self.source(random.Random(seed))
+            yield b"".join(code().to_bytes(4, "big") for _ in range(SAMPLE))
+
+    def judge(self, sample: bytes, codes: int) -> CodeBias:
+        return measure({self.digits: sample[: 4 * codes]})[self.digits]
 
 
-def tell_pools() -> None:
-    """When a pool is found, and how far off the charge is then."""
-    print(
-        f"{'numbers':>8}  {'found in half of the runs after':>32}  {'in all':>7}  {'charged / true after 1,000 codes':>33}  {'16,384':>20}"
-    )
-    for pool in POOLS[:-1]:
-        found: dict[int, float] = {}
-        charged: dict[int, str] = {}
-        for count, runs in estimates(pool):
-            found[count] = sum(odds.uneven for odds in runs) / RUNS
-            ratios = sorted(odds.chance * pool for odds in runs)
-            charged[count] = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        half, every = (next((count for count in SEEN if found[count] >= share), 0) for share in (0.5, 1.0))
-        print(f"{pool:8,}  {half:32,}  {every:7,}  {charged[1000]:>33}  {charged[SAMPLE]:>20}")
+def simulated(numbers: int, digits: int) -> Source:
+    """The pool of the simulator: up to 10,000 numbers end in different codes."""
+
+    def source(seed: random.Random) -> Callable[[], int]:
+        calls = Calls(numbers, seed.randrange(2**32))
+        return lambda: int(calls.calling_number(None)[-digits:])
+
+    return source
 
 
-def tell_alarms(seeds: int = 20) -> None:
-    """How often even digits are taken for uneven: samples that slide over a stream, judged every hundred codes."""
+def mixed(share: float, codes: int) -> Source:
+    """One code takes this share, the others are uniformly distributed."""
+    return lambda seed: lambda: 0 if seed.random() < share else seed.randrange(codes)
+
+
+def tiers(numbers: int, frequent: int, times: int) -> Source:
+    """The first numbers are used so many times as often as the others."""
+    sums = list(itertools.accumulate([times] * frequent + [1] * (numbers - frequent)))
+    return lambda seed: lambda: seed.choices(range(numbers), cum_weights=sums)[0]
+
+
+POOLS = [Pool(f"{n:,} numbers", d, 1 / n, simulated(n, d)) for n in (50, 500, 10_000) for d in (4, 5, 6)] + [
+    *(Pool("one number for 5 % of calls, others uniform", d, 0.05, mixed(0.05, 10**d)) for d in (4, 6)),
+    Pool("500 numbers, 50 of them 5 times as often", 4, 5 / 700, tiers(500, 50, 5)),
+    Pool("500 numbers, 250 of them 3 times as often", 4, 3 / 1000, tiers(500, 250, 3)),
+]
+
+
+def print_pools() -> None:
+    print("| pool | digits | found after: median | in all runs | charged / true, 1,000 codes | 16,384 codes |")
+    print("|---|---|---|---|---|---|")
+    for pool in POOLS:
+        found, early, full = [], [], []
+        for sample in pool.samples():
+            found.append(next((size for size in SIZES if pool.judge(sample, size).biased), None))
+            early.append(pool.judge(sample, 1000).chance / pool.likeliest)
+            full.append(pool.judge(sample, SAMPLE).chance / pool.likeliest)
+        print(f"| {pool.name} | {pool.digits} | {_found(found)} | {_range(early)} | {_range(full)} |")
+
+
+def _found(sizes: list[int | None]) -> str:
+    after = sorted(size for size in sizes if size)
+    if not after:
+        return "never: uniform | never"
+    missed = f"{len(after)} of {RUNS}"
+    return f"{after[RUNS // 2]:,} | {after[-1]:,}" if len(after) == RUNS else f"{missed} | {missed}"
+
+
+def _range(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def print_false_alarms(runs: int = 10, codes: int = 24_000, each: int = 100) -> None:
+    """Samples that slide over a stream of uniformly distributed codes."""
     for digits in (4, 5, 6):
-        judged = alarms = 0
-        for seed in range(seeds):
-            stream = sample(lambda drawn, most=10**digits: drawn.randrange(most), 20_000, seed)  # type: ignore[misc]
-            for end in range(100, 20_000, 100):
+        accused = judged = 0
+        for run in range(runs):
+            seed = random.Random(run)
+            stream = b"".join(seed.randrange(10**digits).to_bytes(4, "big") for _ in range(codes))
+            for end in range(each, codes + 1, each):
                 judged += 1
-                alarms += odds_of({digits: stream[max(0, 4 * (end - 4000)) : 4 * end]})[digits].uneven
-        print(f"even digits, {digits}: {alarms} false alarms in {judged:,} judgements over {seeds * 20_000:,} codes")
+                accused += measure({digits: stream[max(0, 4 * (end - SAMPLE)) : 4 * end]})[digits].biased
+        print(
+            f"Uniformly distributed, {digits} digits: {accused} of {judged:,} judgements in {runs} runs accused them."
+        )
 
 
-def tell_speed() -> None:
-    """What a measurement costs."""
-    full = {DIGITS: sample(lambda drawn: drawn.randrange(10_000), SAMPLE, 1)}
-    took = []
-    for _ in range(20):
-        began = time.perf_counter()
-        odds_of(full)
-        took.append((time.perf_counter() - began) * 1000)
-    print(f"a full sample of one length is judged in {statistics.median(took):.1f} ms")
-
-
-def plot(where: Path) -> None:
-    """Draw what one run of each pool is told, with its interval, against the truth."""
-    try:
-        import matplotlib as mpl  # noqa: PLC0415  for the plot alone
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise SystemExit("the plot needs matplotlib: pip install matplotlib") from None
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "lastdigits", "font.size": 9}
-    figure = Figure(figsize=(7.5, 4.2))
-    axes = figure.subplots()
-    for pool, colour in zip(POOLS, ("#b3261e", "#c77700", "#386a20", "#1b5fa8"), strict=True):
-        found = [(count, runs[0]) for count, runs in estimates(pool)]
-        counts = [count for count, _ in found]
-        axes.fill_between(counts, [o.low for _, o in found], [o.high for _, o in found], color=colour, alpha=0.12, lw=0)
-        axes.plot(counts, [o.min_entropy for _, o in found], color=colour, marker=".", label=f"{pool:,} numbers")
-        axes.axhline(log2(pool), color=colour, lw=0.7, ls=":")
-    axes.set(xscale="log", xlabel="codes seen", ylabel="min-entropy, bits", ylim=(0, 14.5), xlim=(SEEN[0], SAMPLE))
-    axes.set_title("What a guess at four digits is charged, as min-entropy; dotted: the truth")
-    axes.legend(loc="lower right", frameon=False)
-    figure.tight_layout()
-    figure.savefig(where, metadata={"Date": None, "Creator": None})
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", type=Path, help="where the plot goes, an SVG")
-    asked = parser.parse_args()
-    tell_pools()
-    tell_alarms()
-    tell_speed()
-    if asked.plot:
-        plot(asked.plot)
+def print_dominance() -> None:
+    """How likely one number may be, compared with what is charged for its pool, before a full sample shows it."""
+    for numbers in (50, 500, 2_000, 10_000):
+        pairs = round(SAMPLE * (SAMPLE - 1) / 2 / numbers)
+        dominant = next(n for n in itertools.count(1) if Recurrence(SAMPLE, n, pairs).dominated)
+        print(f"{numbers:,} numbers: one is charged for itself from {dominant * numbers / SAMPLE:.1f} times its share.")
+    unseen = next(n for n in itertools.count(1) if Recurrence(SAMPLE, n, 0).contradicts(1e-4))
+    print(f"Uniform codes of 4 digits: one code is noticed from {unseen * 1e4 / SAMPLE:.1f} times its share.")
 
 
 if __name__ == "__main__":
-    main()
+    print_pools()
+    print()
+    print_false_alarms()
+    print()
+    print_dominance()

@@ -20,7 +20,7 @@ from app.api.problems import RequestError, RequestRejected
 from app.api.ratelimit_headers import Quotas
 from app.store.connection import Health
 from app.verification.client import Caller
-from app.verification.draws import Draws
+from app.verification.entropy import EntropyMonitor
 from app.verification.policy import Policy
 from app.verification.service import VerificationService
 from app.verification.token import TokenIssuer
@@ -53,7 +53,7 @@ class Service:
     proxies: TrustedProxies
     examine: Callable[[], Awaitable[Health]]
     sandbox: bool
-    draws: Draws
+    draws: EntropyMonitor
     quotas: Quotas = field(init=False)
     proxy_suspected: bool = False
 

@@ -13,8 +13,8 @@ from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies, own_tallies, shared_tallies
 from app.verification import model
 from app.verification.call import Placed, Refusal, Refused, Unknown
-from app.verification.odds import Odds
-from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
+from app.verification.entropy import CodeBias
+from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 from app.verification.service import VerificationService
 from tests.exposition import call, growth, operation, read, series
 
@@ -100,8 +100,8 @@ def test_seconds_fall_into_the_bucket_that_holds_them_and_all_above() -> None:
 
 
 def test_a_gauge_tells_what_any_worker_set_last_and_nothing_before() -> None:
-    def measured(bits: float) -> OddsMeasured:
-        return OddsMeasured({4: Odds(4, 0, 0.0001, False, bits, 0.0, 0.0)}, worse=False, impossible=False)
+    def measured(bits: float) -> BiasMeasured:
+        return BiasMeasured({4: CodeBias(4, 0, 0.0001, False, bits, 0.0, 0.0)}, worse=False, impossible=False)
 
     four = series("lastdigits_code_min_entropy", code_length="4")
     with shared_tallies(WIDTH, 2) as tallies:
@@ -206,7 +206,7 @@ def test_the_table_for_operators_names_each_metric_with_its_labels() -> None:
         )
     }
     metrics = Metrics("1")
-    metrics(OddsMeasured({4: Odds(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
+    metrics(BiasMeasured({4: CodeBias(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
     there = {
         family.name + ("_total" if family.type == "counter" else ""): set(family.samples[0].labels) - {"le"}
         for family in metrics.collect()
@@ -216,7 +216,7 @@ def test_the_table_for_operators_names_each_metric_with_its_labels() -> None:
 
 def test_every_outcome_and_reason_that_an_alert_names_is_there() -> None:
     metrics = Metrics("1")
-    metrics(OddsMeasured({4: Odds(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
+    metrics(BiasMeasured({4: CodeBias(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
     known = {name for name, _ in _told(metrics)}
     told = {(name, label, value) for name, labels in _told(metrics) for label, value in labels}
     selectors = re.findall(r"((?:lastdigits|process)_\w+)(?:\{([^}]*)\})?", RULES)
