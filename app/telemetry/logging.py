@@ -156,6 +156,27 @@ def _cap(outcome: SpendCapReached) -> dict[str, object]:
     }
 
 
+def _operation(event: OperationEnded) -> dict[str, object]:
+    # The outcome of a replayed request is logged as it was then.
+    outcome = event.outcome.first if isinstance(event.outcome, Replayed) else event.outcome
+    line: dict[str, object] = {"outcome": outcome_name(type(outcome)), "client": event.client}
+    if event.id:
+        line["id"] = event.id[:_ID_SHOWN]
+    if event.lane:
+        line["lane"] = event.lane.value
+    if event.phone:
+        line["phone"] = mask_phone(event.phone)
+    for name in ("error", "limit", "refusal", "attempts_left", "retry_after"):
+        if (value := getattr(outcome, name, None)) is not None:
+            line[name] = value
+    marks = {
+        "test": event.test,
+        "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,
+        "replayed": isinstance(event.outcome, Replayed),
+    }
+    return line | {name: True for name, holds in marks.items() if holds}
+
+
 def outcome_name(outcome: type[Outcome]) -> str:
     """An outcome's name in logs and metrics: `CodeIncorrect` is `code_incorrect`."""
     if outcome is Pending:
