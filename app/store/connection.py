@@ -1,12 +1,11 @@
-"""From `REDIS_URL` to a client, and from a server's answers to whether it is safe to rely on."""
+"""From `REDIS_URL` to a client of redis-py's, and from a server's answers to whether it is safe to rely on."""
 
 import asyncio
-import re
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, Sentinel
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,17 +14,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store.embedded import socket_of
+from app.store.urls import StoreUrl, parse_url
 
 MIN_VERSION = (7, 0)
-_OPTIONS: dict[str, set[str]] = {
-    "redis": set(),
-    "rediss": {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"},
-    "unix": {"db"},
-}
-"""The schemes of a server of the operator's, and what may stand after the question mark of each.
-
-Anything else of the client's could undo a guard: time-outs, retries, decoding.
-"""
 
 PERIOD = 5.0
 """Seconds from one look at the server to the next."""
@@ -33,61 +24,54 @@ PERIOD = 5.0
 KEPT_FOR = 0.1
 """Seconds that an examination is kept: /readyz needs no key, and must not become a load on the store."""
 
-
-def embedded_path(url: str) -> Path | None:
-    """The directory of an `embedded://PATH` URL; None for any other."""
-    return Path(url.removeprefix("embedded://")) if url.startswith("embedded://") else None
+Client = Redis | RedisCluster
 
 
-def url_fault(url: str) -> str | None:
-    """What is wrong with a `REDIS_URL`, as a sentence that names the mend; None if nothing is."""
-    path = embedded_path(url)
-    if path is not None:
-        return "name a directory: embedded://./data" if not url.removeprefix("embedded://") else None
-    parts = urlsplit(url)
-    if parts.scheme in {"redis+sentinel", "redis+cluster"}:
-        return f"{parts.scheme}:// is not supported yet: use redis://, rediss:// or embedded://PATH"
-    if parts.scheme not in _OPTIONS:
-        return "write it like redis://host:6379/0, rediss://host:6379/0, unix:///run/redis.sock or embedded://./data"
-    foreign = sorted(parse_qs(parts.query, keep_blank_values=True).keys() - _OPTIONS[parts.scheme])
-    if foreign:
-        return f"it has options that are not for it ({', '.join(foreign)}): leave them out; time-outs are settings of their own"
-    if parts.scheme == "unix":
-        return None if parts.path.startswith("/") else "name a socket: unix:///run/redis/redis.sock"
-    return _address_fault(parts)
+def connect(url: str, timeout: float) -> Client:
+    """A client for a URL that `url_problem` found valid. It connects when it is first used.
 
-
-def _address_fault(parts: SplitResult) -> str | None:
-    try:
-        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        return "the host or the port is missing or malformed: redis://host:6379/0"
-    return None if re.fullmatch(r"/?|/[0-9]{1,4}", parts.path) else "the database is a number: redis://host:6379/0"
-
-
-def connect(url: str, timeout: float) -> "Redis":
-    """A client for a URL that `url_fault` found no fault with. It connects when it is first used.
-
-    No command is ever repeated by the client: a script that was sent may have been carried out.
+    No command is ever repeated by the client: a script that was sent may have been executed.
 
     Args:
-        url: `redis://`, `rediss://`, `unix://` or `embedded://PATH`.
+        url: in any of the forms of urls.py.
         timeout: seconds to wait for a connection, and for an answer.
     """
-    path = embedded_path(url)
-    address = f"unix://{socket_of(path)}" if path is not None else url
-    client: Redis = Redis.from_url(
-        address,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        client_name="lastdigits",
-        protocol=2,  # in the newer one a server may also speak unasked
-        # For Redis Enterprise only; with them the pool hands out connections that a server has closed, and each would fail a request.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    where = parse_url(url)
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "lastdigits",
+        "username": where.username,
+        "password": where.password,
+        "protocol": 2,  # in the newer one a server may also speak unasked
+    } | ({"ssl": True} | where.options if where.tls else {})
+    # For Redis Enterprise only; with them the pool hands out connections that a server has closed, and each would fail a request.
+    no_notifications: dict[str, Any] = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    if where.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in where.hosts]
+        return RedisCluster(startup_nodes=nodes, cluster_error_retry_attempts=0, **options)
+    if where.kind == "sentinel":
+        return _primary(where, timeout, options | {"db": where.db})
+    if where.kind in {"unix", "embedded"}:
+        path = socket_of(where.path) if where.kind == "embedded" and where.path else where.path
+        return Redis(unix_socket_path=str(path), db=where.db, **options, **no_notifications)
+    ((host, port),) = where.hosts
+    return Redis(host=host, port=port, db=where.db, **options, **no_notifications)
+
+
+def _primary(where: StoreUrl, timeout: float, options: dict[str, Any]) -> "Redis":
+    """The primary that the sentinels name, asked again for each new connection."""
+    own = {
+        "username": where.sentinel_username,
+        "password": where.sentinel_password,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+    }
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        where.hosts, sentinel_kwargs=own | ({"ssl": True} | where.options if where.tls else {})
     )
+    client: Redis = sentinels.master_for(where.service, **options)
     return client
 
 
@@ -132,10 +116,10 @@ _FIXES = {
 """What to do about a server's error, by the name of redis-py's class or by the error's first word."""
 
 
-async def examine(client: "Redis", prefix: str) -> Health:
+async def examine(client: Client, prefix: str) -> Health:
     """Ask a server whether limits and codes are safe with it: what it says of itself, and whether it does what a start needs."""
     try:
-        info = await client.info("server", "memory", "persistence", "replication")
+        info = await _info(client, prefix)
     except (RedisError, OSError, TimeoutError) as error:
         return Health(reachable=False, problems=(_problem(error),), detail=f"{type(error).__name__}: {error}")
     name = "valkey" if "valkey_version" in info else "redis"
@@ -148,6 +132,18 @@ async def examine(client: "Redis", prefix: str) -> Health:
         detail = f"{type(error).__name__}: {error}"
         problems = [*problems, _problem(error)]
     return Health(reachable=True, problems=tuple(dict.fromkeys(problems)), server=f"{name} {version}", detail=detail)
+
+
+async def _info(client: Client, prefix: str) -> dict[str, Any]:
+    """What the server that has our keys says of itself."""
+    sections = ("server", "memory", "persistence", "replication")
+    found: dict[str, Any]
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        found = await client.info(*sections, target_nodes=client.get_node_from_key(prefix))
+    else:
+        found = await client.info(*sections)
+    return found
 
 
 def _problem(error: Exception) -> str:
@@ -179,7 +175,7 @@ class Watch:
         unsafe: why it is not, as it was last seen; None while it is. While the server does not answer at all, each operation finds that out itself.
     """
 
-    def __init__(self, client: "Redis", prefix: str) -> None:
+    def __init__(self, client: Client, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
         self._asking: asyncio.Task[Health] | None = None

@@ -65,7 +65,7 @@ class RedisStore:
 
     def __init__(
         self, pipelines: Pipelines, watch: Watch, codec: IdCodec, policy: Policy, prefix: str, timeout: float
-    ) -> None:  # noqa: PLR0913, PLR0917  its parts
+    ) -> None:
         self._pipelines = pipelines
         self._watch = watch
         self._codec = codec
@@ -327,7 +327,10 @@ class RedisStore:
 
     async def _read_clock(self) -> None:
         try:
-            seconds, micros = await self._pipelines.run("TIME")
+            # A script, so that on a cluster the server answers that has our keys.
+            seconds, micros = await self._pipelines.run(
+                "EVAL", "return redis.call('TIME')", 1, self._names.key("scratch")
+            )
         except RedisError as error:
             raise StoreUnavailable(f"TIME: {type(error).__name__}: {error}") from error
         self._clock_ahead = int(seconds) + int(micros) / 1e6 - asyncio.get_running_loop().time()
