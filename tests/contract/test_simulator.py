@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from app.telephony.simulator import SimulatorCredentials, create_simulator
-from app.telephony.simulator.behaviour import SPECIAL, SPECIAL_PREFIX
-from app.telephony.simulator.calls import Calls, new_call
+from app.simulator import SimulatorCredentials, create_simulator
+from app.simulator.behaviour import SPECIAL, SPECIAL_PREFIX
+from app.simulator.calls import Calls, new_call
 from tests.harness import PROVIDER_KEY, ROOT, Simulator
 
 PATH = "/api/call-password/send/"
