@@ -1,6 +1,6 @@
 """How the simulator answers: as documented, or in any of the ways that clients of the provider have met (docs/provider.md)."""
 
-import math
+import json
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
@@ -43,7 +43,9 @@ class Behaviour(BaseModel):
     id: Annotated[
         str,
         StringConstraints(max_length=500),
-        Field(description="`string` or `number`: the call's own id as such; `absent`; any other text is sent as it is."),
+        Field(
+            description="`string` or `number`: the call's own id as such; `absent`; any other text is sent as it is."
+        ),
     ] = "string"
     number: Literal["same", "other", "absent"] = "same"
     delay: Annotated[float, Field(ge=0, le=120, description="Seconds before the answer.")] = 0
@@ -67,8 +69,10 @@ class Behaviour(BaseModel):
     @field_validator("price")
     @classmethod
     def _is_json(cls, price: JsonValue) -> JsonValue:
-        if isinstance(price, float) and not math.isfinite(price):
-            raise ValueError("this number is not JSON: write `nan` as text")
+        try:
+            json.dumps(price, allow_nan=False)
+        except ValueError:
+            raise ValueError("NaN and Infinity are not JSON: write nan as text") from None
         return price
 
     @model_validator(mode="after")
