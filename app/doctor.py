@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.settings import Settings
-from app.store.connect import connect, examine
+from app.store.connection import connect, examine
 from app.store.embedded import EmbeddedStoreError, embedded_server, is_served
-from app.verification.signing import parse_signing_keys
+from app.verification.signing_keys import parse_signing_keys
 
 CLOCK_TOLERANCE = 2.0
 """Seconds that this machine's clock and Redis's may differ: nothing is decided by this machine's, but logs would mislead."""

@@ -24,7 +24,7 @@ from app.api.clients import (
 )
 from app.verification.money import SCALE, parse_caps
 from app.verification.rates import parse_rates
-from app.verification.signing import (
+from app.verification.signing_keys import (
     ALGORITHMS,
     SigningKey,
     SigningKeyError,

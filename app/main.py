@@ -14,31 +14,31 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import Receive, Scope, Send
 
-from app.api import internal, operations, policy, verify
-from app.api.caller import Service
-from app.api.documented import complete
-from app.api.edge import Edge, routing_fault
+from app.api import backend, operations, policy, verify
+from app.api.auth import Service
 from app.api.lean import LeanRoute
+from app.api.middleware import Edge, routing_fault
+from app.api.openapi import complete
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
 from app.store.coalesce import Coalescer
-from app.store.connect import Examiner, connect
-from app.store.redis import RedisStore
-from app.telemetry.logs import LogObserver
+from app.store.connection import Examiner, connect
+from app.store.redis_store import RedisStore
+from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
 from app.verification.challenge import Challenges
 from app.verification.draws import Draws
 from app.verification.errors import StoreUnavailable
-from app.verification.keyring import Keyring
+from app.verification.ids import IdCodec
 from app.verification.phone import load_regions
 from app.verification.ports import Observer
-from app.verification.proof import Proofs
-from app.verification.signing import parse_signing_keys
-from app.verification.verifier import Verifier
+from app.verification.service import VerificationService
+from app.verification.signing_keys import parse_signing_keys
+from app.verification.token import TokenIssuer
 
 DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
 number that called. Errors are problem details (RFC 9457) with a stable `code`."""
@@ -110,7 +110,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for router in (verify.router, internal.router, policy.router, operations.router):
+    for router in (verify.router, backend.router, policy.router, operations.router):
         app.router.routes.extend(router.routes)
     return app
 
@@ -128,24 +128,24 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     load_regions()
     client = connect(settings.redis_url, settings.redis_timeout)
     previous = settings.pepper_previous
-    keyring = Keyring(
+    codec = IdCodec(
         settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
     )
     coalescer = Coalescer(client, settings.redis_timeout)
     store = RedisStore(coalescer, settings.policy)
     asked = connect(settings.redis_url, settings.redis_timeout)
     async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
-        proofs = Proofs(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
-        draws = Draws(store, keyring, settings.policy.guesses, observe)
-        challenges = Challenges(keyring.challenge_key(), settings.policy.challenge)
-        verifier = Verifier(store, provider, keyring, settings.policy, proofs, draws, challenges, observe)
+        tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
+        draws = Draws(store, codec, settings.policy.guesses, observe)
+        challenges = Challenges(codec.challenge_key(), settings.policy.challenge)
+        verifications = VerificationService(store, provider, codec, settings.policy, tokens, draws, challenges, observe)
         with suppress(StoreUnavailable):
             await draws.measure()
         watching = asyncio.create_task(draws.watch())
         yield Service(
-            verifier,
+            verifications,
             settings.clients,
-            proofs,
+            tokens,
             settings.policy,
             settings.proxies,
             Examiner(asked),
@@ -153,7 +153,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
             draws,
         )
         watching.cancel()
-        await verifier.close(settings.policy.call_deadline)
+        await verifications.close(settings.policy.call_deadline)
 
 
 def _provider(settings: ProviderSettings) -> Mobilgroup:

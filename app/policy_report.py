@@ -8,14 +8,14 @@ from decimal import Decimal
 
 from app.settings import Settings
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
+from app.store.connection import connect
 from app.store.embedded import is_served
-from app.store.redis import RedisStore
+from app.store.redis_store import RedisStore
 from app.verification.bounds import HOUR, Bounds, Step, bounds_of
-from app.verification.budget import GuessBudget
-from app.verification.code import MOST_DIGITS
+from app.verification.code import MAX_DIGITS
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import PAUSE, PROBES, Guard, Standing
+from app.verification.guard import PAUSE, PROBES, Guard, GuardStatus
+from app.verification.guess_budget import GuessBudget
 from app.verification.money import SCALE
 from app.verification.odds import Odds, odds_of
 from app.verification.policy import Policy
@@ -35,7 +35,7 @@ class Measured:
     """
 
     odds: Mapping[int, Odds]
-    standing: Standing
+    guard_status: GuardStatus
 
 
 async def measured(settings: Settings) -> Measured | None:
@@ -47,7 +47,7 @@ async def measured(settings: Settings) -> Measured | None:
     async with client, aclosing(Coalescer(client, settings.redis_timeout)) as coalescer:
         store = RedisStore(coalescer, settings.policy)
         try:
-            return Measured(odds_of(await store.sample({})), await store.standing())
+            return Measured(odds_of(await store.sample({})), await store.guard_status())
         except StoreUnavailable:
             return None
 
@@ -86,14 +86,14 @@ def _codes(policy: Policy, seen: Measured | None) -> str:
     if policy.guesses.impossible:
         told.append(
             _paragraph(
-                "NOBODY IS CALLED: not one guess at six digits fits under GUESS_BOUND. Ask the provider for more numbers, or raise the bound to "
+                "NOBODY IS CALLED: not one guess at six digits fits under MAX_GUESS_PROBABILITY. Ask the provider for more numbers, or raise the bound to "
                 f"at least {_chance(seen.odds[6].chance)}."
             )
         )
-    closed = ", ".join(name for name, _ in seen.standing.closed)
-    told.append(_paragraph(f"Closed at this moment (GUARD_SHARE): {closed or 'nothing'}."))
-    if seen.standing.alarm_until:
-        told.append(_paragraph("THE SPRAY ALARM IS ON: somebody guesses at many phones (SPRAY_ALARM)."))
+    closed = ", ".join(name for name, _ in seen.guard_status.closed)
+    told.append(_paragraph(f"Closed at this moment (FRAUD_MIN_CONVERSION): {closed or 'nothing'}."))
+    if seen.guard_status.alarm_until:
+        told.append(_paragraph("THE SPRAY ALARM IS ON: somebody guesses at many phones (SPRAY_ALERT)."))
     return "\n".join(["CODES AS DRAWN, AND WHAT IS CLOSED", *told])
 
 
@@ -112,7 +112,7 @@ def _guessing(policy: Policy, bounds: Bounds) -> str:
             "GUESSING",
             _paragraph(
                 "Nobody, with any number of addresses, keys and verifications, takes over a given phone within 24 hours with more than "
-                f"{_chance(bounds.takeover)} (GUESS_BOUND). If many phones are attacked at once, the chance that one of them falls is at "
+                f"{_chance(bounds.takeover)} (MAX_GUESS_PROBABILITY). If many phones are attacked at once, the chance that one of them falls is at "
                 f"most, {several}."
             ),
             _paragraph(
@@ -125,13 +125,13 @@ def _guessing(policy: Policy, bounds: Bounds) -> str:
 
 
 def _owner(guesses: GuessBudget) -> str:
-    if guesses.guesses * guesses.cost(MOST_DIGITS) <= guesses.bound:
+    if guesses.guesses * guesses.cost(MAX_DIGITS) <= guesses.bound:
         return (
-            "Six digits keep a part of the bound to themselves, as much as all calls that STARTS_PER_PHONE allows can use, so a stranger's "
+            "Six digits keep a part of the bound to themselves, as much as all calls that CALLS_PER_PHONE allows can use, so a stranger's "
             "guesses never keep the owner out."
         )
     return (
-        f"Codes are drawn so badly that only {guesses.bound // guesses.cost(MOST_DIGITS)} guesses a day fit under the bound: a stranger who makes "
+        f"Codes are drawn so badly that only {guesses.bound // guesses.cost(MAX_DIGITS)} guesses a day fit under the bound: a stranger who makes "
         "them keeps the owner out."
     )
 
@@ -146,22 +146,22 @@ def _step(step: Step) -> str:
 
 
 def _calling(policy: Policy, bounds: Bounds) -> str:
-    ladder = ", ".join(f"{step} s" for step in policy.ladder)
+    cooldowns = ", ".join(f"{step} s" for step in policy.cooldowns)
     return "\n".join(
         [
             "CALLS",
             _paragraph(
                 f"One phone gets at most {bounds.calls_per_hour} calls in any hour and {bounds.calls_per_day} in any 24 hours "
-                f"(STARTS_PER_PHONE), the next one after {ladder} (RESEND_LADDER)."
+                f"(CALLS_PER_PHONE), the next one after {cooldowns} (RESEND_COOLDOWNS)."
             ),
             _paragraph(
-                f"One address, an IPv6 /64 being one, has at most {bounds.address_calls_per_hour} calls placed in any hour (STARTS_PER_IP), "
+                f"One address, an IPv6 /64 being one, has at most {bounds.address_calls_per_hour} calls placed in any hour (CALLS_PER_IP), "
                 f"and at most {bounds.address_guesses_per_hour} wrong codes compared (WRONG_GUESSES_PER_IP). A backend that names no "
                 "client_ip is bound by its client's own limits only (starts in CLIENTS_FILE)."
             ),
             _paragraph(
-                f"Of one phone's calls one address has at most half: {', '.join(str(rate.half) for rate in policy.starts_per_phone)}. All calls "
-                f"together are at most {', '.join(map(str, policy.starts_in_all))} (STARTS_IN_ALL)."
+                f"Of one phone's calls one address has at most half: {', '.join(str(rate.half) for rate in policy.calls_per_phone)}. All calls "
+                f"together are at most {', '.join(map(str, policy.calls_total))} (CALLS_TOTAL)."
             ),
             *_watches(policy.guard),
         ]
@@ -172,14 +172,14 @@ def _watches(guard: Guard) -> list[str]:
     told = []
     if guard.range and guard.country:
         told.append(
-            f"Toll fraud: ten thousand numbers of one range get at most {guard.range.floor} calls an hour (GUARD_CALLS_PER_RANGE), and a country "
-            f"{guard.country.floor} (GUARD_CALLS_PER_COUNTRY), beyond what keeps {guard.range.share / 10:g} % of them confirmed (GUARD_SHARE). Then "
+            f"Toll fraud: ten thousand numbers of one range get at most {guard.range.floor} calls an hour (FRAUD_CALLS_PER_RANGE), and a country "
+            f"{guard.country.floor} (FRAUD_CALLS_PER_COUNTRY), beyond what keeps {guard.range.share / 10:g} % of them confirmed (FRAUD_MIN_CONVERSION). Then "
             f"they are closed for {PAUSE // 60} minutes, and {PROBES} probes decide what follows."
         )
     if guard.spray:
         told.append(
-            f"One guess at each of many: the log has the error spray_alarm when more than {guard.spray.floor} verifications an hour have a wrong "
-            "code (SPRAY_ALARM), and they are over half of those that are approved."
+            f"One guess at each of many: the log has the error spray_alert when more than {guard.spray.floor} verifications an hour have a wrong "
+            "code (SPRAY_ALERT), and they are over half of those that are approved."
         )
     return [_paragraph(text) for text in told]
 
@@ -223,17 +223,17 @@ def _table(policy: Policy) -> str:
         ("CODE_LENGTH", f"{policy.code_length} to 6 digits"),
         ("MAX_ATTEMPTS", str(policy.max_attempts)),
         ("VERIFICATION_TTL", f"{policy.ttl} s"),
-        ("APPROVAL_GRACE", f"{policy.approval_grace} s"),
-        ("GUESS_BOUND", _chance(bounds_of(policy).takeover)),
-        ("RESEND_LADDER", ", ".join(map(str, policy.ladder))),
-        ("STARTS_PER_PHONE", ", ".join(map(str, policy.starts_per_phone))),
-        ("STARTS_PER_IP", ", ".join(map(str, policy.starts_per_ip))),
-        ("STARTS_IN_ALL", ", ".join(map(str, policy.starts_in_all))),
+        ("APPROVAL_REPEAT_WINDOW", f"{policy.approval_repeat_window} s"),
+        ("MAX_GUESS_PROBABILITY", _chance(bounds_of(policy).takeover)),
+        ("RESEND_COOLDOWNS", ", ".join(map(str, policy.cooldowns))),
+        ("CALLS_PER_PHONE", ", ".join(map(str, policy.calls_per_phone))),
+        ("CALLS_PER_IP", ", ".join(map(str, policy.calls_per_ip))),
+        ("CALLS_TOTAL", ", ".join(map(str, policy.calls_total))),
         ("WRONG_GUESSES_PER_IP", ", ".join(map(str, policy.wrong_guesses_per_ip))),
         ("SPEND_PER_HOUR, _DAY", ", ".join(str(Decimal(cap.count) / SCALE) for cap in policy.spending.caps)),
         ("EXPECTED_PRICE", str(Decimal(policy.spending.price) / SCALE)),
-        ("GUARD_SHARE", f"{policy.guard.range.share / 10:g} %" if policy.guard.range else "never closes"),
-        ("SPRAY_ALARM", f"{policy.guard.spray.floor}/hour" if policy.guard.spray else "none"),
+        ("FRAUD_MIN_CONVERSION", f"{policy.guard.range.share / 10:g} %" if policy.guard.range else "never closes"),
+        ("SPRAY_ALERT", f"{policy.guard.spray.floor}/hour" if policy.guard.spray else "none"),
         ("CHALLENGE", policy.challenge.value),
         ("ALLOWED_COUNTRIES", ", ".join(sorted(policy.phones.allowed_countries))),
         ("TEST_NUMBERS", f"{len(policy.test_numbers)}, never called"),

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import structlog
 
-from app.api.caller import Service
+from app.api.auth import Service
 from app.api.clients import ClientsError, load_clients
 from app.settings import Settings, read_signing_keys
-from app.verification.signing import SigningKeyError, parse_signing_keys
+from app.verification.signing_keys import SigningKeyError, parse_signing_keys
 
 log = structlog.get_logger()
 
@@ -68,9 +68,9 @@ class Reloading:
         if settings.clients:
             self._service.clients = settings.clients
         if settings.signing_keys:
-            self._service.proofs.adopt(parse_signing_keys(settings.signing_keys.get_secret_value()))
+            self._service.tokens.adopt(parse_signing_keys(settings.signing_keys.get_secret_value()))
         log.info(
-            "reloaded", clients=len(self._service.clients), signs_with=self._service.proofs.signs_with, pid=os.getpid()
+            "reloaded", clients=len(self._service.clients), signs_with=self._service.tokens.signs_with, pid=os.getpid()
         )
 
 

@@ -18,8 +18,8 @@ from app.processes import die_with_parent
 from app.settings import ProviderSettings, Settings
 from app.simulator import SimulatorCredentials, run_simulator
 from app.verification.errors import LastdigitsError
-from app.verification.keyring import LEAST_PEPPER_BYTES
-from app.verification.signing import new_signing_key, write_signing_keys
+from app.verification.ids import MIN_PEPPER_BYTES
+from app.verification.signing_keys import new_signing_key, write_signing_keys
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
@@ -44,7 +44,7 @@ def keep_pepper(directory: Path) -> SecretStr:
         SandboxError: the file was cut short: what it should seal would lie open.
     """
     pepper = _keep(directory / "pepper", secrets.token_hex(32))
-    if len(pepper.encode()) < LEAST_PEPPER_BYTES:
+    if len(pepper.encode()) < MIN_PEPPER_BYTES:
         raise SandboxError(
             f"{directory / 'pepper'} is cut short: restore it, or remove it and lose what the store holds"
         )

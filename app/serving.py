@@ -32,11 +32,11 @@ from app.reloading import has_terminal, hung_up, read_again
 from app.sandbox import banner, keep_pepper, keep_signing_keys, reachable, sandbox_keys, simulator_beside, with_sandbox
 from app.settings import Settings, SettingsError, read_signing_keys
 from app.store.embedded import embedded_server
-from app.telemetry.logs import configure_logs
+from app.telemetry.logging import configure_logs
 from app.telemetry.metrics import WIDTH
 from app.telemetry.tallies import Tallies, shared_tallies
 from app.verification.errors import LastdigitsError
-from app.verification.signing import SigningKeyError, new_signing_key, write_signing_keys
+from app.verification.signing_keys import SigningKeyError, new_signing_key, write_signing_keys
 
 _BACKLOG = 2048
 EX_UNAVAILABLE = 69

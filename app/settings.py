@@ -16,15 +16,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
-from app.settings_table import PREFIX, Values, parse_ladder, parse_regions
-from app.store.connect import embedded_path
-from app.verification.budget import GuessBudget
+from app.settings_table import PREFIX, Values, parse_cooldowns, parse_regions
+from app.store.connection import embedded_path
 from app.verification.guard import Guard
+from app.verification.guess_budget import GuessBudget
 from app.verification.money import Spending, cap_units, parse_country_caps, price_units
 from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import Policy
 from app.verification.rates import Rate, parse_rates
-from app.verification.signing import SigningKeyError, parse_signing_keys
+from app.verification.signing_keys import SigningKeyError, parse_signing_keys
 
 SECRETS_DIR = Path("/run/secrets")
 
@@ -196,7 +196,7 @@ def _longer_codes(policy: Policy) -> list[str]:
     first = policy.guesses.first_length(policy.code_length)
     warning = (
         f"{PREFIX}CODE_LENGTH is {policy.code_length}, but codes have {first} digits from the start: MAX_ATTEMPTS guesses at the codes of two "
-        "calls do not fit under GUESS_BOUND with fewer; `lastdigits policy` shows the sum"
+        "calls do not fit under MAX_GUESS_PROBABILITY with fewer; `lastdigits policy` shows the sum"
     )
     return [] if first == policy.code_length else [warning]
 
@@ -270,7 +270,7 @@ def _spending(values: Values) -> Spending:
 
 def _policy(values: Values) -> Policy:
     longest_call = values.provider_pool_timeout + 2 * values.provider_connect_timeout + values.provider_read_timeout
-    starts_per_phone = parse_rates(values.starts_per_phone)
+    calls_per_phone = parse_rates(values.calls_per_phone)
     test_numbers = parse_test_numbers(values.test_numbers) if values.test_numbers else {}
     return Policy(
         phones=PhoneRules(
@@ -279,18 +279,21 @@ def _policy(values: Values) -> Policy:
         code_length=values.code_length,
         ttl=values.verification_ttl,
         max_attempts=values.max_attempts,
-        ladder=parse_ladder(values.resend_ladder),
-        starts_per_phone=starts_per_phone,
-        starts_per_ip=parse_rates(values.starts_per_ip),
-        starts_in_all=parse_rates(values.starts_in_all),
+        cooldowns=parse_cooldowns(values.resend_cooldowns),
+        calls_per_phone=calls_per_phone,
+        calls_per_ip=parse_rates(values.calls_per_ip),
+        calls_total=parse_rates(values.calls_total),
         wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
-        guesses=GuessBudget.of(values.guess_bound, values.max_attempts, starts_per_phone),
+        guesses=GuessBudget.of(values.max_guess_probability, values.max_attempts, calls_per_phone),
         spending=_spending(values),
         challenge=values.challenge,
         guard=Guard.of(
-            values.guard_share, values.guard_calls_per_country, values.guard_calls_per_range, values.spray_alarm
+            values.fraud_min_conversion,
+            values.fraud_calls_per_country,
+            values.fraud_calls_per_range,
+            values.spray_alert,
         ),
         test_numbers=test_numbers,
-        approval_grace=values.approval_grace,
+        approval_repeat_window=values.approval_repeat_window,
         call_deadline=int(longest_call + 4 * values.redis_timeout) + 5,
     )

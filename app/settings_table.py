@@ -13,9 +13,9 @@ import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from app.api.address import TrustedProxies
-from app.store.connect import url_fault
+from app.store.connection import url_fault
 from app.verification.challenge import When
-from app.verification.keyring import LEAST_PEPPER_BYTES
+from app.verification.ids import MIN_PEPPER_BYTES
 from app.verification.money import MOST, parse_country_caps
 from app.verification.phone import parse_test_numbers
 from app.verification.rates import parse_rates
@@ -56,8 +56,8 @@ def _http_fault(url: str) -> str | None:
 
 def _pepper(secret: SecretStr) -> SecretStr:
     raw = secret.get_secret_value().encode()
-    if len(raw) < LEAST_PEPPER_BYTES or len(set(raw)) < 8:  # noqa: PLR2004  fewer different characters were typed, not drawn
-        msg = f"it must have at least {LEAST_PEPPER_BYTES} random bytes: python3 -c 'import secrets; print(secrets.token_hex(32))'"
+    if len(raw) < MIN_PEPPER_BYTES or len(set(raw)) < 8:  # noqa: PLR2004  fewer different characters were typed, not drawn
+        msg = f"it must have at least {MIN_PEPPER_BYTES} random bytes: python3 -c 'import secrets; print(secrets.token_hex(32))'"
         raise ValueError(msg)
     return secret
 
@@ -69,7 +69,7 @@ def _header_safe(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def parse_ladder(text: str) -> tuple[int, ...]:
+def parse_cooldowns(text: str) -> tuple[int, ...]:
     """Read a ladder of whole seconds: `30,60,300`.
 
     Raises:
@@ -186,10 +186,10 @@ class Values(BaseModel):
     ] = 4
     verification_ttl: Annotated[int, Field(description="Seconds that a code is taken, 30 to 600.")] = 300
     max_attempts: Annotated[int, Field(description="Wrong codes that one verification bears, 1 to 10.")] = 3
-    approval_grace: Annotated[
+    approval_repeat_window: Annotated[
         int, Field(ge=0, le=300, description="Seconds in which the right code is told its approval again.")
     ] = 60
-    guess_bound: Annotated[
+    max_guess_probability: Annotated[
         float,
         Field(
             ge=0.00001,
@@ -197,18 +197,18 @@ class Values(BaseModel):
             description="Chance that all guesses against one phone in 24 hours may add up to. As it fills, codes grow to 6 digits.",
         ),
     ] = 0.001
-    resend_ladder: Annotated[
+    resend_cooldowns: Annotated[
         str,
-        _parses(parse_ladder),
+        _parses(parse_cooldowns),
         Field(description="Seconds until a phone may be called again: after the first call, the second, …"),
     ] = "30,60,300"
-    starts_per_phone: Annotated[Rates, Field(description="Limits on calls to one phone.")] = "5/hour, 10/day"
-    starts_per_ip: Annotated[Rates, Field(description="Limits on calls for one address, an IPv6 /64 being one.")] = (
+    calls_per_phone: Annotated[Rates, Field(description="Limits on calls to one phone.")] = "5/hour, 10/day"
+    calls_per_ip: Annotated[Rates, Field(description="Limits on calls for one address, an IPv6 /64 being one.")] = (
         "20/hour"
     )
     wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
-    starts_in_all: Annotated[Rates, Field(description="Limits on calls of all clients together.")] = "100/second"
-    guard_share: Annotated[
+    calls_total: Annotated[Rates, Field(description="Limits on calls of all clients together.")] = "100/second"
+    fraud_min_conversion: Annotated[
         float,
         Field(
             ge=0,
@@ -216,13 +216,13 @@ class Values(BaseModel):
             description="Least share of the calls to a country or range that must be confirmed, else it closes for a while; 0: never.",
         ),
     ] = 0.2
-    guard_calls_per_range: Annotated[
+    fraud_calls_per_range: Annotated[
         int, Field(ge=1, le=10**6, description="Calls an hour to ten thousand numbers before that share is asked for.")
     ] = 50
-    guard_calls_per_country: Annotated[
+    fraud_calls_per_country: Annotated[
         int, Field(ge=1, le=10**9, description="Calls an hour to a country before that share is asked for.")
     ] = 1000
-    spray_alarm: Annotated[
+    spray_alert: Annotated[
         int,
         Field(
             ge=0,

@@ -22,15 +22,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.settings import load_settings
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
-from app.store.redis import RedisStore
+from app.store.connection import connect
+from app.store.redis_store import RedisStore
 from app.verification.client import Client
 from app.verification.guard import Guard
-from app.verification.keyring import Handle, Keyring
+from app.verification.ids import IdCodec, VerificationRef
 from app.verification.policy import Policy
-from app.verification.ports import Ask, Reserved
+from app.verification.ports import RequestContext, Reserved
 
-ASK = Ask(Client("bench", "bench"))
+ASK = RequestContext(Client("bench", "bench"))
 
 
 class Recorder(Coalescer):
@@ -48,7 +48,7 @@ def tireless(policy: Policy) -> Policy:
     guesses = replace(policy.guesses, bound=10**9)
     spending = replace(policy.spending, caps=(), by_country={})
     return replace(
-        policy, max_attempts=10**9, guesses=guesses, spending=spending, starts_in_all=(), guard=Guard.of(0, 1, 1, 0)
+        policy, max_attempts=10**9, guesses=guesses, spending=spending, calls_total=(), guard=Guard.of(0, 1, 1, 0)
     )
 
 
@@ -56,13 +56,15 @@ async def guess(server: Redis) -> tuple[Any, ...]:
     """The command that compares a wrong code: of a verification that is there from now on."""
     recorder = Recorder(server)
     store = RedisStore(recorder, tireless(load_settings(None).policy))
-    handle: Handle = Keyring(b"a pepper for the baselines, of 32 bytes").new(f"+7917{secrets.randbelow(10**7):07d}", 4)
-    call = await store.start([handle], ASK, None, None)
+    ref: VerificationRef = IdCodec(b"a pepper for the baselines, of 32 bytes").new(
+        f"+7917{secrets.randbelow(10**7):07d}", 4
+    )
+    call = await store.start([ref], ASK, None, None)
     if not isinstance(call, Reserved):
         sys.exit(f"the baseline got no verification: {call}")
-    await store.settle(handle, ASK, call, handle.digest("0123"), None)
-    await store.check(handle, ASK, handle.digest("9999"))  # the first one may have to send the script's text
-    await store.check(handle, ASK, handle.digest("9999"))
+    await store.settle(ref, ASK, call, ref.digest("0123"), None)
+    await store.check(ref, ASK, ref.digest("9999"))  # the first one may have to send the script's text
+    await store.check(ref, ASK, ref.digest("9999"))
     return recorder.command
 
 

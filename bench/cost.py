@@ -24,7 +24,7 @@ from pathlib import Path
 
 from app.api.clients import Kind, new_key
 from bench.load import Result, load, post
-from bench.stand import CONNECTIONS, ROOT, Stand, free_port, pinned, settings, standing, write_result
+from bench.stand import CONNECTIONS, ROOT, Stand, free_port, guard_status, pinned, settings, write_result
 
 REQUESTS = int(os.environ.get("BENCH_REQUESTS", "1000000"))
 STARTS = 5
@@ -69,7 +69,7 @@ def mixed(stand: Stand, phones: Iterable[int]) -> int:
 
 def memory() -> dict[str, object]:
     """Resident memory of one worker on the way."""
-    with standing() as stand:
+    with guard_status() as stand:
         fresh, told, sent = resident(stand.service.pid), [], 0
         print(f"  fresh {fresh:.1f} MiB", flush=True)
         phones = iter(range(10_000_000))
@@ -106,7 +106,7 @@ def ready(environ: dict[str, str], port: int) -> float:
 def start_up() -> dict[str, list[float]]:
     """With a Redis that runs, and in the sandbox."""
     found: dict[str, list[float]] = {"configured": [], "sandbox": []}
-    with tempfile.TemporaryDirectory() as name, standing() as stand:
+    with tempfile.TemporaryDirectory() as name, guard_status() as stand:
         for turn in range(STARTS + 1):
             port = free_port()
             configured = settings(

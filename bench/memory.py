@@ -10,12 +10,12 @@ from pathlib import Path
 
 from app.settings import load_settings
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
+from app.store.connection import connect
 from app.store.embedded import embedded_server
-from app.store.redis import RedisStore
-from app.verification.client import Client, Once
-from app.verification.keyring import Keyring
-from app.verification.ports import Ask, Reserved
+from app.store.redis_store import RedisStore
+from app.verification.client import Client, IdempotentRequest
+from app.verification.ids import IdCodec
+from app.verification.ports import RequestContext, Reserved
 from bench.stand import write_result
 
 SHARED = (
@@ -28,18 +28,20 @@ SHARED = (
 
 async def measure(url: str, *, once: bool) -> dict[str, int]:
     """Bytes by the kind of key."""
-    keyring = Keyring(b"a pepper for measuring, of 32 bytes and more")
+    codec = IdCodec(b"a pepper for measuring, of 32 bytes and more")
     client = Client("web", "web")
     async with connect(url, 5) as server, aclosing(Coalescer(server)) as coalescer:
         await server.flushall()
         store = RedisStore(coalescer, load_settings(None).policy)
-        handle = keyring.new("+79161234567", 4)
-        receipt = keyring.receipt(handle, client.id, "start", Once("8e03978e-40d5-43e8-bc93-6894a57f9324", b"{}"))
-        ask = Ask(client, keyring.address("203.0.113.7"), receipt if once else None)
-        call = await store.start([handle, handle.longer(5), handle.longer(6)], ask, "login", None)
+        ref = codec.new("+79161234567", 4)
+        idempotency = codec.idempotency(
+            ref, client.id, "start", IdempotentRequest("8e03978e-40d5-43e8-bc93-6894a57f9324", b"{}")
+        )
+        ask = RequestContext(client, codec.address("203.0.113.7"), idempotency if once else None)
+        call = await store.start([ref, ref.longer(5), ref.longer(6)], ask, "login", None)
         assert isinstance(call, Reserved)
-        await store.settle(handle, ask, call, handle.digest("0123"), 3500)
-        await store.check(handle, ask, handle.digest("9999"))
+        await store.settle(ref, ask, call, ref.digest("0123"), 3500)
+        await store.check(ref, ask, ref.digest("9999"))
         keys = [key async for key in server.scan_iter() if not key.startswith(SHARED)]
         return {key.decode().split(":")[1]: int(await server.memory_usage(key) or 0) for key in keys}
 

@@ -21,14 +21,14 @@ from redis.asyncio import Redis
 
 from app.settings import load_settings
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
+from app.store.connection import connect
 from app.store.embedded import embedded_server
-from app.store.redis import RedisStore
+from app.store.redis_store import RedisStore
 from app.verification.client import Client
 from app.verification.guard import Guard
-from app.verification.keyring import Handle, Keyring
+from app.verification.ids import IdCodec, VerificationRef
 from app.verification.money import Spending, parse_caps
-from app.verification.ports import Ask, Reserved
+from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import parse_rates
 from bench.stand import write_result
 
@@ -54,21 +54,21 @@ class Bench:
 
     server: Any
     store: RedisStore
-    keyring: Keyring
+    codec: IdCodec
     numbers: int = 0
 
-    def handles(self, count: int) -> list[Handle]:
+    def refs(self, count: int) -> list[VerificationRef]:
         """So many new phones, spread over the ranges of one operator."""
         first, self.numbers = self.numbers, self.numbers + count
-        return [self.keyring.new(f"+7916{number * 7919 % 10_000_000:07d}", 4) for number in range(first, first + count)]
+        return [self.codec.new(f"+7916{number * 7919 % 10_000_000:07d}", 4) for number in range(first, first + count)]
 
-    def ask(self, handle: Handle) -> Ask:
+    def ask(self, ref: VerificationRef) -> RequestContext:
         """From an address of its own."""
-        return Ask(Client("web", "web"), self.keyring.address(handle.phone))
+        return RequestContext(Client("web", "web"), self.codec.address(ref.phone))
 
-    async def start(self, handle: Handle) -> Reserved:
+    async def start(self, ref: VerificationRef) -> Reserved:
         """Reserve its call."""
-        call = await self.store.start([handle, handle.longer(5), handle.longer(6)], self.ask(handle), None, None)
+        call = await self.store.start([ref, ref.longer(5), ref.longer(6)], self.ask(ref), None, None)
         assert isinstance(call, Reserved), call
         return call
 
@@ -89,19 +89,19 @@ class Bench:
 
     async def round(self) -> dict[str, Cost]:
         """A start, its settling, a wrong code and the right one, each for phones of its own."""
-        handles = self.handles(RUNS)
+        refs = self.refs(RUNS)
         calls: dict[str, Reserved] = {}
 
-        async def started(handle: Handle) -> None:
-            calls[handle.id] = await self.start(handle)
+        async def started(ref: VerificationRef) -> None:
+            calls[ref.id] = await self.start(ref)
 
-        steps: dict[str, Callable[[Handle], Awaitable[Any]]] = {
+        steps: dict[str, Callable[[VerificationRef], Awaitable[Any]]] = {
             "start": started,
             "settle": lambda each: self.store.settle(each, self.ask(each), calls[each.id], each.digest("0123"), 3500),
             "check, wrong": lambda each: self.store.check(each, self.ask(each), each.digest("9999")),
             "check, right": lambda each: self.store.check(each, self.ask(each), each.digest("0123")),
         }
-        return {name: await self.cost([step(handle) for handle in handles]) for name, step in steps.items()}
+        return {name: await self.cost([step(ref) for ref in refs]) for name, step in steps.items()}
 
 
 async def settled(server: "Redis") -> None:
@@ -116,7 +116,7 @@ async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[C
     found: dict[int, dict[str, list[Cost]]] = {}
     policy = replace(
         load_settings(None).policy,
-        starts_in_all=parse_rates("100000/second"),
+        calls_total=parse_rates("100000/second"),
         spending=Spending(3500, parse_caps("400000/hour, 400000/day")),
         guard=Guard.of(0.2, 10**9, 10**6, 10**9),
     )
@@ -124,8 +124,8 @@ async def measure(url: str, live: tuple[int, ...]) -> dict[int, dict[str, list[C
         await server.flushall()
         # The copies would fill the append-only file, and its rewriting would be measured.
         await server.config_set("appendonly", "no")
-        bench = Bench(server, RedisStore(coalescer, policy), Keyring(b"a pepper for measuring, of 32 bytes and more"))
-        (pattern,) = bench.handles(1)
+        bench = Bench(server, RedisStore(coalescer, policy), IdCodec(b"a pepper for measuring, of 32 bytes and more"))
+        (pattern,) = bench.refs(1)
         call = await bench.start(pattern)
         await bench.store.settle(pattern, bench.ask(pattern), call, pattern.digest("0123"), 3500)
         await bench.store.check(pattern, bench.ask(pattern), pattern.digest("9999"))

@@ -25,7 +25,7 @@ from redis import Redis
 from app.api.clients import Kind, clients_entry, new_key
 from app.processes import die_with_parent
 from app.store.embedded import embedded_server, socket_of
-from app.verification.signing import new_signing_key, write_signing_keys
+from app.verification.signing_keys import new_signing_key, write_signing_keys
 from bench.generator import Requests
 from bench.load import load, post
 
@@ -36,13 +36,13 @@ CONNECTIONS = 32
 
 WIDE_OPEN = {
     "LASTDIGITS_MAX_ATTEMPTS": "10",
-    "LASTDIGITS_GUESS_BOUND": "0.9",
+    "LASTDIGITS_MAX_GUESS_PROBABILITY": "0.9",
     "LASTDIGITS_SPEND_PER_HOUR": "400000",
     "LASTDIGITS_SPEND_PER_DAY": "400000",
-    "LASTDIGITS_STARTS_IN_ALL": "100000000/second",
-    "LASTDIGITS_GUARD_CALLS_PER_RANGE": "1000000",
-    "LASTDIGITS_GUARD_CALLS_PER_COUNTRY": "1000000000",
-    "LASTDIGITS_SPRAY_ALARM": "1000000000",
+    "LASTDIGITS_CALLS_TOTAL": "100000000/second",
+    "LASTDIGITS_FRAUD_CALLS_PER_RANGE": "1000000",
+    "LASTDIGITS_FRAUD_CALLS_PER_COUNTRY": "1000000000",
+    "LASTDIGITS_SPRAY_ALERT": "1000000000",
 }
 """So that each check is compared and each start calls; what the limits count costs the same."""
 
@@ -165,7 +165,7 @@ def settings(directory: Path, key: str, **others: str) -> dict[str, str]:
 
 
 @contextmanager
-def standing(
+def guard_status(
     *baselines: str, workers: int = 1, cores: tuple[int, ...] = (0,), serve: str = "app.cli"
 ) -> Iterator[Stand]:
     """Run a store, a provider, the service and baselines.

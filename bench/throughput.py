@@ -17,11 +17,11 @@ import statistics
 import subprocess
 import sys
 
-from app.store.connect import connect
+from app.store.connection import connect
 from bench.baselines import guess
 from bench.generator import NAME, Requests, blast
 from bench.load import load, post
-from bench.stand import CONNECTIONS, CORES, Served, Stand, begin, checks, pinned, standing, starts, write_result
+from bench.stand import CONNECTIONS, CORES, Served, Stand, begin, checks, guard_status, pinned, starts, write_result
 
 REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.0, help=f"the least that “{LEAST}” may be")
     least = parser.parse_args().least
     baselines = ("bare",) if least else BASELINES
-    with standing(*baselines) as stand:
+    with guard_status(*baselines) as stand:
         begin(stand, 1)  # warms up
         for served in stand.baselines.values():
             blast(served.port, checks(stand.key, ["x"]), 4, 1)

@@ -11,7 +11,7 @@ import statistics
 from dataclasses import dataclass
 
 from bench.generator import blast
-from bench.stand import begin, checks, standing, starts, write_result
+from bench.stand import begin, checks, guard_status, starts, write_result
 from bench.throughput import REPEATS, SECONDS, Row, measure
 
 
@@ -33,7 +33,7 @@ VARIANTS = {
 
 def run(variant: Variant) -> list[dict[str, Row]]:
     """The repeats of one variant."""
-    with standing(workers=variant.workers, cores=variant.cores, serve=variant.serve) as stand:
+    with guard_status(workers=variant.workers, cores=variant.cores, serve=variant.serve) as stand:
         blast(stand.service.port, starts(stand.key), 8, 1)
         rows = []
         for _ in range(REPEATS):

@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 
 from app.api.clients import Kind, clients_entry, new_key
-from app.store.connect import connect
+from app.store.connection import connect
 from app.store.keys import keys_of
-from app.verification.keyring import Handle, Keyring
-from app.verification.signing import new_signing_key, write_signing_keys
+from app.verification.ids import IdCodec, VerificationRef
+from app.verification.signing_keys import new_signing_key, write_signing_keys
 
 PROVIDER_KEY = "provider-key-7d1f9c"
 ROOT = Path(__file__).parent.parent
@@ -217,9 +217,9 @@ def serving(
         "WORKERS": "2",
         "SPEND_PER_HOUR": "100000",
         "SPEND_PER_DAY": "100000",
-        "GUARD_SHARE": "0",  # the phones of the tests lie in a few ranges, and most calls are never confirmed
-        "SPRAY_ALARM": "0",
-        "STARTS_IN_ALL": "100000/second",
+        "FRAUD_MIN_CONVERSION": "0",  # the phones of the tests lie in a few ranges, and most calls are never confirmed
+        "SPRAY_ALERT": "0",
+        "CALLS_TOTAL": "100000/second",
     } | settings
     environ = {f"LASTDIGITS_{name}": value for name, value in given.items()}
     with running(["serve"], environ, directory / "log", logged_address) as (process, url):
@@ -255,9 +255,9 @@ def slices_of(window: bytes) -> dict[int, int]:
     return {behind: count for behind, count in counts.items() if count}
 
 
-async def make_older(client: Any, handle: Handle, seconds: float) -> None:
+async def make_older(client: Any, ref: VerificationRef, seconds: float) -> None:
     """Make a phone's calls and a verification's times so much older: nothing sleeps, and the server's clock is left alone."""
-    verification, phone = keys_of(handle)
+    verification, phone = keys_of(ref)
     if history := await client.hget(phone, "h"):
         moved = [
             (int.from_bytes(history[at : at + 6], "big") - int(seconds * 1000)).to_bytes(6, "big")
@@ -272,7 +272,7 @@ async def make_older(client: Any, handle: Handle, seconds: float) -> None:
 
 async def wait_out_the_ladder(service: Service, verification_id: str, seconds: float = 30) -> None:
     """As if a step of the ladder, by default the first, had passed since the last call."""
-    handle = Keyring(service.settings["PEPPER"].encode()).open(verification_id)
-    assert handle
+    ref = IdCodec(service.settings["PEPPER"].encode()).open(verification_id)
+    assert ref
     async with connect(service.settings["REDIS_URL"], 5) as client:
-        await make_older(client, handle, seconds)
+        await make_older(client, ref, seconds)

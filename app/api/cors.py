@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.clients import Clients
-from app.api.problems import Fault, faulty
+from app.api.problems import RequestError, faulty
 
 VARY = (b"vary", b"Origin")
 
@@ -43,7 +43,7 @@ def preflight(scope: Scope, clients: Clients) -> Response:
     """
     origin = next(value for name, value in scope["headers"] if name == b"origin").decode("latin-1")
     if origin not in clients.origins:
-        answer = faulty(Fault.ORIGIN_NOT_ALLOWED, "No public key is for pages of this origin.")
+        answer = faulty(RequestError.ORIGIN_NOT_ALLOWED, "No public key is for pages of this origin.")
     else:
         allow(scope, origin)
         answer = Response(status_code=204, headers=_PREFLIGHT)

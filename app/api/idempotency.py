@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from app.api.clients import Kind
 from app.api.lean import first_headers
-from app.api.problems import Fault, RequestFault
-from app.verification.client import Caller, Once
+from app.api.problems import RequestError, RequestRejected
+from app.verification.client import Caller, IdempotentRequest
 
-LEAST_PUBLIC = 16
+MIN_PUBLIC_LENGTH = 16
 """Characters: all users of a page share its public key, so there a key that somebody else could hit upon would show them an answer."""
 
 LONGEST = 255
@@ -52,13 +52,13 @@ def once(caller: Caller, kind: Kind, key: str | None, body: BaseModel) -> Caller
     """
     if key is None:
         return caller
-    if kind is Kind.PUBLIC and len(key) < LEAST_PUBLIC:
+    if kind is Kind.PUBLIC and len(key) < MIN_PUBLIC_LENGTH:
         raise _invalid(
-            f"With a public key it has at least {LEAST_PUBLIC} characters: all users share one client. A UUID is best."
+            f"With a public key it has at least {MIN_PUBLIC_LENGTH} characters: all users share one client. A UUID is best."
         )
     # The same request may bring another solution of another challenge.
     asked_for = body.model_dump_json(exclude_none=True, exclude={"challenge"})
-    return replace(caller, once=Once(key, asked_for.encode()))
+    return replace(caller, once=IdempotentRequest(key, asked_for.encode()))
 
 
 def replayed(answer: Response) -> Response:
@@ -67,5 +67,5 @@ def replayed(answer: Response) -> Response:
     return answer
 
 
-def _invalid(detail: str) -> RequestFault:
-    return RequestFault(Fault.IDEMPOTENCY_KEY_INVALID, detail)
+def _invalid(detail: str) -> RequestRejected:
+    return RequestRejected(RequestError.IDEMPOTENCY_KEY_INVALID, detail)

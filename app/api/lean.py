@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.problems import Fault, RequestFault
+from app.api.problems import RequestError, RequestRejected
 
-MOST_BODY_BYTES = 8192
+MAX_BODY_BYTES = 8192
 BODY_TIMEOUT = 10.0
 """Seconds for a body to arrive: nobody holds a worker by sending slowly."""
 
@@ -108,7 +108,7 @@ def _whole(message: Message) -> bytes | None:
     if message["type"] != "http.request" or message.get("more_body"):
         return None
     body: bytes = message.get("body", b"")
-    return body if len(body) <= MOST_BODY_BYTES else None
+    return body if len(body) <= MAX_BODY_BYTES else None
 
 
 async def _read_body(scope: Scope, receive: Receive, message: Message | None = None) -> bytes:
@@ -122,30 +122,30 @@ async def _read_body(scope: Scope, receive: Receive, message: Message | None = N
             return await _collect(scope, receive, message)
     except TimeoutError as late:
         detail = f"The whole body must arrive within {BODY_TIMEOUT:.0f} seconds."
-        raise RequestFault(Fault.BODY_TIMEOUT, detail, headers=_CLOSE) from late
+        raise RequestRejected(RequestError.BODY_TIMEOUT, detail, headers=_CLOSE) from late
 
 
 async def _collect(scope: Scope, receive: Receive, message: Message | None) -> bytes:
     declared = header_of(scope, b"content-length")
-    if declared.isdigit() and (len(declared) > 9 or int(declared) > MOST_BODY_BYTES):  # noqa: PLR2004  ten digits are a gigabyte
+    if declared.isdigit() and (len(declared) > 9 or int(declared) > MAX_BODY_BYTES):  # noqa: PLR2004  ten digits are a gigabyte
         raise _too_large()
     body = b""
     while True:
         message = message or await receive()
         if message["type"] == "http.disconnect":
             # Whoever broke off in mid-sentence asked for nothing, even if what came so far could be read.
-            raise RequestFault(Fault.MALFORMED_JSON, "The body ended early.", headers=_CLOSE)
+            raise RequestRejected(RequestError.MALFORMED_JSON, "The body ended early.", headers=_CLOSE)
         chunk: bytes = message.get("body", b"")
         body += chunk
-        if len(body) > MOST_BODY_BYTES:
+        if len(body) > MAX_BODY_BYTES:
             raise _too_large()
         if not message.get("more_body"):
             return body
         message = None
 
 
-def _too_large() -> RequestFault:
-    return RequestFault(Fault.BODY_TOO_LARGE, f"A body has at most {MOST_BODY_BYTES} bytes.", headers=_CLOSE)
+def _too_large() -> RequestRejected:
+    return RequestRejected(RequestError.BODY_TOO_LARGE, f"A body has at most {MAX_BODY_BYTES} bytes.", headers=_CLOSE)
 
 
 def decode(model: type[BaseModel], scope: Scope, body: bytes) -> BaseModel:
@@ -156,18 +156,18 @@ def decode(model: type[BaseModel], scope: Scope, body: bytes) -> BaseModel:
     """
     media_type = header_of(scope, b"content-type")
     if media_type != _JSON and media_type.partition(b";")[0].strip().lower() != _JSON:
-        raise RequestFault(Fault.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json.")
+        raise RequestRejected(RequestError.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json.")
     try:
         return model.model_validate_json(body)
     except ValidationError as fault:
         errors = fault.errors(include_url=False, include_context=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
-        raise RequestFault(Fault.MALFORMED_JSON, errors[0]["msg"][:200])
+        raise RequestRejected(RequestError.MALFORMED_JSON, errors[0]["msg"][:200])
     told = [
         {"field": ".".join(str(part) for part in error["loc"])[:_LONGEST_FIELD], "message": error["msg"]}
         for error in errors[:_MOST_ERRORS]
     ]
-    raise RequestFault(Fault.INVALID_REQUEST, "Mend the fields named in errors.", errors=told)
+    raise RequestRejected(RequestError.INVALID_REQUEST, "Mend the fields named in errors.", errors=told)
 
 
 def header_of(scope: Scope, name: bytes) -> bytes:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app.api.bodies import HealthAnswer, ReadyAnswer
-from app.api.caller import TheService
-from app.api.documented import answers, encoded
+from app.api.auth import TheService
 from app.api.lean import LeanRoute
-from app.api.problems import FAULTS, Fault, faulty
+from app.api.openapi import answers, encoded
+from app.api.problems import FAULTS, RequestError, faulty
+from app.api.schemas import HealthAnswer, ReadyAnswer
 from app.telemetry.metrics import Metrics
 
 _TEXT: dict[int | str, dict[str, Any]] = {
@@ -46,9 +46,9 @@ async def readyz(service: TheService) -> Response:
     if not health.ready:
         structlog.get_logger().warning("not_ready", faults=health.faults, detail=health.detail)
         return faulty(
-            Fault.NOT_READY,
+            RequestError.NOT_READY,
             "Mend what faults names.",
-            retry_after=FAULTS[Fault.NOT_READY].extras["retry_after"],
+            retry_after=FAULTS[RequestError.NOT_READY].extras["retry_after"],
             faults=list(health.faults),
         )
     return encoded(200, ReadyAnswer(status="ready", sandbox=service.sandbox, store=health.server))

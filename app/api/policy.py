@@ -8,15 +8,15 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from app.api.bodies import rfc3339
-from app.api.caller import SecretClient, TheService
-from app.api.documented import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
+from app.api.auth import SecretClient, TheService
 from app.api.lean import LeanRoute
+from app.api.openapi import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
+from app.api.schemas import rfc3339
 from app.verification.bounds import bounds_of
 from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.draws import Draws
-from app.verification.guard import Guard, Standing
+from app.verification.guard import Guard, GuardStatus
 from app.verification.money import SCALE
 from app.verification.odds import Odds
 from app.verification.policy import Policy
@@ -96,18 +96,18 @@ class PolicyAnswer(BaseModel):
     code_length: Annotated[int, Field(description="The fewest digits of a code.", examples=[4])]
     max_attempts: Annotated[int, Field(examples=[3])]
     verification_ttl: Annotated[int, Field(description="Seconds.", examples=[300])]
-    resend_ladder: Annotated[list[int], Field(description="Seconds.", examples=[[30, 60, 300]])]
-    starts_per_phone: Annotated[str, Field(examples=["5/hour, 10/day"])]
-    starts_per_ip: Annotated[str, Field(examples=["20/hour"])]
-    starts_per_client: Annotated[
+    resend_cooldowns: Annotated[list[int], Field(description="Seconds.", examples=[[30, 60, 300]])]
+    calls_per_phone: Annotated[str, Field(examples=["5/hour, 10/day"])]
+    calls_per_ip: Annotated[str, Field(examples=["20/hour"])]
+    calls_per_client: Annotated[
         str | None, Field(description="The caller's own; null for none.", examples=["1000/hour"])
     ]
-    starts_in_all: Annotated[str, Field(description="Of all clients.", examples=["100/second"])]
+    calls_total: Annotated[str, Field(description="Of all clients.", examples=["100/second"])]
     wrong_guesses_per_ip: Annotated[str, Field(examples=["30/hour"])]
     guard: Annotated[GuardAnswer | None, Field(description="null: no destination ever closes.")]
     closed: Annotated[list[ClosedAnswer], Field(description="At this moment, the soonest open first, at most 100.")]
     challenge: Annotated[When, Field(description="When public clients must solve a challenge.", examples=["alarm"])]
-    spray_alarm: Annotated[
+    spray_alert: Annotated[
         int | None,
         Field(description="Verifications an hour with a wrong code that raise the alarm; null: none.", examples=[100]),
     ]
@@ -128,10 +128,12 @@ class PolicyAnswer(BaseModel):
 )
 async def policy(caller: SecretClient, service: TheService) -> Response:
     """Tell the limits in force, and what they add up to. `lastdigits policy` says the same in words."""
-    return encoded(200, _answer(service.policy, caller.client, service.draws, await service.verifier.standing()))
+    return encoded(
+        200, _answer(service.policy, caller.client, service.draws, await service.verifications.guard_status())
+    )
 
 
-def _answer(settled: Policy, client: Client, draws: Draws, standing: Standing) -> PolicyAnswer:
+def _answer(settled: Policy, client: Client, draws: Draws, guard_status: GuardStatus) -> PolicyAnswer:
     """What `policy` answers a client."""
     policy = replace(settled, guesses=draws.guesses)
     bounds = bounds_of(policy)
@@ -140,17 +142,17 @@ def _answer(settled: Policy, client: Client, draws: Draws, standing: Standing) -
         code_length=policy.code_length,
         max_attempts=policy.max_attempts,
         verification_ttl=policy.ttl,
-        resend_ladder=list(policy.ladder),
-        starts_per_phone=_rates(policy.starts_per_phone),
-        starts_per_ip=_rates(policy.starts_per_ip),
-        starts_per_client=_rates(client.starts) or None,
-        starts_in_all=_rates(policy.starts_in_all),
+        resend_cooldowns=list(policy.cooldowns),
+        calls_per_phone=_rates(policy.calls_per_phone),
+        calls_per_ip=_rates(policy.calls_per_ip),
+        calls_per_client=_rates(client.starts) or None,
+        calls_total=_rates(policy.calls_total),
         wrong_guesses_per_ip=_rates(policy.wrong_guesses_per_ip),
         guard=_guard(policy.guard),
-        closed=[ClosedAnswer(destination=name, until=rfc3339(until)) for name, until in standing.closed],
+        closed=[ClosedAnswer(destination=name, until=rfc3339(until)) for name, until in guard_status.closed],
         challenge=policy.challenge,
-        spray_alarm=policy.guard.spray.floor if policy.guard.spray else None,
-        spray_alarm_until=rfc3339(standing.alarm_until) if standing.alarm_until else None,
+        spray_alert=policy.guard.spray.floor if policy.guard.spray else None,
+        spray_alarm_until=rfc3339(guard_status.alarm_until) if guard_status.alarm_until else None,
         spend_per_hour=_money(policy.spending.caps[0].count),
         spend_per_day=_money(policy.spending.caps[1].count),
         expected_price=_money(policy.spending.price),

@@ -28,7 +28,7 @@ from app.verification.model import (
     CodeIncorrect,
     CodeLengthTooShort,
     CodesPredictable,
-    DestinationClosed,
+    DestinationSuspended,
     Expired,
     KeyInUse,
     KeyReused,
@@ -40,7 +40,7 @@ from app.verification.model import (
     TokenInvalid,
     TokenRedeemed,
 )
-from app.verification.phone import PhoneFault
+from app.verification.phone import PhoneError
 
 MEDIA_TYPE = "application/problem+json"
 _MEDIA_TYPE = MEDIA_TYPE.encode()
@@ -52,7 +52,7 @@ Failed = (
     | CallInProgress
     | LimitReached
     | SpendCapReached
-    | DestinationClosed
+    | DestinationSuspended
     | CodesPredictable
     | CallRefused
     | CallUnknown
@@ -73,7 +73,7 @@ Failed = (
 """Every outcome that is not what the caller hoped for."""
 
 
-class Fault(StrEnum):
+class RequestError(StrEnum):
     """What is wrong with a request before any operation, or with the service itself. Its value is the problem's code."""
 
     MALFORMED_JSON = "malformed_json"
@@ -116,21 +116,21 @@ class Row:
         object.__setattr__(self, "extras", extras)
 
 
-class RequestFault(Exception):  # noqa: N818  a fault of a request is its name
+class RequestRejected(Exception):  # noqa: N818  a fault of a request is its name
     """A request that can't be carried out as it came."""
 
-    def __init__(self, fault: Fault, detail: str, **members: object) -> None:
+    def __init__(self, fault: RequestError, detail: str, **members: object) -> None:
         super().__init__(detail)
         self.fault = fault
         self.detail = detail
         self.members = members
 
 
-PHONE: dict[PhoneFault, Row] = {
-    PhoneFault.INVALID: Row(422, "phone_invalid", "This is not a phone number"),
-    PhoneFault.EXTENSION: Row(422, "phone_extension", "A phone number with an extension can't be called"),
-    PhoneFault.NOT_MOBILE: Row(422, "phone_not_mobile", "Only a mobile phone can be called"),
-    PhoneFault.COUNTRY_NOT_ALLOWED: Row(422, "country_not_allowed", "Numbers of this country are not called here"),
+PHONE: dict[PhoneError, Row] = {
+    PhoneError.INVALID: Row(422, "phone_invalid", "This is not a phone number"),
+    PhoneError.EXTENSION: Row(422, "phone_extension", "A phone number with an extension can't be called"),
+    PhoneError.NOT_MOBILE: Row(422, "phone_not_mobile", "Only a mobile phone can be called"),
+    PhoneError.COUNTRY_NOT_ALLOWED: Row(422, "country_not_allowed", "Numbers of this country are not called here"),
 }
 
 _NOT_PLACED = Row(503, "call_not_placed", "The call could not be placed", id="vrf_…", retry_after=30)
@@ -161,11 +161,11 @@ OUTCOMES: dict[type, Row] = {
         },
     ),
     CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
-    LimitReached: Row(429, "limit_reached", "A limit is reached", limit="ladder", retry_after=30),
+    LimitReached: Row(429, "limit_reached", "A limit is reached", limit="resend_cooldown", retry_after=30),
     SpendCapReached: Row(503, "spend_cap", "No call can be placed at this moment", retry_after=300),
     CodesPredictable: Row(503, "codes_predictable", "No safe code can be had at this moment", retry_after=600),
-    DestinationClosed: Row(
-        503, "destination_closed", "Calls to these numbers are stopped for a while", retry_after=900
+    DestinationSuspended: Row(
+        503, "destination_suspended", "Calls to these numbers are stopped for a while", retry_after=900
     ),
     CallUnknown: Row(
         504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30
@@ -189,8 +189,8 @@ OUTCOMES: dict[type, Row] = {
     TokenRedeemed: Row(409, "token_redeemed", "The proof was redeemed before"),
 }
 
-FAULTS: dict[Fault, Row] = {
-    Fault(row.code): row
+FAULTS: dict[RequestError, Row] = {
+    RequestError(row.code): row
     for row in (
         Row(400, "malformed_json", "The body is not JSON"),
         Row(
@@ -221,8 +221,8 @@ ROWS: dict[str, Row] = {
 """Every problem there is, by its code."""
 
 _HEADERS = {
-    Fault.KEY_MISSING: {"WWW-Authenticate": 'Bearer realm="lastdigits"'},
-    Fault.KEY_UNKNOWN: {"WWW-Authenticate": 'Bearer realm="lastdigits", error="invalid_token"'},
+    RequestError.KEY_MISSING: {"WWW-Authenticate": 'Bearer realm="lastdigits"'},
+    RequestError.KEY_UNKNOWN: {"WWW-Authenticate": 'Bearer realm="lastdigits", error="invalid_token"'},
 }
 
 
@@ -252,7 +252,7 @@ def row_of(outcome: Failed) -> Row:
 
 
 def faulty(
-    fault: Fault, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object
+    fault: RequestError, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object
 ) -> Response:
     """The problem details of a request that can't be carried out, or of a fault of the service."""
     return _response(FAULTS[fault], {**_HEADERS.get(fault, {}), **(headers or {})}, detail=detail, **members)

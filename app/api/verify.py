@@ -3,7 +3,12 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from app.api.bodies import (
+from app.api.auth import AnyClient, AuthenticatedClient, IdempotencyKey, TheService, on_behalf
+from app.api.idempotency import once, replayed
+from app.api.lean import LeanRoute
+from app.api.openapi import BODY, CALL, CARRIED_OUT_ONCE, ENDED, KEY, ONCE, OPEN_TO_ALL, answers, encoded
+from app.api.problems import Failed, failed
+from app.api.schemas import (
     ApprovedAnswer,
     CheckRequest,
     PendingAnswer,
@@ -12,11 +17,6 @@ from app.api.bodies import (
     approved_answer,
     pending_answer,
 )
-from app.api.caller import AnyClient, Asking, IdempotencyKey, TheService, on_behalf
-from app.api.documented import BODY, CALL, CARRIED_OUT_ONCE, ENDED, KEY, ONCE, OPEN_TO_ALL, answers, encoded
-from app.api.idempotency import once, replayed
-from app.api.lean import LeanRoute
-from app.api.problems import Failed, failed
 from app.verification.client import Caller
 from app.verification.model import Approved, Pending, Replayed
 
@@ -45,7 +45,7 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
     A wrong code is 422, never a 2xx. Asked again with the right code within the grace time, the answer is the same.
     """
     caller = on_behalf(asking, body.client_ip)
-    outcome = await service.verifier.check(caller, body.id, body.code)
+    outcome = await service.verifications.check(caller, body.id, body.code)
     answer = encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else failed(outcome)
     return service.quotas.of_guess(answer, caller, outcome)
 
@@ -72,7 +72,7 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, serv
     The phone rings once and the call is dropped; its last digits are the code. Two starts for one phone never call it twice at once.
     """
     caller = _caller(asking, body, key)
-    outcome = await service.verifier.start(caller, body.phone, body.code_length, body.purpose, body.challenge)
+    outcome = await service.verifications.start(caller, body.phone, body.code_length, body.purpose, body.challenge)
     return service.quotas.of_call(_called(201, outcome), caller, outcome)
 
 
@@ -89,11 +89,11 @@ async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, se
     The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
     caller = _caller(asking, body, key)
-    outcome = await service.verifier.resend(caller, body.id)
+    outcome = await service.verifications.resend(caller, body.id)
     return service.quotas.of_call(_called(200, outcome), caller, outcome)
 
 
-def _caller(asking: Asking, body: StartRequest | ResendRequest, key: str | None) -> Caller:
+def _caller(asking: AuthenticatedClient, body: StartRequest | ResendRequest, key: str | None) -> Caller:
     return once(on_behalf(asking, body.client_ip), asking.client.kind, key, body)
 
 

@@ -28,17 +28,17 @@ belong to no phone: on one server a script touches them together with a phone's;
 """  # noqa: E501  a table's row is one line
 
 from app.verification.guard import destination_of
-from app.verification.keyring import Handle, Receipt
-from app.verification.ports import Ask
+from app.verification.ids import IdempotencyRef, VerificationRef
+from app.verification.ports import RequestContext
 
 CLOSED = "ld:closed"
 WATCH = "ld:w"
 SAMPLES = ("ld:o:4", "ld:o:5", "ld:o:6")
 
 
-def keys_of(handle: Handle) -> tuple[str, str]:
+def keys_of(ref: VerificationRef) -> tuple[str, str]:
     """The keys of a verification and of its phone: KEYS 1 and 2 of most scripts."""
-    return f"ld:v:{{{handle.tag}}}:{handle.ref}", phone_key(handle.tag)
+    return f"ld:v:{{{ref.tag}}}:{ref.ref}", phone_key(ref.tag)
 
 
 def phone_key(tag: str) -> str:
@@ -46,55 +46,55 @@ def phone_key(tag: str) -> str:
     return f"ld:p:{{{tag}}}"
 
 
-def request_key(receipt: Receipt) -> str:
+def request_key(idempotency: IdempotencyRef) -> str:
     """The key of what became of a request with an idempotency key."""
-    return f"ld:k:{receipt.name}"
+    return f"ld:k:{idempotency.name}"
 
 
-def calling_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
+def calling_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, ...]:
     """The keys of a call that is asked for: KEYS 1 to 12 of start.lua and resend.lua. What there is none of is the phone's key again."""
-    verification, phone = keys_of(handle)
+    verification, phone = keys_of(ref)
     return (
         verification,
         phone,
-        request_key(ask.receipt) if ask.receipt else phone,
+        request_key(ask.idempotency) if ask.idempotency else phone,
         f"ld:a:{ask.address}" if ask.address else phone,
         f"ld:c:{ask.client.id}" if ask.client.starts else phone,
         "ld:n",
-        *_money_keys(handle, phone, ask),
-        *_guard_keys(handle),
+        *_money_keys(ref, phone, ask),
+        *_guard_keys(ref),
         CLOSED,
     )
 
 
-def challenge_keys(handle: Handle, ask: Ask) -> tuple[str, str]:
+def challenge_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, str]:
     """The keys of what a start is challenged by: KEYS 13 and 14 of start.lua."""
-    return WATCH, f"ld:s:{ask.solution}" if ask.solution else phone_key(handle.tag)
+    return WATCH, f"ld:s:{ask.solution}" if ask.solution else phone_key(ref.tag)
 
 
-def reporting_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
+def reporting_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, ...]:
     """The keys of a call that was asked for: KEYS 1 to 8 of abandon.lua, and 1 to 6 of settle.lua."""
-    verification, phone = keys_of(handle)
-    money = _money_keys(handle, phone, ask)
-    return verification, phone, request_key(ask.receipt) if ask.receipt else phone, *money, *_guard_keys(handle)
+    verification, phone = keys_of(ref)
+    money = _money_keys(ref, phone, ask)
+    return verification, phone, request_key(ask.idempotency) if ask.idempotency else phone, *money, *_guard_keys(ref)
 
 
-def _money_keys(handle: Handle, phone: str, ask: Ask) -> tuple[str, ...]:
+def _money_keys(ref: VerificationRef, phone: str, ask: RequestContext) -> tuple[str, ...]:
     """The keys of what calls cost: of all, of the client's, of the country's."""
     return (
         "ld:m",
         f"ld:m:client:{ask.client.id}" if ask.client.spend else phone,
-        f"ld:m:country:{destination_of(handle.phone).country}",
+        f"ld:m:country:{destination_of(ref.phone).country}",
     )
 
 
-def _guard_keys(handle: Handle) -> tuple[str, str]:
+def _guard_keys(ref: VerificationRef) -> tuple[str, str]:
     """The keys of what becomes of calls to the phone's country and to its range."""
-    to = destination_of(handle.phone)
+    to = destination_of(ref.phone)
     return f"ld:d:{to.country}", f"ld:d:{to.range}"
 
 
-def guessing_keys(handle: Handle, ask: Ask) -> tuple[str, ...]:
+def guessing_keys(ref: VerificationRef, ask: RequestContext) -> tuple[str, ...]:
     """The keys of a guess: KEYS 1 to 7 of check.lua."""
-    verification, phone = keys_of(handle)
-    return verification, phone, f"ld:g:{ask.address}" if ask.address else phone, *_guard_keys(handle), CLOSED, WATCH
+    verification, phone = keys_of(ref)
+    return verification, phone, f"ld:g:{ask.address}" if ask.address else phone, *_guard_keys(ref), CLOSED, WATCH

@@ -16,12 +16,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.telemetry.logs import outcome_name
+from app.telemetry.logging import outcome_name
 from app.telemetry.processes import Processes
 from app.telemetry.tallies import Tallies, own_tallies
 from app.verification import model
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
 
 Series = tuple[str, ...]
@@ -41,7 +41,7 @@ REASONS = {
     model.PhoneRejected: "fault",
     model.LimitReached: "limit",
     model.SpendCapReached: "cap",
-    model.DestinationClosed: "scope",
+    model.DestinationSuspended: "scope",
     model.CallRefused: "refusal",
 }
 """Which member of an outcome says why; an enumeration each, so that the reasons are known."""
@@ -101,14 +101,14 @@ CLOSURES = Family(
     ("scope",),
     tuple((scope.value,) for scope in model.Scope),
 )
-ALARMS = Family("lastdigits_spray_alarms_total", "Times that the spray alarm was raised.", (), ((),))
+ALARMS = Family("lastdigits_spray_alerts_total", "Times that the spray alarm was raised.", (), ((),))
 COUNTERS = (OPERATIONS, CALLS, CLOSURES, ALARMS)
 
 MIN_ENTROPY = Family(
     "lastdigits_code_min_entropy",
     "Min-entropy, in bits, of the codes that the provider draws, as measured.",
     ("code_length",),
-    tuple((str(digits),) for digits in range(LEAST_DIGITS, MOST_DIGITS + 1)),
+    tuple((str(digits),) for digits in range(MIN_DIGITS, MAX_DIGITS + 1)),
 )
 GAUGES = (MIN_ENTROPY,)
 """What a worker sets: the value that any of them set last is told, and none before the first."""
@@ -171,7 +171,7 @@ class Metrics:
 
     def _count_signs(self, outcome: model.Outcome) -> None:
         """Of an attack: told with the operation that first saw it."""
-        if isinstance(outcome, model.DestinationClosed) and outcome.just_now:
+        if isinstance(outcome, model.DestinationSuspended) and outcome.just_now:
             self._row[self._closures[outcome.scope]] += 1
         elif isinstance(outcome, model.CodeIncorrect) and outcome.alarm:
             self._row[self._alarms] += 1

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from app.verification.budget import WHOLE, most_calls
-from app.verification.code import MOST_DIGITS
+from app.verification.code import MAX_DIGITS
+from app.verification.guess_budget import WHOLE, max_calls
 from app.verification.policy import Policy
 
 HOUR, DAY = 3600, 86400
@@ -60,19 +60,19 @@ def bounds_of(policy: Policy) -> Bounds:
         steps=tuple(_steps(policy)),
         all_calls_per_hour=policy.spending.calls(HOUR),
         all_calls_per_day=policy.spending.calls(DAY),
-        calls_per_hour=most_calls(policy.starts_per_phone, HOUR),
-        calls_per_day=most_calls(policy.starts_per_phone, DAY),
-        address_calls_per_hour=most_calls(policy.starts_per_ip, HOUR),
-        address_guesses_per_hour=most_calls(policy.wrong_guesses_per_ip, HOUR),
+        calls_per_hour=max_calls(policy.calls_per_phone, HOUR),
+        calls_per_day=max_calls(policy.calls_per_phone, DAY),
+        address_calls_per_hour=max_calls(policy.calls_per_ip, HOUR),
+        address_guesses_per_hour=max_calls(policy.wrong_guesses_per_ip, HOUR),
     )
 
 
 def _steps(policy: Policy) -> list[Step]:
     """Play a day of a stranger who uses up every attempt of each verification, and never has a phone called twice for one."""
     budget, steps, spent = policy.guesses, [], 0
-    for length in range(policy.code_length, MOST_DIGITS):
+    for length in range(policy.code_length, MAX_DIGITS):
         cost, begun = budget.cost(length) * budget.attempts, 0
         while spent + budget.worst(length) <= budget.room(length):
             spent, begun = spent + cost, begun + 1
         steps.append(Step(length, begun, budget.cost(length) / WHOLE))
-    return [*steps, Step(MOST_DIGITS, None, budget.cost(MOST_DIGITS) / WHOLE)]
+    return [*steps, Step(MAX_DIGITS, None, budget.cost(MAX_DIGITS) / WHOLE)]

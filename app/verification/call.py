@@ -20,7 +20,7 @@ class Refusal(StrEnum):
     OTHER = "other"  # an answer that says no in words we do not know
 
 
-class Fault(StrEnum):
+class Responsibility(StrEnum):
     """Who can mend a refusal."""
 
     CALLER = "caller"
@@ -29,16 +29,16 @@ class Fault(StrEnum):
     PROVIDER = "provider"
 
 
-FAULT_OF: dict[Refusal, Fault] = {
-    Refusal.NOT_A_NUMBER: Fault.CALLER,
-    Refusal.NOT_PERMITTED: Fault.CALLER,
-    Refusal.CALLED_TOO_OFTEN: Fault.CALLER,
-    Refusal.CREDENTIALS: Fault.OPERATOR,
-    Refusal.BALANCE: Fault.OPERATOR,
-    Refusal.MALFORMED: Fault.US,
-    Refusal.UNREACHABLE: Fault.PROVIDER,
-    Refusal.BUSY: Fault.US,
-    Refusal.OTHER: Fault.PROVIDER,
+RESPONSIBILITY_OF: dict[Refusal, Responsibility] = {
+    Refusal.NOT_A_NUMBER: Responsibility.CALLER,
+    Refusal.NOT_PERMITTED: Responsibility.CALLER,
+    Refusal.CALLED_TOO_OFTEN: Responsibility.CALLER,
+    Refusal.CREDENTIALS: Responsibility.OPERATOR,
+    Refusal.BALANCE: Responsibility.OPERATOR,
+    Refusal.MALFORMED: Responsibility.US,
+    Refusal.UNREACHABLE: Responsibility.PROVIDER,
+    Refusal.BUSY: Responsibility.US,
+    Refusal.OTHER: Responsibility.PROVIDER,
 }
 
 
@@ -90,9 +90,9 @@ class Refused:
     detail: str
 
     @property
-    def fault(self) -> Fault:
+    def fault(self) -> Responsibility:
         """Who can mend it."""
-        return FAULT_OF[self.reason]
+        return RESPONSIBILITY_OF[self.reason]
 
 
 @value

@@ -28,7 +28,7 @@ class Client:
 
 
 @value
-class Once:
+class IdempotentRequest:
     """A request that must be carried out once, however often it is sent.
 
     Attributes:
@@ -52,4 +52,4 @@ class Caller:
 
     client: Client
     address: str | None = field(default=None, repr=False)
-    once: Once | None = None
+    once: IdempotentRequest | None = None

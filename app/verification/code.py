@@ -2,11 +2,11 @@
 
 import unicodedata
 
-LEAST_DIGITS = 4
-MOST_DIGITS = 6
+MIN_DIGITS = 4
+MAX_DIGITS = 6
 """The provider's `capacity`: 4 to 6 last digits of the calling number."""
 
-LONGEST_SPELLING = 64
+MAX_SPELLING = 64
 """Characters: a whole calling number in any spelling fits."""
 
 
@@ -22,8 +22,9 @@ def typed_digits(typed: str, length: int) -> str | None:
     Returns:
         Exactly `length` ASCII digits, or None if fewer were typed.
     """
-    if typed.isascii() and typed.isdecimal():
-        digits = typed
-    else:
-        digits = "".join(str(unicodedata.decimal(c)) for c in typed if unicodedata.category(c) == "Nd")
+    digits = (
+        typed
+        if typed.isascii() and typed.isdecimal()
+        else "".join(str(unicodedata.decimal(c)) for c in typed if unicodedata.category(c) == "Nd")
+    )
     return digits[-length:] if len(digits) >= length else None

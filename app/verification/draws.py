@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from app.verification.budget import GuessBudget
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.errors import StoreUnavailable
-from app.verification.keyring import Keyring
+from app.verification.guess_budget import GuessBudget
+from app.verification.ids import IdCodec
 from app.verification.odds import SAMPLE, Odds, odds_of
-from app.verification.policy import LONGEST_LIFE
+from app.verification.policy import MAX_LIFETIME
 from app.verification.ports import Observer, OddsMeasured, Store
 
 PERIOD = 60.0
@@ -26,7 +26,7 @@ PERIOD = 60.0
 _SOON = 1.0
 """Seconds until the next try, where the store did not answer."""
 
-_LENGTHS = range(LEAST_DIGITS, MOST_DIGITS + 1)
+_LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
 
 
 class Draws:
@@ -35,7 +35,7 @@ class Draws:
     def __init__(
         self,
         store: Store,
-        keyring: Keyring,
+        codec: IdCodec,
         guesses: GuessBudget,
         observe: Observer,
         clock: Callable[[], float] = time.monotonic,
@@ -44,13 +44,13 @@ class Draws:
 
         Args:
             store: where the samples are, and what charges guesses.
-            keyring: for the digests.
+            codec: for the digests.
             guesses: the budget, if codes are evenly drawn.
             observe: is told what was measured.
             clock: seconds.
         """
         self._store = store
-        self._keyring = keyring
+        self._codec = codec
         self._even = guesses
         self._observe = observe
         self._clock = clock
@@ -63,7 +63,7 @@ class Draws:
         """Take note of a code that the provider drew. Beyond as many as a sample holds, a worker leaves out the rest of ten minutes."""
         drawn = self._drawn[len(code)]
         if len(drawn) < SAMPLE:
-            drawn.append((self._clock() + LONGEST_LIFE, self._keyring.recurrence(code)))
+            drawn.append((self._clock() + MAX_LIFETIME, self._codec.recurrence(code)))
 
     async def measure(self) -> None:
         """Hand over the codes that count no more, and measure again.

@@ -74,7 +74,7 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class GuardStatus:
     """What the watches stand at.
 
     Attributes:

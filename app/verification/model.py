@@ -10,7 +10,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from app.verification.call import Refusal
-from app.verification.phone import PhoneFault
+from app.verification.phone import PhoneError
 from app.verification.values import value
 
 
@@ -28,12 +28,12 @@ class Status(StrEnum):
 class Limit(StrEnum):
     """Which limit said no."""
 
-    LADDER = "ladder"  # too soon after the last call to this phone
-    STARTS_PER_PHONE = "starts_per_phone"  # as many calls to this phone as the hour or day allows
-    STARTS_PER_PHONE_AND_IP = "starts_per_phone_and_ip"  # half of these, for one address
-    STARTS_PER_IP = "starts_per_ip"  # as many calls for this address
-    STARTS_PER_CLIENT = "starts_per_client"  # as many calls for this client, by its entry in the clients file
-    STARTS_IN_ALL = "starts_in_all"  # as many calls as the service places at all
+    RESEND_COOLDOWN = "resend_cooldown"  # too soon after the last call to this phone
+    CALLS_PER_PHONE = "calls_per_phone"  # as many calls to this phone as the hour or day allows
+    CALLS_PER_PHONE_AND_IP = "calls_per_phone_and_ip"  # half of these, for one address
+    CALLS_PER_IP = "calls_per_ip"  # as many calls for this address
+    CALLS_PER_CLIENT = "calls_per_client"  # as many calls for this client, by its entry in the clients file
+    CALLS_TOTAL = "calls_total"  # as many calls as the service places at all
     GUESS_BUDGET = "guess_budget"  # guesses against this phone have cost as much as a day allows (budget.py)
     WRONG_GUESSES_PER_IP = "wrong_guesses_per_ip"  # as many wrong codes from this address
 
@@ -54,7 +54,7 @@ class Scope(StrEnum):
 
 
 @value
-class Room:
+class RemainingQuota:
     """What one of the caller's own limits still lets through.
 
     Attributes:
@@ -139,7 +139,7 @@ class Approval:
     purpose: str | None
     test: bool
     repeated: bool
-    rooms: tuple[Room, ...] = ()
+    quotas: tuple[RemainingQuota, ...] = ()
 
 
 # ---- outcomes
@@ -155,7 +155,7 @@ class Pending:
     """
 
     verification: Verification
-    rooms: tuple[Room, ...] = ()
+    quotas: tuple[RemainingQuota, ...] = ()
 
 
 @value
@@ -189,7 +189,7 @@ class Canceled:
 class PhoneRejected:
     """The phone is not one that we call. Nothing was reserved, called or paid."""
 
-    fault: PhoneFault
+    fault: PhoneError
     detail: str
 
 
@@ -247,7 +247,7 @@ class SpendCapReached:
 
 
 @value
-class DestinationClosed:
+class DestinationSuspended:
     """Calls to this country or range are not confirmed: it is closed for a while. Nothing was called or paid.
 
     Attributes:
@@ -334,7 +334,7 @@ class CodeIncorrect:
 
     attempts_left: int
     alarm: bool = False
-    rooms: tuple[Room, ...] = ()
+    quotas: tuple[RemainingQuota, ...] = ()
 
 
 @value
@@ -389,7 +389,7 @@ class TokenRedeemed:
 
 
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
-CallDenied = CallInProgress | LimitReached | SpendCapReached | DestinationClosed | CodesPredictable
+CallDenied = CallInProgress | LimitReached | SpendCapReached | DestinationSuspended | CodesPredictable
 CallNotPlaced = CallRefused | CallUnknown
 Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
 
 SAMPLE = 16_384
 """Codes of a length that are looked at, the newest: enough to tell a pool of 100,000 numbers from a million."""
@@ -42,7 +42,7 @@ independent events (tests/unit/test_odds.py bounds what is left)."""
 _HALVINGS = 30
 """Of an interval of as many natural logarithms, in search of a limit."""
 
-_LENGTHS = range(LEAST_DIGITS, MOST_DIGITS + 1)
+_LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def odds_of(samples: Mapping[int, bytes]) -> dict[int, Odds]:
     chance, uneven, most = 1.0, False, 1.0
     for digits in _LENGTHS:
         each, even = own[digits], 10.0**-digits
-        longer = [own[more] for more in range(digits + 1, MOST_DIGITS + 1) if own[more].uneven]
+        longer = [own[more] for more in range(digits + 1, MAX_DIGITS + 1) if own[more].uneven]
         said = each.chance if each.uneven else max(even, each.spread)
         chance = min(said, chance if uneven else 1.0) if each.uneven or uneven else even
         uneven = uneven or each.uneven

@@ -11,9 +11,9 @@ from enum import StrEnum
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
 
-LONGEST_SPELLING = 64
+MAX_SPELLING = 64
 """Characters: an E.164 number has at most 15 digits (ITU-T E.164, 6.1); the rest is room for spaces and brackets."""
 
 _MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
@@ -22,7 +22,7 @@ _CANONICAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _EXTENSION = re.compile(r"(?i)[,;#x*]|ext|доб|вн")
 
 
-class PhoneFault(StrEnum):
+class PhoneError(StrEnum):
     """Why a phone is not called."""
 
     INVALID = "phone_invalid"
@@ -35,7 +35,7 @@ class PhoneFault(StrEnum):
 class Rejected:
     """A phone that is not called, and a sentence for whoever typed it."""
 
-    fault: PhoneFault
+    fault: PhoneError
     detail: str
 
 
@@ -64,17 +64,17 @@ def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
     Returns:
         E.164 with the plus (`+79991234567`), or why the phone is not called.
     """
-    if len(spelling) > LONGEST_SPELLING:
-        return Rejected(PhoneFault.INVALID, f"A phone number has at most {LONGEST_SPELLING} characters.")
+    if len(spelling) > MAX_SPELLING:
+        return Rejected(PhoneError.INVALID, f"A phone number has at most {MAX_SPELLING} characters.")
     plain = _plain(spelling)
     if not _ALLOWED.fullmatch(plain):
         if _EXTENSION.search(plain):
-            return Rejected(PhoneFault.EXTENSION, "A flash call cannot reach an extension: give the number without it.")
-        return Rejected(PhoneFault.INVALID, "This is not a phone number: digits, spaces, brackets and dashes only.")
+            return Rejected(PhoneError.EXTENSION, "A flash call cannot reach an extension: give the number without it.")
+        return Rejected(PhoneError.INVALID, "This is not a phone number: digits, spaces, brackets and dashes only.")
     try:
         number = phonenumbers.parse(plain, rules.default_region)
     except NumberParseException:
-        return Rejected(PhoneFault.INVALID, "This is not a phone number.")
+        return Rejected(PhoneError.INVALID, "This is not a phone number.")
     return _judge(number, rules)
 
 
@@ -101,10 +101,10 @@ def parse_test_numbers(text: str) -> dict[str, str]:
     """
     pairs = [(phone.strip(), code.strip()) for phone, _, code in (part.partition("=") for part in text.split(","))]
     for phone, code in pairs:
-        digits = code.isascii() and code.isdecimal() and LEAST_DIGITS <= len(code) <= MOST_DIGITS
+        digits = code.isascii() and code.isdecimal() and MIN_DIGITS <= len(code) <= MAX_DIGITS
         if not (_CANONICAL.fullmatch(phone) and _is_e164(phone) and digits):
             msg = (
-                f"{phone!r} is no number with a code of {LEAST_DIGITS} to {MOST_DIGITS} digits: write them in E.164, "
+                f"{phone!r} is no number with a code of {MIN_DIGITS} to {MAX_DIGITS} digits: write them in E.164, "
                 "like +79990000001=0000,+79990000002=123456"
             )
             raise ValueError(msg)
@@ -159,15 +159,15 @@ def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejecte
     # A number is valid if its type is known: asked once, since each answer takes 7 µs.
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.UNKNOWN:
-        return Rejected(PhoneFault.INVALID, "No phone has this number: check the digits.")
+        return Rejected(PhoneError.INVALID, "No phone has this number: check the digits.")
     if phonenumbers.region_code_for_number(number) not in rules.allowed_countries:
-        return Rejected(PhoneFault.COUNTRY_NOT_ALLOWED, "Numbers of this country are not called here.")
+        return Rejected(PhoneError.COUNTRY_NOT_ALLOWED, "Numbers of this country are not called here.")
     if kind not in _MOBILE:
-        return Rejected(PhoneFault.NOT_MOBILE, "Only a mobile phone can be called.")
+        return Rejected(PhoneError.NOT_MOBILE, "Only a mobile phone can be called.")
     canonical = _canonical(number)
     # An Italian leading zero or a national oddity must not smuggle in a form that a digest would not share.
     if not _CANONICAL.fullmatch(canonical):
-        return Rejected(PhoneFault.INVALID, "This is not a phone number.")
+        return Rejected(PhoneError.INVALID, "This is not a phone number.")
     return canonical
 
 

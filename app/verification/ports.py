@@ -6,12 +6,12 @@ The other rooms implement these; the core imports none of them.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from app.verification.budget import GuessBudget
 from app.verification.call import CallOutcome, Refusal
 from app.verification.challenge import When
 from app.verification.client import Client
-from app.verification.guard import Standing
-from app.verification.keyring import Handle, Receipt
+from app.verification.guard import GuardStatus
+from app.verification.guess_budget import GuessBudget
+from app.verification.ids import IdempotencyRef, VerificationRef
 from app.verification.model import (
     Approval,
     CallDenied,
@@ -23,7 +23,7 @@ from app.verification.model import (
     NotFound,
     Outcome,
     Redeemed,
-    Room,
+    RemainingQuota,
     TokenExpired,
     TokenRedeemed,
     Verification,
@@ -64,24 +64,24 @@ class Reserved:
     number: int
     at: int
     digits: int = 0
-    rooms: tuple[Room, ...] = ()
+    quotas: tuple[RemainingQuota, ...] = ()
 
 
 @value
-class Ask:
+class RequestContext:
     """Who asks, as a store's records and limits know it.
 
     Attributes:
         client: whose the verification is.
         address: keyed digest of the address that limits count; None where none is known.
-        receipt: where the outcome is kept, if the request bears an idempotency key.
+        idempotency: where the outcome is kept, if the request bears an idempotency key.
         challenge: when a start must bring the solution of a challenge.
         solution: names the one that it brings.
     """
 
     client: Client
     address: str | None = None
-    receipt: Receipt | None = None
+    idempotency: IdempotencyRef | None = None
     challenge: When = When.NEVER
     solution: str | None = None
 
@@ -93,12 +93,12 @@ class Store(Protocol):
     """
 
     async def start(
-        self, handles: Sequence[Handle], ask: Ask, purpose: str | None, before: Handle | None
+        self, refs: Sequence[VerificationRef], ask: RequestContext, purpose: str | None, before: VerificationRef | None
     ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
         """Reserve a phone's next call and write the verification that it is for.
 
         Args:
-            handles: the new verification with as few digits as may be, with one more, and so on: the first whose guesses the phone's budget has
+            refs: the new verification with as few digits as may be, with one more, and so on: the first whose guesses the phone's budget has
                 room for is begun; if there is none, the last.
             ask: who starts it: nobody else will see it. With a receipt, the request is carried out once.
             purpose: what it is for.
@@ -106,26 +106,28 @@ class Store(Protocol):
         """
         ...
 
-    async def resend(self, handle: Handle, ask: Ask) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
+    async def resend(
+        self, ref: VerificationRef, ask: RequestContext
+    ) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """Reserve another call for a pending verification."""
         ...
 
-    async def recall(self, handle: Handle, receipt: Receipt) -> KeySeen | None:
+    async def recall(self, ref: VerificationRef, idempotency: IdempotencyRef) -> KeySeen | None:
         """Tell what became of a request that may have been carried out under the pepper before this one.
 
         Args:
-            handle: any verification of its phone, under that pepper.
-            receipt: where its outcome would be kept, under that pepper.
+            ref: any verification of its phone, under that pepper.
+            idempotency: where its outcome would be kept, under that pepper.
         """
         ...
 
     async def settle(
-        self, handle: Handle, ask: Ask, call: Reserved, digest: bytes, price: int | None
+        self, ref: VerificationRef, ask: RequestContext, call: Reserved, digest: bytes, price: int | None
     ) -> Verification | NotFound | Ended:
         """Store the code's digest of a placed call, and what it cost. May be repeated: the second time changes nothing.
 
         Args:
-            handle: the verification.
+            ref: the verification.
             ask: who asked for the call.
             call: what was reserved.
             digest: of the code.
@@ -133,25 +135,25 @@ class Store(Protocol):
         """
         ...
 
-    async def release(self, handle: Handle, ask: Ask, call: Reserved, reason: Refusal) -> int:
+    async def release(self, ref: VerificationRef, ask: RequestContext, call: Reserved, reason: Refusal) -> int:
         """Give a refused call's reservation back; milliseconds until the phone may be called again."""
         ...
 
-    async def keep(self, handle: Handle, ask: Ask, call: Reserved) -> int:
+    async def keep(self, ref: VerificationRef, ask: RequestContext, call: Reserved) -> int:
         """Keep the reservation of a call whose fate is unknown; milliseconds until the phone may be called again."""
         ...
 
     async def check(
-        self, handle: Handle, ask: Ask, digest: bytes
+        self, ref: VerificationRef, ask: RequestContext, digest: bytes
     ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """Compare a code's digest; at most one first approval, at most so many wrong guesses, however many come at once."""
         ...
 
-    async def read(self, handle: Handle, client: str) -> Verification | NotFound:
+    async def read(self, ref: VerificationRef, client: str) -> Verification | NotFound:
         """Tell the whole state."""
         ...
 
-    async def cancel(self, handle: Handle, client: str) -> NotFound | Ended | None:
+    async def cancel(self, ref: VerificationRef, client: str) -> NotFound | Ended | None:
         """End a pending verification; None when it is canceled, now or before."""
         ...
 
@@ -166,15 +168,15 @@ class Store(Protocol):
         """From now on charge guesses by this budget."""
         ...
 
-    async def standing(self) -> Standing:
+    async def guard_status(self) -> GuardStatus:
         """Tell what is closed, and whether the spray alarm is on."""
         ...
 
-    async def redeem(self, handle: Handle, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
+    async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
         """Redeem the proof of an approved verification, once.
 
         Args:
-            handle: the verification.
+            ref: the verification.
             expires_at: when the proof expires, unix milliseconds.
         """
         ...

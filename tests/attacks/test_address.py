@@ -37,7 +37,7 @@ def _network() -> str:
 def _serving(directory: Path, simulator: Simulator, **settings: str) -> AbstractContextManager[Service]:
     """A service that counts no other's addresses, even where the Redis is shared: its digests are made with its own key."""
     shared = {"REDIS_URL": url} if (url := os.environ.get("TEST_REDIS_URL")) else {}
-    limits = {"STARTS_PER_IP": f"{STARTS}/hour", "WRONG_GUESSES_PER_IP": f"{WRONG_GUESSES}/hour"}
+    limits = {"CALLS_PER_IP": f"{STARTS}/hour", "WRONG_GUESSES_PER_IP": f"{WRONG_GUESSES}/hour"}
     return serving(directory, simulator.send_url, PEPPER=secrets.token_hex(32), **shared, **limits, **settings)
 
 
@@ -92,7 +92,7 @@ def test_an_address_gets_as_many_calls_as_its_limit_and_is_told_when_to_come_bac
     _use_up_starts(facing)
     answer = facing.start(phone, "app")
     told = answer.json()
-    assert (answer.status_code, told["code"], told["limit"]) == (429, "limit_reached", "starts_per_ip")
+    assert (answer.status_code, told["code"], told["limit"]) == (429, "limit_reached", "calls_per_ip")
     assert 3600 - 60 <= told["retry_after"] <= 3600 * 2
     assert answer.headers["retry-after"] == str(told["retry_after"])
     assert simulator.count(phone) == 0, "who is refused costs nothing"
@@ -105,7 +105,7 @@ async def test_many_starts_at_once_from_one_address_are_no_more_calls_than_its_l
     async with behind.asynchronous("app") as http:
         asked = (http.post("/verify/start", json={"phone": phone}, headers=headers) for phone in phones)
         answers = await asyncio.gather(*asked)
-    assert Counter(map(_outcome, answers)) == {"pending": STARTS, "starts_per_ip": IN_FLIGHT - STARTS}
+    assert Counter(map(_outcome, answers)) == {"pending": STARTS, "calls_per_ip": IN_FLIGHT - STARTS}
     assert sum(simulator.count(phone) for phone in phones) == STARTS
 
 
@@ -114,10 +114,10 @@ async def test_a_resend_is_a_call_of_its_address(behind: Service, simulator: Sim
     verification, _ = _started(behind, simulator, "app", headers=headers)
     await wait_out_the_ladder(behind, verification)
     assert behind.post("/verify/resend", {"id": verification}, "app", headers=headers).status_code == 200
-    assert [_start(behind, headers=headers) for _ in range(2)] == ["pending", "starts_per_ip"]
+    assert [_start(behind, headers=headers) for _ in range(2)] == ["pending", "calls_per_ip"]
     await wait_out_the_ladder(behind, verification)
     denied = behind.post("/verify/resend", {"id": verification}, "app", headers=headers)
-    assert (denied.status_code, _outcome(denied)) == (429, "starts_per_ip")
+    assert (denied.status_code, _outcome(denied)) == (429, "calls_per_ip")
 
 
 def test_an_address_guesses_wrong_as_often_as_its_limit_and_then_not_even_right(
@@ -161,16 +161,16 @@ def test_two_backends_and_an_app_share_one_addresss_count(behind: Service) -> No
     assert _start(behind, "backend", client_ip=address) == "pending"
     assert _start(behind, "other", client_ip=address) == "pending"
     assert _start(behind, "app", _forwarded(address)) == "pending"
-    assert _start(behind, "backend", client_ip=address) == "starts_per_ip"
-    assert _start(behind, "other", client_ip=address) == "starts_per_ip"
-    assert _start(behind, "app", _forwarded(address)) == "starts_per_ip"
+    assert _start(behind, "backend", client_ip=address) == "calls_per_ip"
+    assert _start(behind, "other", client_ip=address) == "calls_per_ip"
+    assert _start(behind, "app", _forwarded(address)) == "calls_per_ip"
     assert _start(behind, "other", client_ip=_address()) == "pending"
 
 
 def test_a_backend_that_names_no_address_is_counted_by_none(facing: Service) -> None:
     assert [_start(facing, "backend") for _ in range(STARTS * 3)] == ["pending"] * STARTS * 3
     _use_up_starts(facing)
-    assert _start(facing) == "starts_per_ip"
+    assert _start(facing) == "calls_per_ip"
     assert _start(facing, "backend") == "pending", "its own address is not its users'"
 
 
@@ -194,7 +194,7 @@ async def test_the_address_that_a_backend_names_counts_on_check_and_resend_too(
     for _ in range(STARTS):
         assert _start(behind, "other", client_ip=address) == "pending"
     await wait_out_the_ladder(behind, one)
-    assert _outcome(behind.post("/verify/resend", {"id": one, "client_ip": address})) == "starts_per_ip"
+    assert _outcome(behind.post("/verify/resend", {"id": one, "client_ip": address})) == "calls_per_ip"
     assert behind.post("/verify/resend", {"id": one, "client_ip": _address()}).status_code == 200
     assert behind.post("/verify/check", body).status_code == 200, "without an address none is counted"
 
@@ -205,7 +205,7 @@ def test_all_spellings_of_the_address_that_a_backend_names_count_as_one(behind: 
     wide = [f"{network}::1", f"{network}:0:0:0:2".upper(), f"{network}:ffff:ffff:ffff:ffff", f"{network}::1"]
     for spellings in (plain, wide):
         outcomes = [_start(behind, "backend", client_ip=each) for each in spellings]
-        assert outcomes == ["pending"] * STARTS + ["starts_per_ip"]
+        assert outcomes == ["pending"] * STARTS + ["calls_per_ip"]
 
 
 # ---- headers of strangers
@@ -233,7 +233,7 @@ def test_without_trusted_proxies_no_header_escapes_the_limit_on_starts(facing: S
     for n in range(len(_claims(""))):
         for _ in range(2):
             headers = _claims(_address())[n]
-            assert _start(facing, headers=headers) == "starts_per_ip", headers
+            assert _start(facing, headers=headers) == "calls_per_ip", headers
 
 
 def test_without_trusted_proxies_no_header_escapes_the_limit_on_wrong_guesses(
@@ -259,12 +259,12 @@ def test_a_forwarded_address_of_a_stranger_uses_up_nobody_elses_count(facing: Se
 def test_behind_a_proxy_each_forwarded_address_has_its_own_count(behind: Service) -> None:
     one, two = _address(), _address()
     _use_up_starts(behind, _forwarded(one))
-    assert _start(behind, headers=_forwarded(one)) == "starts_per_ip"
+    assert _start(behind, headers=_forwarded(one)) == "calls_per_ip"
     _use_up_starts(behind, {"Forwarded": f"for={two};proto=https"})
-    assert _start(behind, headers={"Forwarded": f"for={two}"}) == "starts_per_ip"
-    assert _start(behind, headers=_forwarded(two)) == "starts_per_ip", "one address, whichever header tells it"
+    assert _start(behind, headers={"Forwarded": f"for={two}"}) == "calls_per_ip"
+    assert _start(behind, headers=_forwarded(two)) == "calls_per_ip", "one address, whichever header tells it"
     both = {"Forwarded": f'for="{one}:4711"', "X-Forwarded-For": one}
-    assert _start(behind, headers=both) == "starts_per_ip"
+    assert _start(behind, headers=both) == "calls_per_ip"
     assert _start(behind, headers=_forwarded(_address())) == "pending"
 
 
@@ -283,7 +283,7 @@ def test_behind_a_proxy_what_stands_to_the_left_changes_nothing(behind: Service)
         ",".join("1" * 60),
     ):
         headers = {"X-Forwarded-For": f"{claim}, {one}".encode("latin-1")}
-        assert _start(behind, headers=headers) == "starts_per_ip", claim  # type: ignore[arg-type]
+        assert _start(behind, headers=headers) == "calls_per_ip", claim  # type: ignore[arg-type]
     _use_up_starts(behind, {"Forwarded": f"for={two}"})
     for claim in (
         f"for={_address()}",
@@ -296,7 +296,7 @@ def test_behind_a_proxy_what_stands_to_the_left_changes_nothing(behind: Service)
         "\xff",
     ):
         headers = {"Forwarded": f"{claim}, for={two}".encode("latin-1")}
-        assert _start(behind, headers=headers) == "starts_per_ip", claim  # type: ignore[arg-type]
+        assert _start(behind, headers=headers) == "calls_per_ip", claim  # type: ignore[arg-type]
 
 
 def test_behind_a_proxy_several_lines_are_read_in_their_order(behind: Service) -> None:
@@ -305,23 +305,23 @@ def test_behind_a_proxy_several_lines_are_read_in_their_order(behind: Service) -
     key = behind.headers("app")["Authorization"]
     lines = [("Authorization", key), ("X-Forwarded-For", _address()), ("X-Forwarded-For", address)]
     answer = behind.http.post("/verify/start", json={"phone": fresh_phone()}, headers=lines)
-    assert _outcome(answer) == "starts_per_ip"
+    assert _outcome(answer) == "calls_per_ip"
 
 
 def test_behind_a_proxy_a_header_that_it_does_not_manage_wins_no_second_count(behind: Service) -> None:
     """The proxy tells X-Forwarded-For, and hands on Forwarded as a stranger wrote it: at most the proxy's own count is theirs too."""
     address = _address()
     _use_up_starts(behind, _forwarded(address))
-    assert _start(behind, headers=_forwarded(address) | {"X-Real-IP": _address()}) == "starts_per_ip"
+    assert _start(behind, headers=_forwarded(address) | {"X-Real-IP": _address()}) == "calls_per_ip"
     outcomes = [_start(behind, headers=_forwarded(address) | {"Forwarded": f"for={_address()}"}) for _ in range(10)]
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * (10 - STARTS)
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * (10 - STARTS)
 
 
 def test_behind_a_proxy_an_ipv4_address_is_one_in_all_its_spellings(behind: Service) -> None:
     address = _address()
     spellings = [address, f"::ffff:{address}", f"[::FFFF:{address}]:443", f"{address}:49152"]
     outcomes = [_start(behind, headers=_forwarded(each)) for each in spellings]
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"]
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"]
 
 
 def test_behind_a_proxy_an_ipv6_address_counts_by_its_64(behind: Service) -> None:
@@ -332,7 +332,7 @@ def test_behind_a_proxy_an_ipv6_address_counts_by_its_64(behind: Service) -> Non
         {"Forwarded": f'for="[{network.upper()}::2]:4711"'},
         {"X-Forwarded-For": f"{network}:ffff:ffff:ffff:ffff"},
     ]
-    assert [_start(behind, headers=each) for each in told] == ["pending"] * STARTS + ["starts_per_ip"]
+    assert [_start(behind, headers=each) for each in told] == ["pending"] * STARTS + ["calls_per_ip"]
     assert _start(behind, headers=_forwarded(f"{network[:-1]}b::1")) == "pending", "another /64 is another customer"
 
 
@@ -341,4 +341,4 @@ def test_behind_a_proxy_a_page_is_counted_as_an_app_is(behind: Service) -> None:
     _use_up_starts(behind, _forwarded(address))
     headers = _forwarded(address) | {"Origin": "https://shop.example"}
     answer = behind.post("/verify/start", {"phone": fresh_phone()}, "web", headers=headers)
-    assert _outcome(answer) == "starts_per_ip"
+    assert _outcome(answer) == "calls_per_ip"

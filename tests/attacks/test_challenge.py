@@ -37,7 +37,7 @@ def _spray(service: Service, simulator: Simulator, verifications: int) -> None:
 def test_while_codes_are_sprayed_a_page_must_solve_a_challenge_for_each_call(
     tmp_path: Path, simulator: Simulator
 ) -> None:
-    with serving(tmp_path, simulator.send_url, SPRAY_ALARM="10", TEST_NUMBERS="+79990000001=0000") as service:
+    with serving(tmp_path, simulator.send_url, SPRAY_ALERT="10", TEST_NUMBERS="+79990000001=0000") as service:
         assert _page(service, fresh_phone()).status_code == 201, "no alarm, no challenge"
         _spray(service, simulator, 11)
         phone = fresh_phone()
@@ -58,7 +58,7 @@ def test_while_codes_are_sprayed_a_page_must_solve_a_challenge_for_each_call(
 
 
 async def test_one_solution_sent_many_times_at_once_is_one_call(tmp_path: Path, simulator: Simulator) -> None:
-    with serving(tmp_path, simulator.send_url, CHALLENGE="always", STARTS_PER_IP="999/hour") as service:
+    with serving(tmp_path, simulator.send_url, CHALLENGE="always", CALLS_PER_IP="999/hour") as service:
         solution = await asyncio.to_thread(_solve, _page(service, fresh_phone()))
         phones = [fresh_phone() for _ in range(40)]
         async with service.asynchronous("web") as http:
@@ -78,7 +78,7 @@ def test_a_solution_that_a_denied_start_brought_still_counts(tmp_path: Path, sim
 
 
 def test_who_wants_no_challenges_has_none(tmp_path: Path, simulator: Simulator) -> None:
-    with serving(tmp_path, simulator.send_url, CHALLENGE="never", SPRAY_ALARM="3", WORKERS="1") as service:
+    with serving(tmp_path, simulator.send_url, CHALLENGE="never", SPRAY_ALERT="3", WORKERS="1") as service:
         _spray(service, simulator, 5)
         assert service.get("/policy").json()["spray_alarm_until"]
         assert _page(service, fresh_phone()).status_code == 201

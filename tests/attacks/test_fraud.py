@@ -32,7 +32,7 @@ async def test_a_pumping_run_over_one_range_is_cut_off_at_the_floor_and_nobody_e
     tmp_path: Path, simulator: Simulator
 ) -> None:
     """5,000 numbers in one range that nobody confirms, among 200 people elsewhere: 50 calls reach the range."""
-    with serving(tmp_path, simulator.send_url, GUARD_SHARE="0.2") as service:
+    with serving(tmp_path, simulator.send_url, FRAUD_MIN_CONVERSION="0.2") as service:
         pumped = [f"{PUMPED}{number:04d}" for number in range(5000)]
         people = [fresh_phone() for _ in range(200)]
         answers: Counter[tuple[int, str]] = Counter()
@@ -47,15 +47,15 @@ async def test_a_pumping_run_over_one_range_is_cut_off_at_the_floor_and_nobody_e
                         assert 0 < int(answer.headers["retry-after"]) <= 900
 
             *_, honest = await asyncio.gather(*(pump() for _ in range(20)), _honest(http, simulator, people))
-        assert answers == {(201, ""): 50, (503, "destination_closed"): 4950}
+        assert answers == {(201, ""): 50, (503, "destination_suspended"): 4950}
         assert honest == {201: 200}
-        told = [line for line in service.lines() if line["event"] == "destination_closed"]
+        told = [line for line in service.lines() if line["event"] == "destination_suspended"]
         assert [(line["level"], line["scope"], line["destination"]) for line in told] == [("warning", "range", PUMPED)]
         assert [closed["destination"] for closed in service.get("/policy").json()["closed"]] == [PUMPED]
 
 
 async def test_pumping_over_many_ranges_is_cut_off_at_the_countrys_floor(tmp_path: Path, simulator: Simulator) -> None:
-    with serving(tmp_path, simulator.send_url, GUARD_SHARE="0.2", GUARD_CALLS_PER_COUNTRY="120") as service:
+    with serving(tmp_path, simulator.send_url, FRAUD_MIN_CONVERSION="0.2", FRAUD_CALLS_PER_COUNTRY="120") as service:
         async with service.asynchronous() as http:
             phones = [f"+7958{number % 1000:03d}{number:04d}" for number in range(400)]
             answers = await asyncio.gather(*(_start(http, phone) for phone in phones))
@@ -64,7 +64,7 @@ async def test_pumping_over_many_ranges_is_cut_off_at_the_countrys_floor(tmp_pat
 
 
 async def test_one_guess_sprayed_over_many_verifications_raises_the_alarm(tmp_path: Path, simulator: Simulator) -> None:
-    with serving(tmp_path, simulator.send_url, SPRAY_ALARM="100") as service:
+    with serving(tmp_path, simulator.send_url, SPRAY_ALERT="100") as service:
         assert service.get("/policy").json()["spray_alarm_until"] is None
         async with service.asynchronous() as http:
             await _honest(http, simulator, [fresh_phone() for _ in range(50)])
@@ -76,7 +76,7 @@ async def test_one_guess_sprayed_over_many_verifications_raises_the_alarm(tmp_pa
             ]
             answers = await asyncio.gather(*(http.post("/verify/check", json=guess) for guess in guesses))
         assert {answer.status_code for answer in answers} == {422}
-        alarms = [line for line in service.lines() if line["event"] == "spray_alarm"]
+        alarms = [line for line in service.lines() if line["event"] == "spray_alert"]
         assert [line["level"] for line in alarms] == ["error"], "once, not with each guess"
         assert service.get("/policy").json()["spray_alarm_until"]
 
@@ -84,14 +84,14 @@ async def test_one_guess_sprayed_over_many_verifications_raises_the_alarm(tmp_pa
 def test_a_stranger_with_one_address_cannot_use_up_a_phones_calls(
     tmp_path: Path, simulator: Simulator, phone: str
 ) -> None:
-    with serving(tmp_path, simulator.send_url, RESEND_LADDER="5", WORKERS="1") as service:
+    with serving(tmp_path, simulator.send_url, RESEND_COOLDOWNS="5", WORKERS="1") as service:
         outcomes = []
         for _ in range(4):
             outcomes.append(service.start(phone, client_ip="203.0.113.66"))
             asyncio.run(wait_out_the_ladder(service, outcomes[0].json()["id"], 5))
         assert [answer.status_code for answer in outcomes] == [201, 201, 429, 429]
-        assert outcomes[2].json()["limit"] == "starts_per_phone_and_ip"
-        assert '"starts_per_phone_and_ip/hour";r=0;t=' in outcomes[2].headers["ratelimit"]
+        assert outcomes[2].json()["limit"] == "calls_per_phone_and_ip"
+        assert '"calls_per_phone_and_ip/hour";r=0;t=' in outcomes[2].headers["ratelimit"]
         owner = service.start(phone, client_ip="198.51.100.7")
         assert owner.status_code == 201
         assert service.check(owner.json()["id"], simulator.code(phone)).status_code == 200

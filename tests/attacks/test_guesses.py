@@ -14,7 +14,7 @@ BOUND = 0.002
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
     directory: Path = tmp_path_factory.mktemp("attacked")
-    limits = {"STARTS_PER_PHONE": "100/day", "RESEND_LADDER": "5", "GUESS_BOUND": str(BOUND)}
+    limits = {"CALLS_PER_PHONE": "100/day", "RESEND_COOLDOWNS": "5", "MAX_GUESS_PROBABILITY": str(BOUND)}
     with serving(directory, simulator.send_url, **limits) as service:
         yield service
 

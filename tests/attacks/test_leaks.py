@@ -15,8 +15,8 @@ import jwt
 import pytest
 
 from app.settings import SettingsError, load_settings
-from app.store.connect import connect
-from app.verification.signing import new_signing_key, parse_signing_keys, write_signing_keys
+from app.store.connection import connect
+from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.exposition import call, read
 from tests.harness import PROVIDER_KEY, Service, Simulator, fresh_phone, serving, wrong
 
@@ -39,7 +39,7 @@ def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
         tmp_path_factory.mktemp("used"),
         simulator.send_url,
         LOG_LEVEL="debug",
-        STARTS_PER_IP="999/hour",
+        CALLS_PER_IP="999/hour",
         WRONG_GUESSES_PER_IP="999/hour",
     ) as service:
         answers: list[httpx.Response] = []

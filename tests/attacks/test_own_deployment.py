@@ -9,7 +9,7 @@ from tests.harness import ROOT, Simulator, serving
 
 
 def test_what_it_reaches_stays_under_what_is_promised(tmp_path: Path, simulator: Simulator, phone: str) -> None:
-    with serving(tmp_path, simulator.send_url, RESEND_LADDER="5", GUARD_SHARE="0.2") as service:
+    with serving(tmp_path, simulator.send_url, RESEND_COOLDOWNS="5", FRAUD_MIN_CONVERSION="0.2") as service:
         before = service.get("/policy").json()
         done = subprocess.run(
             [
@@ -30,7 +30,7 @@ def test_what_it_reaches_stays_under_what_is_promised(tmp_path: Path, simulator:
         assert int(reached["calls to the phone"]) == simulator.count(phone) > 0, "its calls are those that rang"
         assert int(reached["calls to the range"]) == 50
         assert 0 < float(reached["chance of a takeover"]) <= before["bounds"]["takeover_per_phone_and_day"]
-        assert "destination_closed 30" in done.stdout
+        assert "destination_suspended 30" in done.stdout
 
 
 def test_a_broken_promise_is_told() -> None:

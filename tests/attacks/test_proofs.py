@@ -9,8 +9,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.verification.proof import TYPE
-from app.verification.signing import new_signing_key, parse_signing_keys
+from app.verification.signing_keys import new_signing_key, parse_signing_keys
+from app.verification.token import TYPE
 from tests.harness import Service, Simulator
 
 

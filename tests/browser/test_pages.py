@@ -90,7 +90,7 @@ def test_a_page_of_a_named_origin_verifies_a_phone(
     assert again["headers"]["idempotency-replayed"] == "true"
     verification = started["body"]["id"]
     early = _ask(page, service, key, "/verify/resend", {"id": verification})
-    assert (early["status"], early["body"]["limit"]) == (429, "ladder")
+    assert (early["status"], early["body"]["limit"]) == (429, "resend_cooldown")
     assert int(early["headers"]["retry-after"]) == early["body"]["retry_after"]
     approved = _ask(page, service, key, "/verify/check", {"id": verification, "code": simulator.code(phone)})
     assert approved["status"] == 200

@@ -16,13 +16,13 @@ import uvloop
 from redis.asyncio import Redis
 
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
+from app.store.connection import connect
 from app.store.embedded import embedded_server
-from app.store.redis import RedisStore
-from app.verification.budget import GuessBudget
+from app.store.redis_store import RedisStore
 from app.verification.challenge import When
 from app.verification.guard import Guard
-from app.verification.keyring import Keyring
+from app.verification.guess_budget import GuessBudget
+from app.verification.ids import IdCodec
 from app.verification.money import Spending
 from app.verification.phone import PhoneRules
 from app.verification.policy import Policy
@@ -33,17 +33,17 @@ POLICY = Policy(
     code_length=4,
     ttl=300,
     max_attempts=3,
-    ladder=(30, 60, 300),
-    starts_per_phone=parse_rates("5/hour, 10/day"),
-    starts_per_ip=parse_rates("3/hour"),
-    starts_in_all=parse_rates("100000/second"),
+    cooldowns=(30, 60, 300),
+    calls_per_phone=parse_rates("5/hour, 10/day"),
+    calls_per_ip=parse_rates("3/hour"),
+    calls_total=parse_rates("100000/second"),
     wrong_guesses_per_ip=parse_rates("4/hour"),
     guesses=GuessBudget.of(0.001, 3, parse_rates("5/hour, 10/day")),
     spending=Spending(3500, (Rate(4_000_000_000, 3600), Rate(4_000_000_000, 86400))),
     challenge=When.NEVER,
     guard=Guard.of(0, 1, 1, 0),
     test_numbers={},
-    approval_grace=60,
+    approval_repeat_window=60,
     call_deadline=30,
 )
 
@@ -107,8 +107,8 @@ def coalescer_of(server: Any) -> Coalescer:
 
 
 @pytest.fixture
-def keyring() -> Keyring:
-    return Keyring(b"pepper of the contract tests 0123456789")
+def codec() -> IdCodec:
+    return IdCodec(b"pepper of the contract tests 0123456789")
 
 
 @pytest.fixture

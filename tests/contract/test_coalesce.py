@@ -13,7 +13,7 @@ from redis.exceptions import DataError, NoScriptError, ReadOnlyError, ResponseEr
 
 from app.store import coalesce
 from app.store.coalesce import MOST_UNANSWERED, Coalescer
-from app.store.connect import connect
+from app.store.connection import connect
 from app.verification.errors import StoreUnavailable
 from tests.contract.conftest import coalescer_of
 from tests.contract.test_mobilgroup_tls import identity

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from app.store.keys import SAMPLES
-from app.store.redis import RedisStore
+from app.store.redis_store import RedisStore
 from app.verification.draws import Draws
 from app.verification.errors import StoreUnavailable
-from app.verification.keyring import Keyring
+from app.verification.ids import IdCodec
 from app.verification.model import Approval, CodeIncorrect, Limit, LimitReached
 from app.verification.odds import SAMPLE
-from app.verification.policy import LONGEST_LIFE
+from app.verification.policy import MAX_LIFETIME
 from app.verification.ports import Event, OddsMeasured
 from tests.contract.conftest import POLICY, coalescer_of
 from tests.contract.test_store_guard import ASK
@@ -24,12 +24,12 @@ from tests.harness import fresh_phone
 class Worker:
     """A worker whose clock the test sets."""
 
-    def __init__(self, server: Any, keyring: Keyring) -> None:
+    def __init__(self, server: Any, codec: IdCodec) -> None:
         self.now = 1000.0
         self.told: list[OddsMeasured] = []
-        self.keyring = keyring
+        self.codec = codec
         self.store = RedisStore(coalescer_of(server), POLICY)
-        self.draws = Draws(self.store, keyring, POLICY.guesses, self._observe, lambda: self.now)
+        self.draws = Draws(self.store, codec, POLICY.guesses, self._observe, lambda: self.now)
 
     def _observe(self, event: Event) -> None:
         assert isinstance(event, OddsMeasured)
@@ -39,21 +39,21 @@ class Worker:
         """Calls with these codes, and ten minutes later a measurement."""
         for code in codes:
             self.draws.note(code)
-        self.now += LONGEST_LIFE
+        self.now += MAX_LIFETIME
         await self.draws.measure()
 
     async def verification(self) -> Any:
         """A live one, with the code 012345."""
-        handle = self.keyring.new(fresh_phone(), 6)
-        call = await self.store.start([handle], ASK, None, None)
-        await self.store.settle(handle, ASK, call, handle.digest("012345"), None)  # type: ignore[arg-type]
-        return handle
+        ref = self.codec.new(fresh_phone(), 6)
+        call = await self.store.start([ref], ASK, None, None)
+        await self.store.settle(ref, ASK, call, ref.digest("012345"), None)  # type: ignore[arg-type]
+        return ref
 
 
 @pytest.fixture
-async def worker(server: Any, keyring: Keyring) -> AsyncIterator[Worker]:
+async def worker(server: Any, codec: IdCodec) -> AsyncIterator[Worker]:
     await server.delete(*SAMPLES)
-    yield Worker(server, keyring)
+    yield Worker(server, codec)
     await server.delete(*SAMPLES)
 
 
@@ -64,19 +64,19 @@ def _pool(size: int, calls: int, digits: int = 4) -> list[str]:
 
 async def test_no_digest_is_written_while_its_code_counts(server: Any, worker: Worker) -> None:
     worker.draws.note("0123")
-    worker.now += LONGEST_LIFE - 1
+    worker.now += MAX_LIFETIME - 1
     await worker.draws.measure()
     assert not await server.exists(*SAMPLES)
     worker.now += 1
     await worker.draws.measure()
-    assert await server.get("ld:o:4") == worker.keyring.recurrence("0123")
+    assert await server.get("ld:o:4") == worker.codec.recurrence("0123")
     assert 86_000_000 < await server.pttl("ld:o:4") <= 86_400_000
     await worker.draws.measure()
     assert await server.strlen("ld:o:4") == 4, "and it is written once"
 
 
-async def test_workers_share_one_sample_and_find_the_same(server: Any, worker: Worker, keyring: Keyring) -> None:
-    other = Worker(server, keyring)
+async def test_workers_share_one_sample_and_find_the_same(server: Any, worker: Worker, codec: IdCodec) -> None:
+    other = Worker(server, codec)
     await worker.see(_pool(50, 100))
     await other.see(_pool(50, 100))
     await worker.draws.measure()
@@ -91,7 +91,7 @@ async def test_a_sample_is_bounded_and_keeps_the_newest(server: Any, worker: Wor
     stored = await server.get("ld:o:4")
     assert len(stored) == 4 * SAMPLE
     newest = {stored[-8:-4], stored[-4:]}
-    assert newest == {worker.keyring.recurrence("0001"), worker.keyring.recurrence("0002")}
+    assert newest == {worker.codec.recurrence("0001"), worker.codec.recurrence("0002")}
 
 
 async def test_codes_of_each_length_are_counted_apart(worker: Worker) -> None:
@@ -111,13 +111,13 @@ async def test_guesses_cost_what_the_pool_makes_them_worth(worker: Worker) -> No
     assert worker.draws.guesses.cost(6) == pytest.approx(420, rel=0.1)
     assert worker.told[-1].worse
     assert not worker.draws.guesses.impossible
-    handle = await worker.verification()
-    answers = [await worker.store.check(handle, ASK, handle.digest(f"99999{n}")) for n in range(3)]
+    ref = await worker.verification()
+    answers = [await worker.store.check(ref, ASK, ref.digest(f"99999{n}")) for n in range(3)]
     assert [isinstance(answer, CodeIncorrect) for answer in answers] == [True, True, False]
     denied = answers[-1]
     assert isinstance(denied, LimitReached)
     assert denied.limit is Limit.GUESS_BUDGET
-    assert isinstance(await worker.store.check(handle, ASK, handle.digest("012345")), LimitReached)
+    assert isinstance(await worker.store.check(ref, ASK, ref.digest("012345")), LimitReached)
     owner = await worker.verification()
     assert isinstance(await worker.store.check(owner, ASK, owner.digest("012345")), Approval), "on another phone"
 

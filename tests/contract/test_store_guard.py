@@ -9,35 +9,35 @@ from typing import Any
 
 import pytest
 
-from app.store.redis import RedisStore
+from app.store.redis_store import RedisStore
 from app.verification.call import Refusal
 from app.verification.client import Client
 from app.verification.guard import Guard, destination_of
-from app.verification.keyring import Handle, Keyring
+from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     Approval,
     CodeIncorrect,
-    DestinationClosed,
+    DestinationSuspended,
     Limit,
     LimitReached,
     Scope,
     Verification,
 )
-from app.verification.ports import Ask, Reserved
+from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import parse_rates
 from tests.contract.conftest import POLICY, coalescer_of
 from tests.harness import fresh_phone, make_older
 
 _ranges = itertools.count(secrets.randbelow(1000))
-ASK = Ask(Client("web", "web"))
+ASK = RequestContext(Client("web", "web"))
 
 
 class Town:
     """A range of numbers that only this test calls, and its country: a floor of 6 calls to the range, a fifth of calls to be confirmed beyond it."""
 
-    def __init__(self, server: Any, keyring: Keyring, **rules: Any) -> None:
+    def __init__(self, server: Any, codec: IdCodec, **rules: Any) -> None:
         self.server = server
-        self._keyring = keyring
+        self._codec = codec
         self._numbers = iter(range(10_000))
         self.move()
         rules = {"share": 0.2, "per_country": 1_000_000, "per_range": 6, "spray": 0} | rules
@@ -47,26 +47,26 @@ class Town:
         """To a range that nobody else calls."""
         self.range = f"+7926{next(_ranges) % 1000:03d}"
 
-    def handle(self) -> Handle:
-        return self._keyring.new(f"{self.range}{next(self._numbers):04d}", 4)
+    def ref(self) -> VerificationRef:
+        return self._codec.new(f"{self.range}{next(self._numbers):04d}", 4)
 
-    async def call(self) -> tuple[Handle, Any]:
-        handle = self.handle()
-        return handle, await self.store.start([handle], ASK, None, None)
+    async def call(self) -> tuple[VerificationRef, Any]:
+        ref = self.ref()
+        return ref, await self.store.start([ref], ASK, None, None)
 
-    async def placed(self, count: int) -> list[Handle]:
+    async def placed(self, count: int) -> list[VerificationRef]:
         """So many calls, each with its code."""
-        handles = []
+        refs = []
         for _ in range(count):
-            handle, call = await self.call()
+            ref, call = await self.call()
             assert isinstance(call, Reserved), call
-            assert isinstance(await self.store.settle(handle, ASK, call, handle.digest("0123"), None), Verification)
-            handles.append(handle)
-        return handles
+            assert isinstance(await self.store.settle(ref, ASK, call, ref.digest("0123"), None), Verification)
+            refs.append(ref)
+        return refs
 
-    async def approve(self, handles: list[Handle]) -> None:
-        for handle in handles:
-            assert isinstance(await self.store.check(handle, ASK, handle.digest("0123")), Approval)
+    async def approve(self, refs: list[VerificationRef]) -> None:
+        for ref in refs:
+            assert isinstance(await self.store.check(ref, ASK, ref.digest("0123")), Approval)
 
     async def over(self) -> None:
         """As if its pause were over."""
@@ -78,8 +78,8 @@ class Town:
 
 
 @pytest.fixture
-async def town(server: Any, keyring: Keyring) -> AsyncIterator[Town]:
-    town = Town(server, keyring)
+async def town(server: Any, codec: IdCodec) -> AsyncIterator[Town]:
+    town = Town(server, codec)
     await server.delete(town.key)
     yield town
     await server.delete(town.key)
@@ -89,12 +89,12 @@ async def test_a_range_whose_calls_nobody_confirms_closes_at_its_floor(town: Tow
     await town.placed(6)
     _, first = await town.call()
     _, second = await town.call()
-    assert first == DestinationClosed(Scope.RANGE, town.range, 900, True)
-    assert isinstance(second, DestinationClosed)
+    assert first == DestinationSuspended(Scope.RANGE, town.range, 900, True)
+    assert isinstance(second, DestinationSuspended)
     assert (second.just_now, second.retry_after <= 900) == (False, True)
     assert (await town.server.zscore("ld:closed", town.range)) > 0
     assert await town.server.pttl(town.key) > 0
-    elsewhere = town._keyring.new(f"+7917{fresh_phone()[-7:]}", 4)
+    elsewhere = town._codec.new(f"+7917{fresh_phone()[-7:]}", 4)
     await town.server.delete(f"ld:d:{destination_of(elsewhere.phone).range}")
     assert isinstance(await town.store.start([elsewhere], ASK, None, None), Reserved), "other ranges go on"
 
@@ -105,25 +105,25 @@ async def test_a_hundred_calls_at_once_are_the_floor(town: Town) -> None:
 
 
 async def test_each_approval_pays_for_five_calls(town: Town) -> None:
-    handles = await town.placed(6)
-    await town.approve(handles[:2])
+    refs = await town.placed(6)
+    await town.approve(refs[:2])
     await town.placed(10)
-    assert isinstance((await town.call())[1], DestinationClosed)
+    assert isinstance((await town.call())[1], DestinationSuspended)
 
 
 async def test_honest_calls_never_close_a_range(town: Town) -> None:
     for _ in range(20):
-        handles = await town.placed(4)
-        await town.approve(handles[:1])
+        refs = await town.placed(4)
+        await town.approve(refs[:1])
 
 
 async def test_answers_that_were_only_late_open_it_again(town: Town) -> None:
-    handles = await town.placed(6)
-    assert isinstance((await town.call())[1], DestinationClosed)
-    await town.approve(handles[:1])
+    refs = await town.placed(6)
+    assert isinstance((await town.call())[1], DestinationSuspended)
+    await town.approve(refs[:1])
     assert await town.server.zscore("ld:closed", town.range) is None
     await town.placed(5)
-    assert isinstance((await town.call())[1], DestinationClosed)
+    assert isinstance((await town.call())[1], DestinationSuspended)
 
 
 async def test_probes_that_are_confirmed_open_it_with_clean_counts(town: Town) -> None:
@@ -132,13 +132,13 @@ async def test_probes_that_are_confirmed_open_it_with_clean_counts(town: Town) -
     await town.over()
     probes = await town.placed(5)
     _, sixth = await town.call()
-    assert isinstance(sixth, DestinationClosed)
+    assert isinstance(sixth, DestinationSuspended)
     assert not sixth.just_now, "what became of the probes is still waited for"
     await town.approve(probes[:2])
-    assert isinstance((await town.call())[1], DestinationClosed), "two of five are too few"
+    assert isinstance((await town.call())[1], DestinationSuspended), "two of five are too few"
     await town.approve(probes[2:3])
     await town.placed(6)
-    assert isinstance((await town.call())[1], DestinationClosed), "and then the floor counts as at first"
+    assert isinstance((await town.call())[1], DestinationSuspended), "and then the floor counts as at first"
 
 
 async def test_probes_that_nobody_confirms_close_it_for_twice_as_long(town: Town) -> None:
@@ -146,7 +146,7 @@ async def test_probes_that_nobody_confirms_close_it_for_twice_as_long(town: Town
     waits = []
     for _ in range(5):
         _, closed = await town.call()
-        assert isinstance(closed, DestinationClosed)
+        assert isinstance(closed, DestinationSuspended)
         waits.append(closed.retry_after)
         await town.over()
         await town.placed(5)
@@ -157,12 +157,12 @@ async def test_probes_that_nobody_confirms_close_it_for_twice_as_long(town: Town
 @pytest.mark.parametrize("refused", [True, False])
 async def test_calls_that_the_provider_does_not_place_count_for_nothing(town: Town, *, refused: bool) -> None:
     for _ in range(20):
-        handle, call = await town.call()
+        ref, call = await town.call()
         assert isinstance(call, Reserved), "an outage of the provider is no fraud"
         if refused:
-            await town.store.release(handle, ASK, call, Refusal.UNREACHABLE)
+            await town.store.release(ref, ASK, call, Refusal.UNREACHABLE)
         else:
-            await town.store.keep(handle, ASK, call)
+            await town.store.keep(ref, ASK, call)
 
 
 async def test_a_probe_of_unknown_fate_is_used_up_and_a_refused_one_is_not(town: Town) -> None:
@@ -170,116 +170,116 @@ async def test_a_probe_of_unknown_fate_is_used_up_and_a_refused_one_is_not(town:
     await town.call()
     await town.over()
     for _ in range(5):
-        handle, call = await town.call()
+        ref, call = await town.call()
         assert isinstance(call, Reserved)
-        await town.store.release(handle, ASK, call, Refusal.BUSY)
+        await town.store.release(ref, ASK, call, Refusal.BUSY)
     for _ in range(5):
-        handle, call = await town.call()
+        ref, call = await town.call()
         assert isinstance(call, Reserved)
-        await town.store.keep(handle, ASK, call)
-    assert isinstance((await town.call())[1], DestinationClosed)
+        await town.store.keep(ref, ASK, call)
+    assert isinstance((await town.call())[1], DestinationSuspended)
 
 
-async def test_a_country_closes_as_a_range_does(server: Any, keyring: Keyring) -> None:
-    town = Town(server, keyring, per_country=8, per_range=6)
+async def test_a_country_closes_as_a_range_does(server: Any, codec: IdCodec) -> None:
+    town = Town(server, codec, per_country=8, per_range=6)
     await server.delete("ld:d:RU", town.key)
     await town.placed(4)
     town.move()
     await server.delete(town.key)
     await town.placed(4)
     closed = (await town.call())[1]
-    assert closed == DestinationClosed(Scope.COUNTRY, "RU", 900, True)
+    assert closed == DestinationSuspended(Scope.COUNTRY, "RU", 900, True)
     await server.delete("ld:d:RU", town.key)
 
 
-async def test_test_numbers_are_not_watched(server: Any, keyring: Keyring) -> None:
-    town = Town(server, keyring, per_range=1)
+async def test_test_numbers_are_not_watched(server: Any, codec: IdCodec) -> None:
+    town = Town(server, codec, per_range=1)
     for _ in range(3):
-        handle = keyring.new(f"{town.range}0000", 4, test=True)
-        assert isinstance(await town.store.start([handle], ASK, None, None), Reserved)
+        ref = codec.new(f"{town.range}0000", 4, test=True)
+        assert isinstance(await town.store.start([ref], ASK, None, None), Reserved)
     assert not await server.exists(town.key)
 
 
-async def test_one_guess_at_each_of_many_raises_the_alarm_once(server: Any, keyring: Keyring) -> None:
+async def test_one_guess_at_each_of_many_raises_the_alarm_once(server: Any, codec: IdCodec) -> None:
     await server.delete("ld:w")
-    town = Town(server, keyring, share=0, spray=5)
-    handles = await town.placed(12)
-    answers = [await town.store.check(handle, ASK, handle.digest("9999")) for handle in handles[:8]]
+    town = Town(server, codec, share=0, spray=5)
+    refs = await town.placed(12)
+    answers = [await town.store.check(ref, ASK, ref.digest("9999")) for ref in refs[:8]]
     assert [answer.alarm for answer in answers if isinstance(answer, CodeIncorrect)] == [False] * 5 + [
         True,
         False,
         False,
     ]
-    again = await town.store.check(handles[0], ASK, handles[0].digest("8888"))
+    again = await town.store.check(refs[0], ASK, refs[0].digest("8888"))
     assert isinstance(again, CodeIncorrect), "a second guess at the same one is another matter"
     assert 0 < await server.pttl("ld:w") <= 14_700_000
     await server.delete("ld:w")
 
 
-async def test_a_wrong_code_after_the_approval_is_no_sign_of_spraying(server: Any, keyring: Keyring) -> None:
+async def test_a_wrong_code_after_the_approval_is_no_sign_of_spraying(server: Any, codec: IdCodec) -> None:
     await server.delete("ld:w")
-    town = Town(server, keyring, share=0, spray=1)
-    handles = await town.placed(4)
-    await town.approve(handles)
-    for handle in handles:
-        await town.store.check(handle, ASK, handle.digest("9999"))
+    town = Town(server, codec, share=0, spray=1)
+    refs = await town.placed(4)
+    await town.approve(refs)
+    for ref in refs:
+        await town.store.check(ref, ASK, ref.digest("9999"))
     assert await server.hget("ld:w", "u") is None
     await server.delete("ld:w")
 
 
-async def test_people_who_mistype_and_then_are_right_raise_no_alarm(server: Any, keyring: Keyring) -> None:
+async def test_people_who_mistype_and_then_are_right_raise_no_alarm(server: Any, codec: IdCodec) -> None:
     await server.delete("ld:w")
-    town = Town(server, keyring, share=0, spray=5)
-    for number, handle in enumerate(await town.placed(40)):
+    town = Town(server, codec, share=0, spray=5)
+    for number, ref in enumerate(await town.placed(40)):
         if number % 3 == 0:
-            mistyped = await town.store.check(handle, ASK, handle.digest("9999"))
+            mistyped = await town.store.check(ref, ASK, ref.digest("9999"))
             assert isinstance(mistyped, CodeIncorrect)
             assert not mistyped.alarm
-        await town.approve([handle])
+        await town.approve([ref])
     await server.delete("ld:w")
 
 
-async def test_one_address_has_half_of_a_phones_calls(server: Any, store: RedisStore, keyring: Keyring) -> None:
+async def test_one_address_has_half_of_a_phones_calls(server: Any, store: RedisStore, codec: IdCodec) -> None:
     phone = fresh_phone()
-    stranger = Ask(ASK.client, keyring.address(fresh_phone()))
+    stranger = RequestContext(ASK.client, codec.address(fresh_phone()))
     for number in range(3):
-        handle = keyring.new(phone, 4)
-        answer = await store.start([handle], stranger, None, None)
+        ref = codec.new(phone, 4)
+        answer = await store.start([ref], stranger, None, None)
         if number < 2:
             assert isinstance(answer, Reserved), "two of five an hour are half, rounded down"
-            settled = await store.settle(handle, stranger, answer, handle.digest("0123"), None)
+            settled = await store.settle(ref, stranger, answer, ref.digest("0123"), None)
             assert isinstance(settled, Verification)
             if number == 1:
                 assert settled.times.resend_at is None, "and whoever asks is told when it is their turn again"
-            await make_older(server, handle, 400)
+            await make_older(server, ref, 400)
     assert isinstance(answer, LimitReached)
-    assert (answer.limit, answer.place) == (Limit.STARTS_PER_PHONE_AND_IP, 0)
+    assert (answer.limit, answer.place) == (Limit.CALLS_PER_PHONE_AND_IP, 0)
     assert 2700 < answer.retry_after < 3600
-    owner = Ask(ASK.client, keyring.address(fresh_phone()))
-    assert isinstance(await store.start([keyring.new(phone, 4)], owner, None, None), Reserved)
+    owner = RequestContext(ASK.client, codec.address(fresh_phone()))
+    assert isinstance(await store.start([codec.new(phone, 4)], owner, None, None), Reserved)
 
 
-async def test_all_calls_together_have_a_limit(server: Any, keyring: Keyring) -> None:
+async def test_all_calls_together_have_a_limit(server: Any, codec: IdCodec) -> None:
     await server.delete("ld:n")
-    store = RedisStore(coalescer_of(server), replace(POLICY, starts_in_all=parse_rates("7/day")))
-    answers = await asyncio.gather(*(store.start([keyring.new(fresh_phone(), 4)], ASK, None, None) for _ in range(20)))
+    store = RedisStore(coalescer_of(server), replace(POLICY, calls_total=parse_rates("7/day")))
+    answers = await asyncio.gather(*(store.start([codec.new(fresh_phone(), 4)], ASK, None, None) for _ in range(20)))
     assert sum(isinstance(answer, Reserved) for answer in answers) == 7
-    assert {answer.limit for answer in answers if isinstance(answer, LimitReached)} == {Limit.STARTS_IN_ALL}
+    assert {answer.limit for answer in answers if isinstance(answer, LimitReached)} == {Limit.CALLS_TOTAL}
     await server.delete("ld:n")
 
 
 async def test_a_client_that_is_left_out_neither_closes_a_range_nor_finds_it_closed(town: Town) -> None:
-    trusted = Ask(Client("known", "known", guarded=False))
+    trusted = RequestContext(Client("known", "known", guarded=False))
     for _ in range(9):
-        handle = town.handle()
-        call = await town.store.start([handle], trusted, None, None)
+        ref = town.ref()
+        call = await town.store.start([ref], trusted, None, None)
         assert isinstance(call, Reserved)
-        await town.store.release(handle, trusted, call, Refusal.OTHER)
+        await town.store.release(ref, trusted, call, Refusal.OTHER)
     await town.placed(6)
-    assert isinstance((await town.call())[1], DestinationClosed)
-    handle = town.handle()
-    call = await town.store.start([handle], trusted, None, None)
+    assert isinstance((await town.call())[1], DestinationSuspended)
+    ref = town.ref()
+    call = await town.store.start([ref], trusted, None, None)
     assert isinstance(call, Reserved)
-    await town.store.settle(handle, trusted, call, handle.digest("0123"), None)
-    assert isinstance(await town.store.check(handle, trusted, handle.digest("0123")), Approval)
-    assert isinstance((await town.call())[1], DestinationClosed), "and its approvals pay for nobody's calls"
+    await town.store.settle(ref, trusted, call, ref.digest("0123"), None)
+    assert isinstance(await town.store.check(ref, trusted, ref.digest("0123")), Approval)
+    assert isinstance((await town.call())[1], DestinationSuspended), "and its approvals pay for nobody's calls"

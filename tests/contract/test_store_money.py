@@ -4,13 +4,13 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from app.store.redis import RedisStore
+from app.store.redis_store import RedisStore
 from app.verification.call import Refusal
 from app.verification.client import Client
-from app.verification.keyring import Keyring
+from app.verification.ids import IdCodec
 from app.verification.model import Cap, SpendCapReached, Verification
 from app.verification.money import parse_caps
-from app.verification.ports import Ask, Reserved
+from app.verification.ports import RequestContext, Reserved
 from tests.contract.conftest import POLICY, coalescer_of
 from tests.harness import fresh_phone, slices_of
 
@@ -23,15 +23,15 @@ class Till:
     def __init__(self, server: Any, own: str, **spending: Any) -> None:
         self.server = server
         name = f"c{fresh_phone()[1:]}"
-        self.ask = Ask(Client(name, name, (), parse_caps(own)))
+        self.ask = RequestContext(Client(name, name, (), parse_caps(own)))
         self.key = f"ld:m:client:{name}"
         policy = replace(POLICY, spending=replace(POLICY.spending, **spending))
         self.store = RedisStore(coalescer_of(server), policy)
-        self._keyring = Keyring(b"pepper of the contract tests 0123456789")
+        self._codec = IdCodec(b"pepper of the contract tests 0123456789")
 
     async def call(self, phone: str | None = None) -> tuple[Any, Any]:
-        handle = self._keyring.new(phone or fresh_phone(), 4)
-        return handle, await self.store.start([handle], self.ask, None, None)
+        ref = self._codec.new(phone or fresh_phone(), 4)
+        return ref, await self.store.start([ref], self.ask, None, None)
 
     async def spent(self) -> int:
         """What the first of its caps holds."""
@@ -42,24 +42,24 @@ class Till:
 async def test_a_call_reserves_the_expected_price_and_settles_at_the_answers(server: Any) -> None:
     till = Till(server, "100/hour, 500/day")
     for actual, sum_after in ((None, 3500), (3500, 7000), (2000, 9000), (12_345, 21_345), (0, 21_345)):
-        handle, call = await till.call()
+        ref, call = await till.call()
         assert isinstance(call, Reserved)
         before = await till.spent()
         for _ in range(2):  # told twice, it is settled once
-            assert isinstance(await till.store.settle(handle, till.ask, call, b"d" * 16, actual), Verification)
+            assert isinstance(await till.store.settle(ref, till.ask, call, b"d" * 16, actual), Verification)
         assert await till.spent() == sum_after
         assert before >= sum_after - max(actual or 0, PRICE)
 
 
 async def test_a_refusal_gives_its_price_back_and_an_unknown_fate_keeps_it(server: Any) -> None:
     till = Till(server, "100/hour")
-    handle, call = await till.call()
+    ref, call = await till.call()
     for _ in range(2):
-        await till.store.release(handle, till.ask, call, Refusal.BALANCE)
+        await till.store.release(ref, till.ask, call, Refusal.BALANCE)
     assert await till.spent() == 0
-    handle, call = await till.call()
+    ref, call = await till.call()
     for _ in range(2):
-        await till.store.keep(handle, till.ask, call)
+        await till.store.keep(ref, till.ask, call)
     assert await till.spent() == PRICE
     await till.call()
     assert await till.spent() == 2 * PRICE, "a worker that died keeps its reservation"
@@ -85,12 +85,12 @@ async def test_the_cap_of_a_day_holds_beside_the_hours(server: Any) -> None:
 
 async def test_what_is_settled_late_is_corrected_where_it_was_reserved(server: Any) -> None:
     till = Till(server, "1/hour")
-    handle, call = await till.call()
+    ref, call = await till.call()
     stored = await server.get(till.key)
     older = stored[:4] + (int.from_bytes(stored[4:10], "big") - 3).to_bytes(6, "big") + stored[10:]
     await server.set(till.key, older, keepttl=True)
     late = Reserved(call.number, call.at - 3 * 300_000)
-    await till.store.settle(handle, till.ask, late, b"d" * 16, 9000)
+    await till.store.settle(ref, till.ask, late, b"d" * 16, 9000)
     counts = await server.get(till.key)
     assert slices_of(counts) == {3: 9000}
 
@@ -111,8 +111,8 @@ async def test_a_countrys_cap_and_the_cap_of_all_hold(server: Any) -> None:
 
 async def test_a_price_beyond_all_bounds_closes_the_cap(server: Any) -> None:
     till = Till(server, "100/hour")
-    handle, call = await till.call()
-    await till.store.settle(handle, till.ask, call, b"d" * 16, 2**32)
+    ref, call = await till.call()
+    await till.store.settle(ref, till.ask, call, b"d" * 16, 2**32)
     assert await till.spent() == 2**32 - 1
     _, answer = await till.call()
     assert isinstance(answer, SpendCapReached)

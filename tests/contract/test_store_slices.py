@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.store.redis import RedisStore
-from app.verification.keyring import Keyring
-from app.verification.ports import Ask, Reserved
+from app.store.redis_store import RedisStore
+from app.verification.ids import IdCodec
+from app.verification.ports import RequestContext, Reserved
 from tests.contract.test_store_windows import CLIENT
 from tests.harness import fresh_phone
 
@@ -133,13 +133,13 @@ async def test_what_another_window_counted_is_left_out(server: Any) -> None:
         assert answer[1] == before
 
 
-async def test_a_window_lives_as_long_as_anything_it_counts(server: Any, store: RedisStore, keyring: Keyring) -> None:
+async def test_a_window_lives_as_long_as_anything_it_counts(server: Any, store: RedisStore, codec: IdCodec) -> None:
     """Its life is told when a slice begins, and holds for whatever is counted in it later."""
-    ask = Ask(CLIENT, keyring.address(fresh_phone()))
+    ask = RequestContext(CLIENT, codec.address(fresh_phone()))
     key, hour, slice_ = f"ld:a:{ask.address}", 3_600_000, 300_000
 
     async def start() -> int:
-        assert isinstance(await store.start([keyring.new(fresh_phone(), 4)], ask, None, None), Reserved)
+        assert isinstance(await store.start([codec.new(fresh_phone(), 4)], ask, None, None), Reserved)
         seconds, micros = await server.time()
         lapses = (int.from_bytes((await server.get(key))[4:10], "big") + SLICES + 1) * slice_
         life: int = await server.pttl(key)
@@ -155,15 +155,15 @@ async def test_a_window_lives_as_long_as_anything_it_counts(server: Any, store: 
 
 
 async def test_a_guess_at_a_phone_whose_record_is_gone_leaves_none_that_stays(
-    server: Any, store: RedisStore, keyring: Keyring
+    server: Any, store: RedisStore, codec: IdCodec
 ) -> None:
     for code in ("9999", "0123"):
-        handle = keyring.new(fresh_phone(), 4)
-        call = await store.start([handle], Ask(CLIENT), None, None)
+        ref = codec.new(fresh_phone(), 4)
+        call = await store.start([ref], RequestContext(CLIENT), None, None)
         assert isinstance(call, Reserved)
-        await store.settle(handle, Ask(CLIENT), call, handle.digest("0123"), None)
-        await store.check(handle, Ask(CLIENT), handle.digest("8888"))
-        phone = f"ld:p:{{{handle.tag}}}"
+        await store.settle(ref, RequestContext(CLIENT), call, ref.digest("0123"), None)
+        await store.check(ref, RequestContext(CLIENT), ref.digest("8888"))
+        phone = f"ld:p:{{{ref.tag}}}"
         await server.delete(phone)
-        await store.check(handle, Ask(CLIENT), handle.digest(code))
+        await store.check(ref, RequestContext(CLIENT), ref.digest(code))
         assert await server.pttl(phone) != -1

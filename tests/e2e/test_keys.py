@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.api.clients import load_clients
-from app.verification.signing import parse_signing_keys
+from app.verification.signing_keys import parse_signing_keys
 from tests.harness import ROOT
 
 

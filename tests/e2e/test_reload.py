@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from app.api.clients import Kind, clients_entry, new_key
-from app.verification.signing import new_signing_key, parse_signing_keys, write_signing_keys
+from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
 
 

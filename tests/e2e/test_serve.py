@@ -101,10 +101,19 @@ def test_settings_that_cant_stand_are_told_in_one_list_and_exit_78(tmp_path: Pat
         CODE_LENGTH="9",
         PORT="99999",
         REDIS_URL="mysql://x",
-        RESEND_LADDER="60,30",
+        RESEND_COOLDOWNS="60,30",
     )
     assert done.returncode == 78
-    for named in ("PEPER", "PEPPER?", "CODE_LENGTH", "PORT", "REDIS_URL", "CLIENTS_FILE", "RESEND_LADDER", "keys new"):
+    for named in (
+        "PEPER",
+        "PEPPER?",
+        "CODE_LENGTH",
+        "PORT",
+        "REDIS_URL",
+        "CLIENTS_FILE",
+        "RESEND_COOLDOWNS",
+        "keys new",
+    ):
         assert named in done.stderr
     assert "key-4711" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.store.connect import connect
+from app.store.connection import connect
 from tests.harness import PROVIDER_KEY, Service, Simulator, serving
 
 UNKNOWN = [

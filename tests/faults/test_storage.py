@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
+from app.store.connection import connect
 from tests.faults.conftest import Server
 from tests.harness import Service, Simulator, wrong
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from app.store.coalesce import Coalescer
-from app.store.connect import connect
-from app.store.redis import RedisStore
+from app.store.connection import connect
+from app.store.redis_store import RedisStore
 from app.verification.draws import Draws
-from app.verification.keyring import Keyring
-from app.verification.policy import LONGEST_LIFE
+from app.verification.ids import IdCodec
+from app.verification.policy import MAX_LIFETIME
 from tests.contract.conftest import POLICY
 from tests.exposition import read
 from tests.harness import Service, Simulator, fresh_phone, serving, simulating, wait_out_the_ladder, wrong
@@ -35,11 +35,11 @@ async def _ten_minutes_later(service: Service, codes: list[str]) -> None:
     now = [0.0]
     async with connect(service.settings["REDIS_URL"], 5) as client, aclosing(Coalescer(client)) as coalescer:
         store = RedisStore(coalescer, POLICY)
-        keyring = Keyring(service.settings["PEPPER"].encode())
-        draws = Draws(store, keyring, POLICY.guesses, lambda _: None, lambda: now[0])
+        codec = IdCodec(service.settings["PEPPER"].encode())
+        draws = Draws(store, codec, POLICY.guesses, lambda _: None, lambda: now[0])
         for code in codes:
             draws.note(code)
-        now[0] += LONGEST_LIFE
+        now[0] += MAX_LIFETIME
         await draws.measure()
 
 
@@ -61,7 +61,7 @@ def _drawn(service: Service, digits: int) -> dict[str, Any]:
 
 
 def test_from_fifty_numbers_nobody_is_called_and_the_operator_is_told_why(tmp_path: Path) -> None:
-    """One guess in fifty is right: twenty times what GUESS_BOUND allows for a whole day."""
+    """One guess in fifty is right: twenty times what MAX_GUESS_PROBABILITY allows for a whole day."""
     with ExitStack() as stack:
         service, simulator = _after(tmp_path, stack, pool=50, calls=250)
         odds = _drawn(service, 4)
@@ -75,7 +75,7 @@ def test_from_fifty_numbers_nobody_is_called_and_the_operator_is_told_why(tmp_pa
         assert simulator.count(phone) == 0
         errors = [line for line in service.lines() if line["event"] == "codes_uneven"]
         assert {line["level"] for line in errors} == {"error"}
-        assert "GUESS_BOUND" in errors[0]["detail"]
+        assert "MAX_GUESS_PROBABILITY" in errors[0]["detail"]
         metrics = read(service.http.get("/metrics").text)
         (bits,) = [
             value
@@ -87,7 +87,9 @@ def test_from_fifty_numbers_nobody_is_called_and_the_operator_is_told_why(tmp_pa
 
 def test_where_one_code_fits_under_the_bound_and_two_do_not_nobody_is_called_again(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        service, simulator = _after(tmp_path, stack, pool=50, calls=250, GUESS_BOUND="0.03", RESEND_LADDER="5")
+        service, simulator = _after(
+            tmp_path, stack, pool=50, calls=250, MAX_GUESS_PROBABILITY="0.03", RESEND_COOLDOWNS="5"
+        )
         phone = fresh_phone()
         begun = service.start(phone).json()
         asyncio.run(wait_out_the_ladder(service, begun["id"], 5))
@@ -100,7 +102,9 @@ def test_where_one_code_fits_under_the_bound_and_two_do_not_nobody_is_called_aga
 def test_from_five_hundred_numbers_guesses_cost_what_they_are_worth(tmp_path: Path) -> None:
     """A bound of 0.01 leaves room for four guesses of 0.002 and some: codes have six digits from the start, and the fifth guess is not compared."""
     with ExitStack() as stack:
-        service, simulator = _after(tmp_path, stack, pool=500, calls=1500, GUESS_BOUND="0.01", RESEND_LADDER="5")
+        service, simulator = _after(
+            tmp_path, stack, pool=500, calls=1500, MAX_GUESS_PROBABILITY="0.01", RESEND_COOLDOWNS="5"
+        )
         odds = _drawn(service, 4)
         assert odds["chance"] == pytest.approx(0.002, rel=0.15)
         assert odds["min_entropy_low"] <= 8.97 <= odds["min_entropy_high"]

@@ -42,7 +42,7 @@ def test_what_was_done_is_counted_exactly_and_nothing_else(counted: Service, sim
     assert growth(before, scrape(counted.url)) == {
         operation("start", "placed"): 1,
         operation("start", "replayed"): 1,
-        operation("start", "limit_reached", "ladder"): 1,
+        operation("start", "limit_reached", "resend_cooldown"): 1,
         operation("start", "phone_rejected", "phone_invalid"): 1,
         operation("start", "call_refused", "other"): 1,
         operation("check", "code_incorrect"): 1,

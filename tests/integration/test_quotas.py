@@ -26,7 +26,7 @@ def _items(answer: httpx.Response, name: str) -> dict[str, dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
-    settings = {"STARTS_PER_IP": "3/hour, 5/day", "WRONG_GUESSES_PER_IP": "2/hour"}
+    settings = {"CALLS_PER_IP": "3/hour, 5/day", "WRONG_GUESSES_PER_IP": "2/hour"}
     with serving(tmp_path_factory.mktemp("limited"), simulator.send_url, **settings) as service:
         yield service
 
@@ -38,29 +38,29 @@ def test_a_start_tells_its_limits_and_what_is_left_of_the_callers_own(
     for _ in range(3):
         answer = limited.start(phones(), client_ip="203.0.113.1")
         assert _items(answer, "ratelimit-policy") == {
-            "starts_per_phone/hour": {"q": 5, "w": 3600},
-            "starts_per_phone/day": {"q": 10, "w": 86400},
-            "starts_per_phone_and_ip/hour": {"q": 2, "w": 3600},
-            "starts_per_phone_and_ip/day": {"q": 5, "w": 86400},
-            "starts_per_ip/hour": {"q": 3, "w": 3600},
-            "starts_per_ip/day": {"q": 5, "w": 86400},
+            "calls_per_phone/hour": {"q": 5, "w": 3600},
+            "calls_per_phone/day": {"q": 10, "w": 86400},
+            "calls_per_phone_and_ip/hour": {"q": 2, "w": 3600},
+            "calls_per_phone_and_ip/day": {"q": 5, "w": 86400},
+            "calls_per_ip/hour": {"q": 3, "w": 3600},
+            "calls_per_ip/day": {"q": 5, "w": 86400},
         }
         told = _items(answer, "ratelimit")
-        assert set(told) == {"starts_per_ip/hour"}, "the tightest; what is left of a phone's is nobody's business"
-        assert 3600 <= told["starts_per_ip/hour"]["t"] <= 3900
-        left.append(told["starts_per_ip/hour"]["r"])
+        assert set(told) == {"calls_per_ip/hour"}, "the tightest; what is left of a phone's is nobody's business"
+        assert 3600 <= told["calls_per_ip/hour"]["t"] <= 3900
+        left.append(told["calls_per_ip/hour"]["r"])
     assert left == [2, 1, 0]
     denied = limited.start(phones(), client_ip="203.0.113.1")
     assert denied.status_code == 429
-    assert _items(denied, "ratelimit") == {"starts_per_ip/hour": {"r": 0, "t": denied.json()["retry_after"]}}
+    assert _items(denied, "ratelimit") == {"calls_per_ip/hour": {"r": 0, "t": denied.json()["retry_after"]}}
 
 
 def test_a_client_is_told_what_is_left_of_its_own_limits(limited: Service, phones: Callable[[], str]) -> None:
     answer = limited.start(phones(), "limited")
-    assert _items(answer, "ratelimit")["starts_per_client/hour"]["r"] == 2
+    assert _items(answer, "ratelimit")["calls_per_client/hour"]["r"] == 2
     policy = _items(answer, "ratelimit-policy")
-    assert policy["starts_per_client/day"] == {"q": 100, "w": 86400}
-    assert not [name for name in policy if name.startswith("starts_per_ip")], "no address was named"
+    assert policy["calls_per_client/day"] == {"q": 100, "w": 86400}
+    assert not [name for name in policy if name.startswith("calls_per_ip")], "no address was named"
 
 
 def test_a_check_tells_how_many_wrong_codes_are_left(

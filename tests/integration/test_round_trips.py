@@ -23,7 +23,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> I
                 simulator.send_url,
                 REDIS_URL=server.url,
                 WORKERS="1",
-                STARTS_PER_IP="9999/hour",
+                CALLS_PER_IP="9999/hour",
             ) as service,
             redis.Redis.from_url(server.url) as client,
         ):

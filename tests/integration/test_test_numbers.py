@@ -15,7 +15,7 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> 
     """A production service that store reviewers use."""
     numbers = f"{FOUR}=0000, {SIX}=123456,{FOREIGN}=4321"
     with serving(
-        tmp_path_factory.mktemp("reviewed"), simulator.send_url, TEST_NUMBERS=numbers, STARTS_PER_IP="3/hour"
+        tmp_path_factory.mktemp("reviewed"), simulator.send_url, TEST_NUMBERS=numbers, CALLS_PER_IP="3/hour"
     ) as service:
         yield service
 
@@ -60,7 +60,7 @@ def test_it_has_no_ladder_and_takes_nothing_from_its_address(reviewed: Service, 
         assert reviewed.start(FOUR, "app").status_code == 201
     for _ in range(3):
         assert reviewed.start(fresh_phone(), "app").status_code == 201
-    assert reviewed.start(fresh_phone(), "app").json()["limit"] == "starts_per_ip"
+    assert reviewed.start(fresh_phone(), "app").json()["limit"] == "calls_per_ip"
     assert reviewed.start(FOUR, "app").status_code == 201, "nor does its address's limit stop it"
 
 

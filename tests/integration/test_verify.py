@@ -97,14 +97,17 @@ def test_a_second_start_too_soon_names_the_limit_and_calls_nobody(
 ) -> None:
     service.start(phone)
     problem = _problem(service.start(phone), 429, "limit_reached")
-    assert problem["limit"] == "ladder"
+    assert problem["limit"] == "resend_cooldown"
     assert 28 <= problem["retry_after"] <= 30
     assert simulator.count(phone) == 1
 
 
 def test_a_resend_too_soon_names_the_limit(service: Service, simulator: Simulator, phone: str) -> None:
     verification = service.start(phone).json()["id"]
-    assert _problem(service.post("/verify/resend", {"id": verification}), 429, "limit_reached")["limit"] == "ladder"
+    assert (
+        _problem(service.post("/verify/resend", {"id": verification}), 429, "limit_reached")["limit"]
+        == "resend_cooldown"
+    )
     assert simulator.count(phone) == 1
 
 

@@ -26,7 +26,7 @@ server {{
 def _proxied(directory: Path, simulator: Simulator, forwarding: str) -> Iterator[Nginx]:
     """The service, which trusts the address that nginx connects from and no other, behind nginx."""
     directory.mkdir(parents=True, exist_ok=True)
-    settings = {"STARTS_PER_IP": f"{STARTS}/hour", "TRUSTED_PROXIES": "127.0.0.1"}
+    settings = {"CALLS_PER_IP": f"{STARTS}/hour", "TRUSTED_PROXIES": "127.0.0.1"}
     with serving(directory / "service", simulator.send_url, **settings) as service:
         port, port6 = free_port(), free_port("::1")
         site = PROXYING.format(port=port, port6=port6, forwarding=forwarding, service=urlsplit(service.url).port)

@@ -30,7 +30,7 @@ def _start(nginx: Nginx, address: str, headers: dict[str, str] | None = None) ->
 
 def _use_up_starts(nginx: Nginx, address: str) -> None:
     assert [_start(nginx, address) for _ in range(STARTS)] == ["pending"] * STARTS
-    assert _start(nginx, address) == "starts_per_ip"
+    assert _start(nginx, address) == "calls_per_ip"
 
 
 def test_nginxs_clients_are_told_apart_by_their_addresses(proxy: Nginx, address: str) -> None:
@@ -48,12 +48,12 @@ def test_an_ipv6_client_is_counted_too(proxy: Nginx) -> None:
 )
 def test_a_spoofed_header_changes_nothing(proxy: Nginx, address: str, name: str, claim: str) -> None:
     outcomes = [_start(proxy, address, {name: claim.format(n)}) for n in range(1, STARTS + 3)]
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * 2
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
 
 
 def test_a_spoofed_forwarded_does_not_pass_where_nginx_takes_it_away(setting: Nginx, address: str) -> None:
     outcomes = [_start(setting, address, {"Forwarded": f"for=198.51.100.{n}"}) for n in range(1, STARTS + 3)]
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * 2
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
 
 
 def test_a_spoofed_forwarded_that_nginx_hands_on_counts_as_nginx_for_all_strangers_together(
@@ -61,9 +61,9 @@ def test_a_spoofed_forwarded_that_nginx_hands_on_counts_as_nginx_for_all_strange
 ) -> None:
     _use_up_starts(appending, address)
     outcomes = [_start(appending, address, {"Forwarded": f"for=198.51.100.{n}"}) for n in range(1, STARTS + 3)]
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * 2
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
     neighbour = f"127.1.0.{address.rpartition('.')[2]}"
-    assert _start(appending, neighbour, {"Forwarded": "for=198.51.100.9"}) == "starts_per_ip"
+    assert _start(appending, neighbour, {"Forwarded": "for=198.51.100.9"}) == "calls_per_ip"
     assert _start(appending, neighbour) == "pending", "who spoofs nothing has a count of its own"
     honest = {"Forwarded": f"for={neighbour}"}
     assert _start(appending, neighbour, honest) == "pending", "the headers agree"
@@ -76,12 +76,12 @@ def test_several_spoofed_lines_change_nothing(proxy: Nginx, address: str) -> Non
     transport = httpx.HTTPTransport(local_address=address)
     with httpx.Client(base_url=proxy.url, transport=transport, timeout=30) as http:
         answer = http.post("/verify/start", json={"phone": fresh_phone()}, headers=lines)
-    assert _outcome(answer) == "starts_per_ip"
+    assert _outcome(answer) == "calls_per_ip"
 
 
 def test_who_goes_around_nginx_is_not_believed(proxy: Nginx, address: str) -> None:
     around = Nginx(proxy.service, proxy.service.url, "")
     claims = [{"X-Forwarded-For": f"198.51.100.{n}", "Forwarded": f"for=198.51.100.{n}"} for n in range(STARTS + 2)]
     outcomes = [_start(around, address, headers) for headers in claims]
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * 2
-    assert _start(proxy, address) == "starts_per_ip", "one address, on either way"
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
+    assert _start(proxy, address) == "calls_per_ip", "one address, on either way"

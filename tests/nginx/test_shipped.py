@@ -100,7 +100,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
     directory = tmp_path_factory.mktemp("shipped")
     _make_certificate(directory)
     shipped = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
-    settings = {"STARTS_PER_IP": f"{STARTS}/hour", "TRUSTED_PROXIES": _trusted(shipped)}
+    settings = {"CALLS_PER_IP": f"{STARTS}/hour", "TRUSTED_PROXIES": _trusted(shipped)}
     with serving(directory / "service", simulator.send_url, **settings) as service:
         plain, secure = free_port(), free_port()
         text = _here(shipped, urlsplit(service.url).port or 0, plain, secure)
@@ -135,7 +135,7 @@ def test_the_service_counts_nginxs_clients_whatever_they_write(site: Site, addre
         headers = {"X-Forwarded-For": f"{claim}, 127.0.0.1", "Forwarded": f"for={claim}", "X-Real-IP": claim}
         told = site.start(fresh_phone(), address, **headers).json()
         outcomes.append(told.get("limit") or told["status"])
-    assert outcomes == ["pending"] * STARTS + ["starts_per_ip"] * 2
+    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
     assert site.start(fresh_phone(), f"127.1.1.{address.rpartition('.')[2]}").status_code == 201
 
 

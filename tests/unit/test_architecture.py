@@ -7,10 +7,10 @@ from typing import get_args
 
 import pytest
 
-from app.api.problems import FAULTS, OUTCOMES, PHONE, REFUSED, Fault
+from app.api.problems import FAULTS, OUTCOMES, PHONE, REFUSED, RequestError
 from app.verification import model
-from app.verification.call import FAULT_OF, RETRY_AFTER, Refusal
-from app.verification.phone import PhoneFault
+from app.verification.call import RESPONSIBILITY_OF, RETRY_AFTER, Refusal
+from app.verification.phone import PhoneError
 
 APP = Path(__file__).parents[2] / "app"
 ROOMS = {
@@ -60,9 +60,9 @@ def test_every_outcome_has_its_problem_or_is_a_success() -> None:
 
 
 def test_every_reason_has_its_row() -> None:
-    assert set(PHONE) == set(PhoneFault)
-    assert set(REFUSED) == set(Refusal) == set(FAULT_OF) == set(RETRY_AFTER)
-    assert set(FAULTS) == set(Fault)
+    assert set(PHONE) == set(PhoneError)
+    assert set(REFUSED) == set(Refusal) == set(RESPONSIBILITY_OF) == set(RETRY_AFTER)
+    assert set(FAULTS) == set(RequestError)
 
 
 def test_a_wrong_code_is_never_a_2xx() -> None:

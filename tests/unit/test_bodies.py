@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.api import lean
-from app.api.bodies import PendingAnswer, pending_answer
-from app.api.problems import Fault, RequestFault
+from app.api.problems import RequestError, RequestRejected
+from app.api.schemas import PendingAnswer, pending_answer
 from app.verification.model import Status, Times, Verification
 
 
@@ -31,23 +31,23 @@ async def test_a_body_in_pieces_is_put_together() -> None:
 
 async def test_a_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lean, "BODY_TIMEOUT", 0.01)
-    with pytest.raises(RequestFault) as fault:
+    with pytest.raises(RequestRejected) as fault:
         await lean._read_body({"headers": []}, _receiving(b"{", stalls=True))
-    assert fault.value.fault is Fault.BODY_TIMEOUT
+    assert fault.value.fault is RequestError.BODY_TIMEOUT
     assert fault.value.members["headers"] == {"Connection": "close"}
 
 
 @pytest.mark.parametrize("declared", [b"8193", b"99999999999999999999"])
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(declared: bytes) -> None:
-    with pytest.raises(RequestFault) as fault:
+    with pytest.raises(RequestRejected) as fault:
         await lean._read_body({"headers": [(b"content-length", declared)]}, _receiving())
-    assert fault.value.fault is Fault.BODY_TOO_LARGE
+    assert fault.value.fault is RequestError.BODY_TOO_LARGE
 
 
 async def test_a_body_that_turns_out_too_large_is_cut_off() -> None:
-    with pytest.raises(RequestFault) as fault:
+    with pytest.raises(RequestRejected) as fault:
         await lean._read_body({"headers": []}, _receiving(b"x" * 8000, b"x" * 8000, stalls=True))
-    assert fault.value.fault is Fault.BODY_TOO_LARGE
+    assert fault.value.fault is RequestError.BODY_TOO_LARGE
 
 
 @pytest.mark.parametrize("resend_at", [None, 1_790_000_030_000, 1_790_000_000_000])

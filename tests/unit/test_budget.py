@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.verification.bounds import bounds_of
-from app.verification.budget import GuessBudget, most_calls
+from app.verification.guess_budget import GuessBudget, max_calls
 from app.verification.rates import parse_rates
 from tests.contract.conftest import POLICY
 
@@ -36,7 +36,7 @@ def test_the_defaults_add_up() -> None:
     ],
 )
 def test_the_most_calls_of_any_so_many_seconds(rates: str, seconds: int, calls: int) -> None:
-    assert most_calls(parse_rates(rates), seconds) == calls
+    assert max_calls(parse_rates(rates), seconds) == calls
 
 
 @given(st.floats(0.00001, 0.5), st.integers(1, 10), st.integers(1, 200))
@@ -47,13 +47,13 @@ def test_six_digits_always_fit_or_the_settings_are_refused(bound: float, attempt
         # A stranger has filled all that is not the reserve; every call of the day is still worth all its guesses.
         assert budget.room(4) + calls * attempts * budget.cost(6) <= budget.bound
     else:
-        assert "GUESS_BOUND" in str(budget.fault())
+        assert "MAX_GUESS_PROBABILITY" in str(budget.fault())
 
 
 def test_a_bound_that_cant_hold_is_refused_with_what_to_change() -> None:
     fault = GuessBudget.of(0.001, 10, parse_rates("200/day")).fault()
     assert fault
-    for named in ("GUESS_BOUND=0.001", "400 calls", "STARTS_PER_PHONE", "10 guesses", "MAX_ATTEMPTS", "0.004"):
+    for named in ("MAX_GUESS_PROBABILITY=0.001", "400 calls", "CALLS_PER_PHONE", "10 guesses", "MAX_ATTEMPTS", "0.004"):
         assert named in fault
     assert replace(POLICY, guesses=GuessBudget.of(0.001, 10, parse_rates("200/day"))).faults() == [fault]
 

@@ -4,29 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.verification.client import Once
-from app.verification.keyring import Keyring
+from app.verification.client import IdempotentRequest
+from app.verification.ids import IdCodec
 
 OLD, NEW, FOREIGN = b"old pepper " * 4, b"new pepper " * 4, b"foreign pepper " * 3
 PHONE = "+79991234567"
 
 
 def test_an_id_opens_to_what_was_sealed() -> None:
-    handle = Keyring(OLD).new(PHONE, 5)
-    assert Keyring(OLD).open(handle.id) == handle
-    assert (handle.phone, handle.code_length) == (PHONE, 5)
+    ref = IdCodec(OLD).new(PHONE, 5)
+    assert IdCodec(OLD).open(ref.id) == ref
+    assert (ref.phone, ref.code_length) == (PHONE, 5)
 
 
 @given(st.integers(1_000_000, 999_999_999_999_999), st.integers(4, 6))
 def test_every_e164_number_survives_sealing(number: int, length: int) -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     opened = ring.open(ring.new(f"+{number}", length).id)
     assert opened is not None
     assert (opened.phone, opened.code_length) == (f"+{number}", length)
 
 
 def test_no_changed_character_opens() -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     public = ring.new(PHONE, 4).id
     changed = {public[:at] + other + public[at + 1 :] for at in range(len(public)) for other in "Ax-_=é"}
     assert [text for text in changed - {public} if ring.open(text)] == []
@@ -34,7 +34,7 @@ def test_no_changed_character_opens() -> None:
 
 @given(st.text(max_size=60))
 def test_no_made_up_id_opens(text: str) -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     assert ring.open(text) is None
     assert ring.open("vrf_" + text) is None
 
@@ -43,11 +43,11 @@ def test_no_made_up_id_opens(text: str) -> None:
     "text", ["", "vrf_", "vrf_" + "A" * 44, "VRF_" + "A" * 44, "vrf_" + "\ud800" * 44, "vrf_" + "=" * 44]
 )
 def test_malformed_ids_are_simply_unknown(text: str) -> None:
-    assert Keyring(OLD).open(text) is None
+    assert IdCodec(OLD).open(text) is None
 
 
 def test_two_verifications_of_a_phone_share_its_tag_and_nothing_else() -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     one, two = ring.new(PHONE, 4), ring.new(PHONE, 4)
     assert one.tag == two.tag
     assert one.ref != two.ref
@@ -56,8 +56,8 @@ def test_two_verifications_of_a_phone_share_its_tag_and_nothing_else() -> None:
 
 
 def test_a_rotation_keeps_what_was_begun_under_the_old_pepper() -> None:
-    begun = Keyring(OLD).new(PHONE, 4)
-    rotating = Keyring(NEW, OLD)
+    begun = IdCodec(OLD).new(PHONE, 4)
+    rotating = IdCodec(NEW, OLD)
     opened = rotating.open(begun.id)
     assert opened is not None
     assert opened.digest("0123") == begun.digest("0123")
@@ -66,16 +66,16 @@ def test_a_rotation_keeps_what_was_begun_under_the_old_pepper() -> None:
     assert before
     assert (before.tag, before.outdated) == (begun.tag, True)
     assert fresh.tag != begun.tag
-    assert Keyring(NEW).before(fresh) is None
+    assert IdCodec(NEW).before(fresh) is None
 
 
 def test_after_a_rotation_the_old_pepper_opens_nothing() -> None:
-    assert Keyring(NEW).open(Keyring(OLD).new(PHONE, 4).id) is None
-    assert Keyring(NEW, OLD).open(Keyring(FOREIGN).new(PHONE, 4).id) is None
+    assert IdCodec(NEW).open(IdCodec(OLD).new(PHONE, 4).id) is None
+    assert IdCodec(NEW, OLD).open(IdCodec(FOREIGN).new(PHONE, 4).id) is None
 
 
 def test_no_repr_tells_a_phone_or_a_key() -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     told = repr(ring) + repr(ring.new(PHONE, 4))
     assert PHONE not in told
     assert PHONE[1:] not in told
@@ -83,17 +83,17 @@ def test_no_repr_tells_a_phone_or_a_key() -> None:
 
 
 def test_a_seed_makes_the_id_again_and_only_under_its_pepper() -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     begun = ring.new(PHONE, 6)
     assert ring.new(PHONE, 4).again(begun.seed) == begun
-    assert Keyring(NEW).new(PHONE, 6).again(begun.seed).id != begun.id
+    assert IdCodec(NEW).new(PHONE, 6).again(begun.seed).id != begun.id
     opened = ring.open(begun.id)
     assert opened
     assert opened.seed == begun.seed
 
 
 def test_a_test_numbers_verification_says_so_and_lies_apart() -> None:
-    ring = Keyring(OLD)
+    ring = IdCodec(OLD)
     test, real = ring.new(PHONE, 4, test=True), ring.new(PHONE, 4)
     opened = ring.open(test.id)
     assert opened == test
@@ -102,26 +102,26 @@ def test_a_test_numbers_verification_says_so_and_lies_apart() -> None:
 
 
 def test_receipts_differ_by_client_key_route_and_body_and_tell_none_of_them() -> None:
-    ring = Keyring(OLD)
-    handle = ring.new(PHONE, 4)
+    ring = IdCodec(OLD)
+    ref = ring.new(PHONE, 4)
     asked = [
-        ("shop", "start", Once("key-1", b"a")),
-        ("other", "start", Once("key-1", b"a")),
-        ("shop", "start", Once("key-2", b"a")),
+        ("shop", "start", IdempotentRequest("key-1", b"a")),
+        ("other", "start", IdempotentRequest("key-1", b"a")),
+        ("shop", "start", IdempotentRequest("key-2", b"a")),
     ]
-    receipts = [ring.receipt(handle, *each) for each in asked]
-    assert len({receipt.name for receipt in receipts}) == 3
+    receipts = [ring.idempotency(ref, *each) for each in asked]
+    assert len({idempotency.name for idempotency in receipts}) == 3
     same_key = [
-        ring.receipt(handle, "shop", *each)
-        for each in (("start", Once("key-1", b"b")), ("resend", Once("key-1", b"a")))
+        ring.idempotency(ref, "shop", *each)
+        for each in (("start", IdempotentRequest("key-1", b"b")), ("resend", IdempotentRequest("key-1", b"a")))
     ]
-    assert {receipt.name for receipt in same_key} == {receipts[0].name}
-    assert len({receipts[0].body, *(receipt.body for receipt in same_key)}) == 3
-    assert ring.receipt(ring.new("+79990000000", 6), *asked[0]) == receipts[0], "whatever phone the body names"
+    assert {idempotency.name for idempotency in same_key} == {receipts[0].name}
+    assert len({receipts[0].body, *(idempotency.body for idempotency in same_key)}) == 3
+    assert ring.idempotency(ring.new("+79990000000", 6), *asked[0]) == receipts[0], "whatever phone the body names"
     assert "key-1" not in repr(receipts) + repr(asked)
 
 
 def test_the_subject_of_proofs_names_no_key_of_the_stores() -> None:
-    ring = Keyring(OLD)
-    assert ring.subject(PHONE) == ring.subject(PHONE) != Keyring(NEW).subject(PHONE)
+    ring = IdCodec(OLD)
+    assert ring.subject(PHONE) == ring.subject(PHONE) != IdCodec(NEW).subject(PHONE)
     assert ring.subject(PHONE)[:16] not in {ring.new(PHONE, 4).tag, ring.address(PHONE)}

@@ -15,7 +15,7 @@ from app.verification import model
 from app.verification.call import Placed, Refusal, Refused, Unknown
 from app.verification.odds import Odds
 from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
-from app.verification.verifier import Verifier
+from app.verification.service import VerificationService
 from tests.exposition import call, growth, operation, read, series
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def _reasons(outcome: type) -> list[Any]:
 
 
 def test_every_operation_counts_every_outcome_that_its_annotation_names() -> None:
-    annotated = {name: set(get_args(get_type_hints(getattr(Verifier, name))["return"])) for name in OUTCOMES}
+    annotated = {name: set(get_args(get_type_hints(getattr(VerificationService, name))["return"])) for name in OUTCOMES}
     assert {name: set(get_args(outcomes)) for name, outcomes in OUTCOMES.items()} == annotated
     assert {outcome for outcomes in annotated.values() for outcome in outcomes} == set(get_args(model.Outcome))
 

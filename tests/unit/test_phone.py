@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.verification.phone import PhoneFault, PhoneRules, Rejected, load_regions, mask_phone, parse_phone
+from app.verification.phone import PhoneError, PhoneRules, Rejected, load_regions, mask_phone, parse_phone
 
 RU = PhoneRules("RU", frozenset({"RU"}))
 CANONICAL = "+79991234567"
@@ -54,32 +54,32 @@ def test_every_human_spelling_is_the_same_number(spelling: str) -> None:
 def test_an_extension_is_refused_and_never_dropped(spelling: str) -> None:
     rejected = parse_phone(spelling, RU)
     assert isinstance(rejected, Rejected)
-    assert rejected.fault is PhoneFault.EXTENSION
+    assert rejected.fault is PhoneError.EXTENSION
 
 
 @pytest.mark.parametrize(
     ("spelling", "fault"),
     [
-        ("", PhoneFault.INVALID),
-        ("hello", PhoneFault.INVALID),
-        ("+", PhoneFault.INVALID),
-        ("8-800-FLOWERS", PhoneFault.INVALID),
-        ("123", PhoneFault.INVALID),
-        ("+7999123456", PhoneFault.INVALID),
-        ("+799912345678", PhoneFault.INVALID),
-        ("+7 999 123 45 67 / 68", PhoneFault.INVALID),
-        ("+79991234567\x00", PhoneFault.INVALID),
-        ("9" * 65, PhoneFault.INVALID),
-        ("\ud800", PhoneFault.INVALID),
-        ("+7 495 123 45 67", PhoneFault.NOT_MOBILE),
-        ("8 800 555 35 35", PhoneFault.NOT_MOBILE),
-        ("+7 809 123 45 67", PhoneFault.NOT_MOBILE),
-        ("+7 701 123 45 67", PhoneFault.COUNTRY_NOT_ALLOWED),
-        ("+1 202 555 0123", PhoneFault.COUNTRY_NOT_ALLOWED),
-        ("+882 16 1234567", PhoneFault.COUNTRY_NOT_ALLOWED),
+        ("", PhoneError.INVALID),
+        ("hello", PhoneError.INVALID),
+        ("+", PhoneError.INVALID),
+        ("8-800-FLOWERS", PhoneError.INVALID),
+        ("123", PhoneError.INVALID),
+        ("+7999123456", PhoneError.INVALID),
+        ("+799912345678", PhoneError.INVALID),
+        ("+7 999 123 45 67 / 68", PhoneError.INVALID),
+        ("+79991234567\x00", PhoneError.INVALID),
+        ("9" * 65, PhoneError.INVALID),
+        ("\ud800", PhoneError.INVALID),
+        ("+7 495 123 45 67", PhoneError.NOT_MOBILE),
+        ("8 800 555 35 35", PhoneError.NOT_MOBILE),
+        ("+7 809 123 45 67", PhoneError.NOT_MOBILE),
+        ("+7 701 123 45 67", PhoneError.COUNTRY_NOT_ALLOWED),
+        ("+1 202 555 0123", PhoneError.COUNTRY_NOT_ALLOWED),
+        ("+882 16 1234567", PhoneError.COUNTRY_NOT_ALLOWED),
     ],
 )
-def test_what_is_not_called_says_why(spelling: str, fault: PhoneFault) -> None:
+def test_what_is_not_called_says_why(spelling: str, fault: PhoneError) -> None:
     rejected = parse_phone(spelling, RU)
     assert isinstance(rejected, Rejected), rejected
     assert rejected.fault is fault

@@ -36,9 +36,9 @@ def test_the_defaults_can_stand() -> None:
         ({"ttl": 5}, "VERIFICATION_TTL"),
         ({"max_attempts": 0}, "MAX_ATTEMPTS"),
         ({"max_attempts": 11}, "MAX_ATTEMPTS"),
-        ({"ladder": (1,)}, "RESEND_LADDER"),
-        ({"ladder": (60, 30)}, "RESEND_LADDER"),
-        ({"starts_per_phone": (Rate(201, 86400),)}, "STARTS_PER_PHONE"),
+        ({"cooldowns": (1,)}, "RESEND_COOLDOWNS"),
+        ({"cooldowns": (60, 30)}, "RESEND_COOLDOWNS"),
+        ({"calls_per_phone": (Rate(201, 86400),)}, "CALLS_PER_PHONE"),
     ],
 )
 def test_a_rule_that_cant_stand_is_named(change: dict[str, object], named: str) -> None:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.verification.model import Approval
-from app.verification.proof import LIFETIME, TYPE, Proof, Proofs
-from app.verification.signing import SigningKey, new_signing_key
+from app.verification.signing_keys import SigningKey, new_signing_key
+from app.verification.token import LIFETIME, TYPE, TokenIssuer, VerificationToken
 
 KEY, NEXT, FOREIGN = new_signing_key(), new_signing_key("EdDSA"), new_signing_key()
 APPROVAL = Approval("vrf_1", "+79991234567", 1_764_000_000_123, "login", test=False, repeated=False)
-PROOFS = Proofs((KEY, NEXT), "lastdigits")
+PROOFS = TokenIssuer((KEY, NEXT), "lastdigits")
 CLAIMS = jwt.decode(PROOFS.mint(APPROVAL, "shop", "digest"), options={"verify_signature": False})
 
 
@@ -52,13 +52,13 @@ def test_a_proof_says_what_the_contract_says() -> None:
 
 @pytest.mark.parametrize("key", [KEY, NEXT], ids=["ES256", "EdDSA"])
 def test_the_same_approval_is_the_same_token(key: SigningKey) -> None:
-    proofs = Proofs((key,), "lastdigits")
-    assert len({proofs.mint(APPROVAL, "shop", "digest") for _ in range(20)}) == 1
+    tokens = TokenIssuer((key,), "lastdigits")
+    assert len({tokens.mint(APPROVAL, "shop", "digest") for _ in range(20)}) == 1
 
 
 def test_a_proof_is_read_by_its_audience() -> None:
     read = PROOFS.read(PROOFS.mint(APPROVAL, "shop", "digest"), "shop")
-    assert read == Proof("vrf_1", "+79991234567", "login", (1_764_000_000 + LIFETIME) * 1000, test=False)
+    assert read == VerificationToken("vrf_1", "+79991234567", "login", (1_764_000_000 + LIFETIME) * 1000, test=False)
 
 
 def test_a_test_numbers_proof_says_so_and_one_without_purpose_names_none() -> None:
@@ -72,16 +72,16 @@ def test_a_test_numbers_proof_says_so_and_one_without_purpose_names_none() -> No
 
 
 def test_while_rotating_proofs_of_both_keys_are_read_and_the_first_signs() -> None:
-    proofs = Proofs((KEY,), "lastdigits")
-    old = proofs.mint(APPROVAL, "shop", "digest")
-    proofs.adopt((KEY, NEXT))
-    assert proofs.signs_with == KEY.kid
-    proofs.adopt((NEXT, KEY))
-    assert proofs.signs_with == NEXT.kid
-    assert proofs.read(old, "shop")
-    assert proofs.read(proofs.mint(APPROVAL, "shop", "digest"), "shop")
-    proofs.adopt((NEXT,))
-    assert proofs.read(old, "shop") is None
+    tokens = TokenIssuer((KEY,), "lastdigits")
+    old = tokens.mint(APPROVAL, "shop", "digest")
+    tokens.adopt((KEY, NEXT))
+    assert tokens.signs_with == KEY.kid
+    tokens.adopt((NEXT, KEY))
+    assert tokens.signs_with == NEXT.kid
+    assert tokens.read(old, "shop")
+    assert tokens.read(tokens.mint(APPROVAL, "shop", "digest"), "shop")
+    tokens.adopt((NEXT,))
+    assert tokens.read(old, "shop") is None
 
 
 def test_the_control_of_the_forgeries_is_read() -> None:

@@ -66,9 +66,9 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
         PEPPER="too short",
         CODE_LENGTH="3",
         WORKERS="0",
-        STARTS_PER_PHONE="many",
+        CALLS_PER_PHONE="many",
         ALLOWED_COUNTRIES="RU,XX",
-        RESEND_LADDER="60,30",
+        RESEND_COOLDOWNS="60,30",
         VERIFICATION_TTL="9999",
         VERIFICATON_TTL="300",
     )
@@ -76,9 +76,9 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
     assert named == {
         *("PROVIDER_API_KEY", "PROVIDER_PASSWORD", "PROVIDER_URL", "REDIS_URL", "PEPPER", "CODE_LENGTH", "WORKERS"),
         *(
-            "STARTS_PER_PHONE",
+            "CALLS_PER_PHONE",
             "ALLOWED_COUNTRIES",
-            "RESEND_LADDER",
+            "RESEND_COOLDOWNS",
             "VERIFICATION_TTL",
             "VERIFICATON_TTL",
             "CLIENTS_FILE",
@@ -113,7 +113,7 @@ def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPat
         ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS has a code"),
         ({"SIGNING_KEYS_FILE": "/nowhere/keys.json"}, "SIGNING_KEYS_FILE"),
         ({"ISSUER": "a b"}, "ISSUER"),
-        ({"APPROVAL_GRACE": "600"}, "APPROVAL_GRACE"),
+        ({"APPROVAL_REPEAT_WINDOW": "600"}, "APPROVAL_REPEAT_WINDOW"),
         ({"SPEND_PER_DAY": "NaN"}, "SPEND_PER_DAY"),
         ({"SPEND_PER_HOUR": "-1"}, "SPEND_PER_HOUR"),
         ({"SPEND_PER_HOUR": "0.00001"}, "SPEND_PER_HOUR"),

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from app.verification.signing import (
+from app.verification.signing_keys import (
     SigningKey,
     SigningKeyError,
     new_signing_key,

@@ -30,7 +30,7 @@ end
 
 -- From when on the limits let an address place another call (0: now already), and which limit holds it back longest: its name, and which of them.
 local function next_call(history, rung, now, ladder, limits, address)
-  local made, at, held_by, which = #history / CALL, 0, 'ladder', 0
+  local made, at, held_by, which = #history / CALL, 0, 'resend_cooldown', 0
   if made > 0 and rung > 0 then
     local last = time_at(history, made)
     if now - last < QUIET then at = last + step_at(ladder, rung) end
@@ -40,11 +40,11 @@ local function next_call(history, rung, now, ladder, limits, address)
     local own = math.max(1, math.floor(count / 2))
     if made >= count then
       local free = time_at(history, made - count + 1) + seconds * 1000
-      if free > at then at, held_by, which = free, 'starts_per_phone', index end
+      if free > at then at, held_by, which = free, 'calls_per_phone', index end
     end
     if made >= own and address ~= NOBODY then
       local free = own_free(history, address, own, seconds * 1000)
-      if free > at then at, held_by, which = free, 'starts_per_phone_and_ip', index end
+      if free > at then at, held_by, which = free, 'calls_per_phone_and_ip', index end
     end
   end
   return at, held_by, which

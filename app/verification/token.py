@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from jwt.exceptions import PyJWTError
 
 from app.verification.model import Approval
-from app.verification.signing import SigningKey, published
+from app.verification.signing_keys import SigningKey, published
 
 TYPE = "verification+jwt"
 """The header's `typ`: no other token of this issuer's can be taken for a proof (RFC 8725, section 3.11)."""
@@ -25,14 +25,14 @@ TYPE = "verification+jwt"
 LIFETIME = 600
 """Seconds from the approval until a proof expires."""
 
-LONGEST_TOKEN = 4096
+MAX_TOKEN_LENGTH = 4096
 """Characters: a proof has some 700."""
 
 _CLAIMS = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "phone_number", "phone_number_verified"]
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class VerificationToken:
     """What a valid token of ours says.
 
     Attributes:
@@ -50,7 +50,7 @@ class Proof:
     test: bool
 
 
-class Proofs:
+class TokenIssuer:
     """Mints and reads proofs with the keys in force."""
 
     def __init__(self, keys: tuple[SigningKey, ...], issuer: str) -> None:
@@ -106,7 +106,7 @@ class Proofs:
         body = json.dumps(claims, separators=(",", ":")).encode()
         return self._jws.encode(body, key.private, key.algorithm, headers={"typ": TYPE, "kid": key.kid})  # type: ignore[arg-type]  # the first key has its private part
 
-    def read(self, token: str, audience: str) -> Proof | None:
+    def read(self, token: str, audience: str) -> VerificationToken | None:
         """Verify a token of ours for an audience; None for anything else. Whether its time is over the store's clock decides."""
         try:
             header = jwt.get_unverified_header(token)
@@ -135,7 +135,7 @@ class Proofs:
             return None
         if header.get("typ") != TYPE or claims["phone_number_verified"] is not True:
             return None
-        return Proof(
+        return VerificationToken(
             claims["jti"],
             claims["phone_number"],
             claims.get("purpose"),

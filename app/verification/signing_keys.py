@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from jwt.exceptions import InvalidKeyError, PyJWTError
 
-MOST_KEYS = 4
+MAX_KEYS = 4
 """Keys in a file: two while rotating, and room for a mistake that is being mended."""
 
 ALGORITHMS = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
@@ -101,8 +101,8 @@ def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
         ) from None
     if not keys:
         raise SigningKeyError("it holds no key: `lastdigits keys signing FILE` makes one")
-    if len(keys) > MOST_KEYS:
-        raise SigningKeyError(f"it holds {len(keys)} keys: remove those that sign no more; {MOST_KEYS} may stand")
+    if len(keys) > MAX_KEYS:
+        raise SigningKeyError(f"it holds {len(keys)} keys: remove those that sign no more; {MAX_KEYS} may stand")
     if keys[0].private is None:
         raise SigningKeyError("its first key has no private part, and the first one signs: put that one first")
     if len({key.kid for key in keys}) < len(keys):

@@ -11,11 +11,11 @@ from typing import Any, TextIO
 
 import structlog
 
-from app.verification.call import Fault, Placed, Refused, Unknown
+from app.verification.call import Placed, Refused, Responsibility, Unknown
 from app.verification.model import (
     Approved,
     CodeIncorrect,
-    DestinationClosed,
+    DestinationSuspended,
     Outcome,
     Pending,
     Replayed,
@@ -108,10 +108,12 @@ class LogObserver:
             case SpendCapReached(cap=cap):
                 # Whoever pays must hear of it: no call is placed until the window moves on or the cap is raised.
                 self._log.error("spend_cap", cap=cap.value, operation=event.operation, **_operation(event))
-            case DestinationClosed(scope=scope, destination=destination, just_now=True):
-                self._log.warning("destination_closed", scope=scope.value, destination=destination, **_operation(event))
+            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
+                self._log.warning(
+                    "destination_suspended", scope=scope.value, destination=destination, **_operation(event)
+                )
             case CodeIncorrect(alarm=True):
-                self._log.error("spray_alarm", **_operation(event))
+                self._log.error("spray_alert", **_operation(event))
             case _:
                 # A check must not pay for a line that nobody will read.
                 if self._log.is_enabled_for(logging.INFO):
@@ -158,7 +160,7 @@ def _odds(odds: Odds, *, impossible: bool) -> dict[str, object]:
     }
     if impossible:
         line["detail"] = (
-            "not one guess fits under GUESS_BOUND, so nobody is called: ask the provider for more numbers, or raise the bound to at least "
+            "not one guess fits under MAX_GUESS_PROBABILITY, so nobody is called: ask the provider for more numbers, or raise the bound to at least "
             "that chance"
         )
     return line
@@ -172,7 +174,7 @@ def _loudness(event: CallEnded) -> str:
         case Unknown():
             return "warning"
         case Refused():
-            return {Fault.CALLER: "info", Fault.PROVIDER: "warning"}.get(event.outcome.fault, "error")
+            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(event.outcome.fault, "error")
 
 
 def _call(event: CallEnded) -> dict[str, object]:

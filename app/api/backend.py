@@ -3,7 +3,11 @@
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from app.api.bodies import (
+from app.api.auth import SecretClient, TheService, TheVerifications
+from app.api.lean import LeanRoute
+from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
+from app.api.problems import failed
+from app.api.schemas import (
     KeySetAnswer,
     RedeemedAnswer,
     RedeemRequest,
@@ -11,10 +15,6 @@ from app.api.bodies import (
     redeemed_answer,
     state_answer,
 )
-from app.api.caller import SecretClient, TheService, TheVerifier
-from app.api.documented import BODY, ENDED, KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
-from app.api.lean import LeanRoute
-from app.api.problems import failed
 from app.verification.model import Canceled, Found, Redeemed
 
 router = APIRouter(tags=["internal"], route_class=LeanRoute)
@@ -38,12 +38,12 @@ class _KeySet(JSONResponse):
     ),
     **SECRET_ONLY,
 )
-async def redeem(body: RedeemRequest, caller: SecretClient, verifier: TheVerifier) -> Response:
+async def redeem(body: RedeemRequest, caller: SecretClient, verifications: TheVerifications) -> Response:
     """Say yes to a proof, once: for a backend whose proofs must not be used twice.
 
     Only a client of the proof's own audience redeems it. A proof that may be used until it expires is verified offline instead.
     """
-    outcome = await verifier.redeem(caller, body.token)
+    outcome = await verifications.redeem(caller, body.token)
     return encoded(200, redeemed_answer(outcome)) if isinstance(outcome, Redeemed) else failed(outcome)
 
 
@@ -52,9 +52,9 @@ async def redeem(body: RedeemRequest, caller: SecretClient, verifier: TheVerifie
     responses=answers(200, StateAnswer, "Its whole state.", *KEY_OF_A_BACKEND, "verification_not_found"),
     **SECRET_ONLY,
 )
-async def read(verification_id: str, caller: SecretClient, verifier: TheVerifier) -> Response:
+async def read(verification_id: str, caller: SecretClient, verifications: TheVerifications) -> Response:
     """Tell the whole state of a verification, without its code."""
-    outcome = await verifier.read(caller, verification_id)
+    outcome = await verifications.read(caller, verification_id)
     return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Found) else failed(outcome)
 
 
@@ -63,9 +63,9 @@ async def read(verification_id: str, caller: SecretClient, verifier: TheVerifier
     responses=answers(200, StateAnswer, "It is canceled.", *KEY_OF_A_BACKEND, "verification_not_found", *ENDED),
     **SECRET_ONLY,
 )
-async def cancel(verification_id: str, caller: SecretClient, verifier: TheVerifier) -> Response:
+async def cancel(verification_id: str, caller: SecretClient, verifications: TheVerifications) -> Response:
     """End a pending verification: its codes count no more. Canceling twice is as good as once."""
-    outcome = await verifier.cancel(caller, verification_id)
+    outcome = await verifications.cancel(caller, verification_id)
     return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else failed(outcome)
 
 
@@ -77,4 +77,4 @@ async def cancel(verification_id: str, caller: SecretClient, verifier: TheVerifi
 )
 async def jwks(service: TheService) -> Response:
     """Tell the public keys that proofs verify with. They may be kept for five minutes; an unknown `kid` is a reason to ask again."""
-    return _KeySet(service.proofs.jwks, 200, {"Cache-Control": KEEP_KEYS})
+    return _KeySet(service.tokens.jwks, 200, {"Cache-Control": KEEP_KEYS})

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.api.answer import Answer, headers_for
 from app.api.problems import FAULTS, MEDIA_TYPE, ROWS, Row, example
-from app.api.quotas import LEFT, POLICY
+from app.api.ratelimit_headers import LEFT, POLICY
 from app.verification.model import Limit
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -27,7 +27,7 @@ ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
-    *("call_not_placed", "call_unknown", "spend_cap", "destination_closed", "codes_predictable"),
+    *("call_not_placed", "call_unknown", "spend_cap", "destination_suspended", "codes_predictable"),
 )
 """What a call that is not placed answers."""
 
@@ -70,12 +70,12 @@ _QUOTAS = {
     POLICY: {
         "description": "The limits that the request counted against (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
         "schema": {"type": "string"},
-        "example": '"starts_per_ip";q=20;w=3600',
+        "example": '"calls_per_ip";q=20;w=3600',
     },
     LEFT: {
         "description": "What the caller's own limits among them still let through, and seconds until that is more; of the others a denial only.",
         "schema": {"type": "string"},
-        "example": '"starts_per_ip";r=19;t=3900',
+        "example": '"calls_per_ip";r=19;t=3900',
     },
 }
 _CACHE_CONTROL = {"description": "Whether the answer may be kept.", "schema": {"type": "string"}, "example": "no-store"}

@@ -10,7 +10,7 @@ from functools import cache
 from starlette.responses import Response
 
 from app.verification.client import Caller
-from app.verification.model import Approved, CodeIncorrect, Limit, LimitReached, Pending, Room
+from app.verification.model import Approved, CodeIncorrect, Limit, LimitReached, Pending, RemainingQuota
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -26,12 +26,12 @@ class Quotas:
 
     def __init__(self, policy: Policy) -> None:
         """Name the limits in force."""
-        self._calls: _Limits = ((Limit.STARTS_PER_PHONE, policy.starts_per_phone),)
-        halves = tuple(rate.half for rate in policy.starts_per_phone)
+        self._calls: _Limits = ((Limit.CALLS_PER_PHONE, policy.calls_per_phone),)
+        halves = tuple(rate.half for rate in policy.calls_per_phone)
         self._calls_of_address: _Limits = (
             *self._calls,
-            (Limit.STARTS_PER_PHONE_AND_IP, halves),
-            (Limit.STARTS_PER_IP, policy.starts_per_ip),
+            (Limit.CALLS_PER_PHONE_AND_IP, halves),
+            (Limit.CALLS_PER_IP, policy.calls_per_ip),
         )
         self._guesses_of_address: _Limits = ((Limit.WRONG_GUESSES_PER_IP, policy.wrong_guesses_per_ip),)
 
@@ -39,32 +39,32 @@ class Quotas:
         """Tell the limits of a start or resend."""
         limits = self._calls_of_address if caller.address else self._calls
         if caller.client.starts:
-            limits = (*limits, (Limit.STARTS_PER_CLIENT, caller.client.starts))
-        return _tell(answer, limits, _rooms(outcome))
+            limits = (*limits, (Limit.CALLS_PER_CLIENT, caller.client.starts))
+        return _emit(answer, limits, _quotas(outcome))
 
     def of_guess(self, answer: Response, caller: Caller, outcome: object) -> Response:
         """Tell the limits of a check: a backend that names no user's address has none."""
-        return _tell(answer, self._guesses_of_address, _rooms(outcome)) if caller.address else answer
+        return _emit(answer, self._guesses_of_address, _quotas(outcome)) if caller.address else answer
 
 
-def _rooms(outcome: object) -> Iterable[Room]:
+def _quotas(outcome: object) -> Iterable[RemainingQuota]:
     match outcome:
-        case Pending(rooms=rooms) | CodeIncorrect(rooms=rooms):
-            return rooms
+        case Pending(quotas=quotas) | CodeIncorrect(quotas=quotas):
+            return quotas
         case Approved(approval=approval):
-            return approval.rooms
+            return approval.quotas
         case LimitReached(limit=limit, place=int(place), retry_after=retry_after):
-            return (Room(limit, place, 0, retry_after),)
+            return (RemainingQuota(limit, place, 0, retry_after),)
         case _:
             return ()
 
 
-def _tell(answer: Response, limits: _Limits, rooms: Iterable[Room]) -> Response:
+def _emit(answer: Response, limits: _Limits, quotas: Iterable[RemainingQuota]) -> Response:
     field, names = _named(limits)
     answer.raw_headers.append((_POLICY, field))
     left = ", ".join(
         f"{names[room.limit, room.place]};r={room.left};t={room.reset}"
-        for room in rooms
+        for room in quotas
         if (room.limit, room.place) in names
     )
     if left:

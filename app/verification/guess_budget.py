@@ -13,10 +13,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.rates import Rate
 
-WHOLE = 10**MOST_DIGITS
+WHOLE = 10**MAX_DIGITS
 """Units in a certainty."""
 
 UNIT = 1 / WHOLE
@@ -28,11 +28,11 @@ WINDOW = 86400
 WINDOW_AS_COUNTED = WINDOW * 13 // 12
 """Seconds: the oldest of twelve slices counts in whole (store/scripts/lib/window.lua), so what is counted may be two hours older."""
 
-MOST_CODES = 2
+MAX_CODES = 2
 """Codes that count at once: of the last two calls."""
 
-_LENGTHS = range(LEAST_DIGITS, MOST_DIGITS + 1)
-EVEN = tuple(10 ** (MOST_DIGITS - digits) for digits in _LENGTHS)
+_LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
+EVEN = tuple(10 ** (MAX_DIGITS - digits) for digits in _LENGTHS)
 """What a guess at an evenly drawn code costs, of 4, 5 and 6 digits."""
 
 
@@ -53,15 +53,15 @@ class GuessBudget:
     costs: tuple[int, ...] = EVEN
 
     @classmethod
-    def of(cls, bound: float, attempts: int, starts_per_phone: tuple[Rate, ...]) -> "GuessBudget":
+    def of(cls, bound: float, attempts: int, calls_per_phone: tuple[Rate, ...]) -> "GuessBudget":
         """Work out the budget.
 
         Args:
             bound: a probability.
             attempts: wrong guesses that one verification bears.
-            starts_per_phone: limits on calls to one phone: they limit how many codes there are to guess at.
+            calls_per_phone: limits on calls to one phone: they limit how many codes there are to guess at.
         """
-        guesses = most_calls(starts_per_phone, WINDOW_AS_COUNTED) * attempts
+        guesses = max_calls(calls_per_phone, WINDOW_AS_COUNTED) * attempts
         return cls(math.floor(bound / UNIT + 1e-9), guesses, attempts)
 
     def charging(self, chances: Mapping[int, float]) -> "GuessBudget":
@@ -73,12 +73,12 @@ class GuessBudget:
     @property
     def reserve(self) -> int:
         """The part of the bound that only codes of six digits may use."""
-        return min(self.bound, self.guesses * self.cost(MOST_DIGITS))
+        return min(self.bound, self.guesses * self.cost(MAX_DIGITS))
 
     @property
     def impossible(self) -> bool:
         """Not even one guess at one code of six digits fits: codes are so badly drawn that no call makes sense."""
-        return not self.bears(MOST_DIGITS, 1)
+        return not self.bears(MAX_DIGITS, 1)
 
     def bears(self, code_length: int, codes: int) -> bool:
         """Whether one guess at so many codes at once fits, if nothing was guessed before."""
@@ -86,32 +86,32 @@ class GuessBudget:
 
     def cost(self, code_length: int) -> int:
         """What one guess at one code costs."""
-        return self.costs[code_length - LEAST_DIGITS]
+        return self.costs[code_length - MIN_DIGITS]
 
     def worst(self, code_length: int) -> int:
         """What one verification can cost at most: all its attempts at two codes."""
-        return self.cost(code_length) * MOST_CODES * self.attempts
+        return self.cost(code_length) * MAX_CODES * self.attempts
 
     def room(self, code_length: int) -> int:
         """What guesses at codes of this length may fill."""
-        return self.bound if code_length == MOST_DIGITS else self.bound - self.reserve
+        return self.bound if code_length == MAX_DIGITS else self.bound - self.reserve
 
     def first_length(self, code_length: int) -> int:
         """How many digits the first code of a day has, where the policy asks for this many."""
-        fits = (length for length in range(code_length, MOST_DIGITS) if self.worst(length) <= self.room(length))
-        return next(fits, MOST_DIGITS)
+        fits = (length for length in range(code_length, MAX_DIGITS) if self.worst(length) <= self.room(length))
+        return next(fits, MAX_DIGITS)
 
     def fault(self) -> str | None:
         """Why the bound can't hold, as a sentence that names the mend; None if it can."""
         if self.guesses <= self.bound:
             return None
         return (
-            f"GUESS_BOUND={self.bound * UNIT:g} can't hold: even with six digits the {self.guesses // self.attempts} calls that STARTS_PER_PHONE "
+            f"MAX_GUESS_PROBABILITY={self.bound * UNIT:g} can't hold: even with six digits the {self.guesses // self.attempts} calls that CALLS_PER_PHONE "
             f"allows one phone in {WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} guesses each (MAX_ATTEMPTS), add up to "
             f"{self.guesses * UNIT:g}: lower one of these two, or raise the bound"
         )
 
 
-def most_calls(rates: tuple[Rate, ...], seconds: int) -> int:
+def max_calls(rates: tuple[Rate, ...], seconds: int) -> int:
     """The most calls that limits let through in any so many seconds."""
     return min(rate.count * math.ceil(seconds / rate.seconds) for rate in rates)

@@ -16,15 +16,15 @@ from app.api.clients import Clients, Kind, Registered
 from app.api.cors import allow
 from app.api.idempotency import idempotency_key
 from app.api.lean import header_of
-from app.api.problems import Fault, RequestFault
-from app.api.quotas import Quotas
-from app.store.connect import Health
+from app.api.problems import RequestError, RequestRejected
+from app.api.ratelimit_headers import Quotas
+from app.store.connection import Health
 from app.verification.client import Caller
 from app.verification.draws import Draws
 from app.verification.policy import Policy
-from app.verification.proof import Proofs
+from app.verification.service import VerificationService
+from app.verification.token import TokenIssuer
 from app.verification.values import value
-from app.verification.verifier import Verifier
 
 _FORWARDING = frozenset({b"forwarded", b"x-forwarded-for"})
 
@@ -46,9 +46,9 @@ class Service:
         proxy_suspected: a forwarding header came from an address that may not forward, and the log has said so.
     """
 
-    verifier: Verifier
+    verifications: VerificationService
     clients: Clients
-    proofs: Proofs
+    tokens: TokenIssuer
     policy: Policy
     proxies: TrustedProxies
     examine: Callable[[], Awaitable[Health]]
@@ -62,7 +62,7 @@ class Service:
 
 
 @value
-class Asking:
+class AuthenticatedClient:
     """A client, and the address its request came from: not yet whose user's address counts."""
 
     client: Registered
@@ -75,12 +75,12 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def verifier_of(request: Request) -> Verifier:
+def verifications_of(request: Request) -> VerificationService:
     """The operations."""
-    return service_of(request).verifier
+    return service_of(request).verifications
 
 
-def any_client(request: Request) -> Asking:
+def any_client(request: Request) -> AuthenticatedClient:
     """The client whose key the request bears, of either kind; a public key only from its origins.
 
     Raises:
@@ -89,9 +89,9 @@ def any_client(request: Request) -> Asking:
     service = service_of(request)
     client = _client_of(request, service.clients)
     if client.kind is Kind.SECRET:
-        return Asking(client, None)
+        return AuthenticatedClient(client, None)
     _judge_origin(client, request)
-    return Asking(client, _address_of(request, service))
+    return AuthenticatedClient(client, _address_of(request, service))
 
 
 def secret_client(request: Request) -> Caller:
@@ -102,11 +102,11 @@ def secret_client(request: Request) -> Caller:
     """
     client = _client_of(request, service_of(request).clients)
     if client.kind is not Kind.SECRET:
-        raise RequestFault(Fault.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
+        raise RequestRejected(RequestError.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
     return Caller(client)
 
 
-def on_behalf(asking: Asking, client_ip: str | None) -> Caller:
+def on_behalf(asking: AuthenticatedClient, client_ip: str | None) -> Caller:
     """Who asks, and the address that limits count: a backend names its user's, a page or an app has its own.
 
     Raises:
@@ -116,17 +116,17 @@ def on_behalf(asking: Asking, client_ip: str | None) -> Caller:
         return Caller(asking.client, counted(client_ip) if client_ip else None)
     if client_ip is not None:
         errors = [{"field": "client_ip", "message": "Only a backend with a secret key names its user's address"}]
-        raise RequestFault(Fault.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
+        raise RequestRejected(RequestError.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
     return Caller(asking.client, asking.address)
 
 
 def _client_of(request: Request, clients: Clients) -> Registered:
     scheme, _, key = header_of(request.scope, b"authorization").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not key:
-        raise RequestFault(Fault.KEY_MISSING, "Send the header Authorization: Bearer and a key.")
+        raise RequestRejected(RequestError.KEY_MISSING, "Send the header Authorization: Bearer and a key.")
     client = clients.find(key.strip())
     if client is None:
-        raise RequestFault(Fault.KEY_UNKNOWN, "No client has this key.")
+        raise RequestRejected(RequestError.KEY_UNKNOWN, "No client has this key.")
     return client
 
 
@@ -134,13 +134,13 @@ def _judge_origin(client: Registered, request: Request) -> None:
     origin = request.headers.get("origin")
     if origin is None:
         if not client.native:
-            raise RequestFault(
-                Fault.ORIGIN_NOT_ALLOWED, "This public key is for web pages: requests must carry an Origin."
+            raise RequestRejected(
+                RequestError.ORIGIN_NOT_ALLOWED, "This public key is for web pages: requests must carry an Origin."
             )
     elif origin in client.origins:
         allow(request.scope, origin)
     else:
-        raise RequestFault(Fault.ORIGIN_NOT_ALLOWED, "This public key is not for pages of this origin.")
+        raise RequestRejected(RequestError.ORIGIN_NOT_ALLOWED, "This public key is not for pages of this origin.")
 
 
 def _address_of(request: Request, service: Service) -> str | None:
@@ -163,8 +163,8 @@ def _address_of(request: Request, service: Service) -> str | None:
     return counted(address) if address else None
 
 
-AnyClient = Annotated[Asking, Depends(any_client)]
+AnyClient = Annotated[AuthenticatedClient, Depends(any_client)]
 SecretClient = Annotated[Caller, Depends(secret_client)]
 TheService = Annotated[Service, Depends(service_of)]
-TheVerifier = Annotated[Verifier, Depends(verifier_of)]
+TheVerifications = Annotated[VerificationService, Depends(verifications_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.cors import VARY, is_preflight, preflight
 from app.api.lean import header_of
-from app.api.problems import FAULTS, Fault, RequestFault, faulty
-from app.telemetry.logs import request_id
+from app.api.problems import FAULTS, RequestError, RequestRejected, faulty
+from app.telemetry.logging import request_id
 from app.verification.errors import StoreUnavailable
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _VERIFICATION_ID = re.compile(r"(vrf_[^/]{8})[^/]*")
-_ROUTING = {404: Fault.NO_SUCH_ROUTE, 405: Fault.METHOD_NOT_ALLOWED}
+_ROUTING = {404: RequestError.NO_SUCH_ROUTE, 405: RequestError.METHOD_NOT_ALLOWED}
 
 Respond = Callable[[Scope, Receive], Awaitable[Response]]
 """What turns a request into its answer."""
@@ -122,7 +122,7 @@ async def routing_fault(_: Request, fault: Exception) -> Response:
 def _log(scope: Scope, fault: Exception) -> None:
     """Tell the operator what only an operator, or we, can mend."""
     match fault:
-        case RequestFault():
+        case RequestRejected():
             pass
         case StoreUnavailable():
             log.error("store_unavailable", path=_without_id(scope["path"]), reason=str(fault))
@@ -134,10 +134,10 @@ def _answer(scope: Scope, fault: Exception) -> Response:
     with suppress(Exception):
         _log(scope, fault)
     match fault:
-        case RequestFault():
+        case RequestRejected():
             return faulty(fault.fault, fault.detail, **fault.members)  # type: ignore[arg-type]  # members carry headers too
         case StoreUnavailable():
-            row = FAULTS[Fault.STORE_UNAVAILABLE]
-            return faulty(Fault.STORE_UNAVAILABLE, retry_after=row.extras["retry_after"])
+            row = FAULTS[RequestError.STORE_UNAVAILABLE]
+            return faulty(RequestError.STORE_UNAVAILABLE, retry_after=row.extras["retry_after"])
         case _:
-            return faulty(Fault.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")
+            return faulty(RequestError.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")

@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from app.verification.client import Once
+from app.verification.client import IdempotentRequest
 from app.verification.values import value
 
-LEAST_PEPPER_BYTES = 32
+MIN_PEPPER_BYTES = 32
 RECURRENCE = 4
 """Bytes of the digest that a code's recurrence is counted under."""
 
@@ -84,14 +84,14 @@ class _Pepper:
         packed = int.from_bytes(opened[:_PACKED_PHONE], "big")
         return f"+{packed >> 4}", bytes([packed & 0b1111]) + opened[_PACKED_PHONE:]
 
-    def receipt(self, client: str, operation: str, once: Once) -> "Receipt":
+    def idempotency(self, client: str, operation: str, once: IdempotentRequest) -> "IdempotencyRef":
         name = hmac.digest(self.request_key, f"{client}\n{once.key}".encode(), "sha256")
         body = hmac.digest(self.request_key, name + operation.encode() + b"\n" + once.body, "sha256")
-        return Receipt(_text(name[:_DIGEST]), body[:_DIGEST])
+        return IdempotencyRef(_text(name[:_DIGEST]), body[:_DIGEST])
 
 
 @value
-class Handle:
+class VerificationRef:
     """What an id opens to: where its verification lies, whose phone it is, how its code is digested.
 
     Attributes:
@@ -119,11 +119,11 @@ class Handle:
         """The keyed digest of one of this verification's codes: 16 bytes, of no use under another verification."""
         return hmac.digest(self._pepper.code_key, f"{self.ref}:{code}".encode(), "sha256")[:_DIGEST]
 
-    def longer(self, code_length: int) -> "Handle":
+    def longer(self, code_length: int) -> "VerificationRef":
         """The same verification, if its code had so many digits."""
         return self.again(bytes([self.test << 3 | code_length]) + self.seed[1:])
 
-    def again(self, seed: bytes) -> "Handle":
+    def again(self, seed: bytes) -> "VerificationRef":
         """The verification of the same phone that once had this seed."""
         sealed = self._pepper.seal(self.phone, seed)
         tag = self.tag if seed[0] >> 3 == self.test else None
@@ -131,7 +131,7 @@ class Handle:
 
 
 @value
-class Receipt:
+class IdempotencyRef:
     """Where the outcome of a request with an idempotency key is kept.
 
     Attributes:
@@ -143,7 +143,7 @@ class Receipt:
     body: bytes = field(repr=False)
 
 
-class Keyring:
+class IdCodec:
     """The pepper in force and, while rotating, the one before it."""
 
     def __init__(self, pepper: bytes, previous: bytes | None = None) -> None:
@@ -155,40 +155,40 @@ class Keyring:
         """
         self._current = _Pepper(pepper)
         self._previous = _Pepper(previous) if previous else None
-        self._young: dict[str, Handle] = {}
-        self._old: dict[str, Handle] = {}
+        self._young: dict[str, VerificationRef] = {}
+        self._old: dict[str, VerificationRef] = {}
 
     def __repr__(self) -> str:
-        return f"Keyring(rotating={self._previous is not None})"
+        return f"IdCodec(rotating={self._previous is not None})"
 
-    def new(self, phone: str, code_length: int, *, test: bool = False) -> Handle:
+    def new(self, phone: str, code_length: int, *, test: bool = False) -> VerificationRef:
         """Name a new verification of a phone."""
         seed = bytes([test << 3 | code_length]) + secrets.token_bytes(_RANDOM)
         return _handle(self._current, phone, seed, outdated=False)
 
-    def before(self, handle: Handle) -> Handle | None:
+    def before(self, ref: VerificationRef) -> VerificationRef | None:
         """Where the same phone's records lie under the pepper before this one; None when not rotating."""
-        if self._previous is None or handle.outdated:
+        if self._previous is None or ref.outdated:
             return None
-        return _handle(self._previous, handle.phone, handle.seed, outdated=True)
+        return _handle(self._previous, ref.phone, ref.seed, outdated=True)
 
-    def open(self, verification_id: str) -> Handle | None:
+    def open(self, verification_id: str) -> VerificationRef | None:
         """Open an id that we sealed; None for anything else."""
-        handle = self._young.get(verification_id) or self._old.get(verification_id)
-        if handle is None and (handle := self._open(verification_id)):
-            self.remember(handle)
-        return handle
+        ref = self._young.get(verification_id) or self._old.get(verification_id)
+        if ref is None and (ref := self._open(verification_id)):
+            self.remember(ref)
+        return ref
 
-    def remember(self, handle: Handle) -> None:
+    def remember(self, ref: VerificationRef) -> None:
         """Keep a handle for when its id comes back, with each check: opening one anew takes 9 µs.
 
         Kept are the newest 4,096 to 8,192, some 600 bytes each.
         """
         if len(self._young) >= _REMEMBERED:
             self._young, self._old = {}, self._young
-        self._young[handle.id] = handle
+        self._young[ref.id] = ref
 
-    def _open(self, verification_id: str) -> Handle | None:
+    def _open(self, verification_id: str) -> VerificationRef | None:
         if len(verification_id) != _ID_LENGTH or not verification_id.startswith(_PREFIX):
             return None
         try:
@@ -203,9 +203,9 @@ class Keyring:
                 return _named(pepper, verification_id, sealed, *opened, outdated=pepper is not self._current)
         return None
 
-    def receipt(self, handle: Handle, client: str, operation: str, once: Once) -> Receipt:
+    def idempotency(self, ref: VerificationRef, client: str, operation: str, once: IdempotentRequest) -> IdempotencyRef:
         """Where the outcome of a request with an idempotency key is kept, under the pepper of its verification."""
-        return handle._pepper.receipt(client, operation, once)  # noqa: SLF001  one room's two classes
+        return ref._pepper.idempotency(client, operation, once)  # noqa: SLF001  one room's two classes
 
     def address(self, address: str) -> str:
         """The keyed digest that limits by address count under: 96 bits in base64url."""
@@ -224,17 +224,17 @@ class Keyring:
         return _text(hmac.digest(self._current.subject_key, phone.encode(), "sha256")[:_DIGEST])
 
 
-def _handle(pepper: _Pepper, phone: str, seed: bytes, *, outdated: bool) -> Handle:
+def _handle(pepper: _Pepper, phone: str, seed: bytes, *, outdated: bool) -> VerificationRef:
     sealed = pepper.seal(phone, seed)
     return _named(pepper, _PREFIX + _text(sealed), sealed, phone, seed, outdated=outdated)
 
 
 def _named(  # noqa: PLR0913  all that an id holds
     pepper: _Pepper, public: str, sealed: bytes, phone: str, seed: bytes, *, outdated: bool, tag: str | None = None
-) -> Handle:
+) -> VerificationRef:
     code_length, test = seed[0] & 0b111, bool(seed[0] & 0b1000)
     tag = tag or pepper.tag(phone, test=test)
-    return Handle(public, tag, _ref(sealed), phone, code_length, test, outdated, seed, pepper)
+    return VerificationRef(public, tag, _ref(sealed), phone, code_length, test, outdated, seed, pepper)
 
 
 def _derive(pepper: bytes, purpose: bytes) -> bytes:

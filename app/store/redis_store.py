@@ -22,13 +22,13 @@ from app.store.keys import (
     request_key,
 )
 from app.store.scripts import Script, load_script
-from app.verification.budget import GuessBudget
 from app.verification.call import Refusal
 from app.verification.challenge import LIFE
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import ALARM, Rule, Standing, destination_of
-from app.verification.keyring import RECURRENCE, Handle, Receipt
+from app.verification.guard import ALARM, GuardStatus, Rule, destination_of
+from app.verification.guess_budget import GuessBudget
+from app.verification.ids import RECURRENCE, IdempotencyRef, VerificationRef
 from app.verification.model import (
     Approval,
     CallDenied,
@@ -39,19 +39,19 @@ from app.verification.model import (
     LimitReached,
     NotFound,
     Redeemed,
-    Room,
+    RemainingQuota,
     TokenExpired,
     TokenRedeemed,
     Verification,
 )
 from app.verification.odds import SAMPLE
-from app.verification.policy import LONGEST_LIFE, TEST_STARTS, TOMBSTONE, Policy
-from app.verification.ports import Ask, Reserved
+from app.verification.policy import MAX_LIFETIME, TEST_STARTS, TOMBSTONE, Policy
+from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import Rate
 
-_MOST_LONGER = MOST_DIGITS - LEAST_DIGITS
+_MOST_LONGER = MAX_DIGITS - MIN_DIGITS
 _TOMBSTONE = TOMBSTONE * 1000
-_LONGEST_LIFE = LONGEST_LIFE * 1000
+_LONGEST_LIFE = MAX_LIFETIME * 1000
 _NOT_WATCHED = ("", "", "", 0)
 _BLURRED = 3
 _MOST_TOLD = 100
@@ -70,7 +70,7 @@ class _Limits:
         blocking: milliseconds that a call being placed holds back the next.
     """
 
-    ladder: bytes
+    cooldowns: bytes
     counts: bytes
     blocking: int
 
@@ -81,14 +81,14 @@ class RedisStore:
     def __init__(self, coalescer: Coalescer, policy: Policy) -> None:
         self._coalescer = coalescer
         self._max_attempts = policy.max_attempts
-        self._grace = policy.approval_grace * 1000
+        self._grace = policy.approval_repeat_window * 1000
         self._deadline = policy.call_deadline * 1000
         self._ttl = policy.ttl * 1000
-        ladder = b"".join(_STEP.pack(step * 1000) for step in policy.ladder)
-        self._called = _Limits(ladder, _packed(policy.starts_per_phone), self._deadline)
+        cooldowns = b"".join(_STEP.pack(step * 1000) for step in policy.cooldowns)
+        self._called = _Limits(cooldowns, _packed(policy.calls_per_phone), self._deadline)
         self._never_called = _Limits(_STEP.pack(0), _packed(TEST_STARTS), 0)
-        self._starts_per_ip = _packed(policy.starts_per_ip)
-        self._starts_in_all = _packed(policy.starts_in_all)
+        self._starts_per_ip = _packed(policy.calls_per_ip)
+        self._starts_in_all = _packed(policy.calls_total)
         self._guard = (_rule(policy.guard.country), _rule(policy.guard.range))
         self._watch = (_rule(policy.guard.spray), ALARM * 1000)
         self._wrong_guesses_per_ip = _packed(policy.wrong_guesses_per_ip)
@@ -104,44 +104,46 @@ class RedisStore:
         )
 
     async def start(
-        self, handles: Sequence[Handle], ask: Ask, purpose: str | None, before: Handle | None
+        self, refs: Sequence[VerificationRef], ask: RequestContext, purpose: str | None, before: VerificationRef | None
     ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
         """See `Store.start`. While the pepper is being rotated this is one round trip more."""
         inherited = await self._limits_under(before.tag) if before else ()
-        first, longer = handles[0], handles[1:]
-        keys = (*calling_keys(first, ask), *challenge_keys(first, ask), *(keys_of(handle)[0] for handle in longer))
-        seeds = [handle.seed for handle in longer] + [b""] * (_MOST_LONGER - len(longer))
-        budget = b"" if first.test else b"".join(self._budgets[handle.code_length] for handle in handles)
+        first, longer = refs[0], refs[1:]
+        keys = (*calling_keys(first, ask), *challenge_keys(first, ask), *(keys_of(ref)[0] for ref in longer))
+        seeds = [ref.seed for ref in longer] + [b""] * (_MOST_LONGER - len(longer))
+        budget = b"" if first.test else b"".join(self._budgets[ref.code_length] for ref in refs)
         challenge = (ask.challenge.value, LIFE * 1000 if ask.solution else 0)
         arguments = (*self._asked(first, ask), purpose or "", budget, *seeds, *challenge, *inherited)
         reply = await self._run(self._start, keys, *arguments)
         if reply[0] == b"challenged":
             return ChallengeRequired()
         if reply[0] == b"reserved":
-            return Reserved(1, reply[1], reply[2], replies.rooms(reply[3:]))
+            return Reserved(1, reply[1], reply[2], replies.quotas(reply[3:]))
         return self._not_reserved(first, reply)
 
-    async def resend(self, handle: Handle, ask: Ask) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
+    async def resend(
+        self, ref: VerificationRef, ask: RequestContext
+    ) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """See `Store.resend`."""
-        asked = self._asked(handle, ask)
-        reply = await self._run(self._resend, calling_keys(handle, ask), *asked, self._ttl, _LONGEST_LIFE, _TOMBSTONE)
+        asked = self._asked(ref, ask)
+        reply = await self._run(self._resend, calling_keys(ref, ask), *asked, self._ttl, _LONGEST_LIFE, _TOMBSTONE)
         if reply[0] == b"reserved":
-            return Reserved(reply[2], reply[1], rooms=replies.rooms(reply[3:]))
-        return replies.not_pending(reply) or self._not_reserved(handle, reply)
+            return Reserved(reply[2], reply[1], quotas=replies.quotas(reply[3:]))
+        return replies.not_pending(reply) or self._not_reserved(ref, reply)
 
-    async def recall(self, handle: Handle, receipt: Receipt) -> KeySeen | None:
+    async def recall(self, ref: VerificationRef, idempotency: IdempotencyRef) -> KeySeen | None:
         """See `Store.recall`."""
-        limits = self._limits(handle)
-        keys = (phone_key(handle.tag), request_key(receipt))
-        reply = await self._run(self._recall, keys, receipt.body, limits.ladder, limits.counts)
-        return replies.seen(handle, reply, self._max_attempts) if reply else None
+        limits = self._limits(ref)
+        keys = (phone_key(ref.tag), request_key(idempotency))
+        reply = await self._run(self._recall, keys, idempotency.body, limits.cooldowns, limits.counts)
+        return replies.seen(ref, reply, self._max_attempts) if reply else None
 
     async def settle(
-        self, handle: Handle, ask: Ask, call: Reserved, digest: bytes, price: int | None
+        self, ref: VerificationRef, ask: RequestContext, call: Reserved, digest: bytes, price: int | None
     ) -> Verification | NotFound | Ended:
         """See `Store.settle`."""
         beyond = 0 if price is None else price - self._spending.price
-        limits = self._limits(handle)
+        limits = self._limits(ref)
         arguments = (
             ask.client.id,
             call.number,
@@ -149,116 +151,116 @@ class RedisStore:
             self._ttl,
             _LONGEST_LIFE,
             _TOMBSTONE,
-            limits.ladder,
+            limits.cooldowns,
             limits.counts,
         )
-        caps = self._caps(handle, ask)
+        caps = self._caps(ref, ask)
         reply = await self._run(
-            self._settle, reporting_keys(handle, ask), *arguments, _flag(ask), call.at, beyond, *caps, _blurred(ask)
+            self._settle, reporting_keys(ref, ask), *arguments, _flag(ask), call.at, beyond, *caps, _blurred(ask)
         )
-        return replies.not_pending(reply) or replies.settled(handle, reply, self._max_attempts)
+        return replies.not_pending(reply) or replies.settled(ref, reply, self._max_attempts)
 
-    async def release(self, handle: Handle, ask: Ask, call: Reserved, reason: Refusal) -> int:
+    async def release(self, ref: VerificationRef, ask: RequestContext, call: Reserved, reason: Refusal) -> int:
         """See `Store.release`."""
-        return await self._give_up(handle, ask, call, reason.value)
+        return await self._give_up(ref, ask, call, reason.value)
 
-    async def keep(self, handle: Handle, ask: Ask, call: Reserved) -> int:
+    async def keep(self, ref: VerificationRef, ask: RequestContext, call: Reserved) -> int:
         """See `Store.keep`."""
-        return await self._give_up(handle, ask, call, "")
+        return await self._give_up(ref, ask, call, "")
 
     async def check(
-        self, handle: Handle, ask: Ask, digest: bytes
+        self, ref: VerificationRef, ask: RequestContext, digest: bytes
     ) -> Approval | CodeIncorrect | LimitReached | NotFound | Ended:
         """See `Store.check`."""
         limits = self._wrong_guesses_per_ip if ask.address else b""
-        cost, room = self._prices[0 if handle.test else handle.code_length]
+        cost, room = self._prices[0 if ref.test else ref.code_length]
         arguments = (ask.client.id, digest, self._max_attempts, self._grace, _TOMBSTONE, limits, cost, room)
-        watch = _NOT_WATCHED if handle.test else (*self._guarding(handle, ask), *self._watch)
-        reply = await self._run(self._check, guessing_keys(handle, ask), *arguments, *watch)
+        watch = _NOT_WATCHED if ref.test else (*self._guarding(ref, ask), *self._watch)
+        reply = await self._run(self._check, guessing_keys(ref, ask), *arguments, *watch)
         if reply[0] == b"incorrect":
-            return CodeIncorrect(reply[1], bool(reply[2]), replies.rooms(reply[3:]))
+            return CodeIncorrect(reply[1], bool(reply[2]), replies.quotas(reply[3:]))
         if reply[0] == b"approved":
-            return _approval(handle, reply[1], reply[2], bool(reply[3]), replies.rooms(reply[4:]))
+            return _approval(ref, reply[1], reply[2], bool(reply[3]), replies.quotas(reply[4:]))
         return replies.limited(reply) if reply[0] == b"limited" else replies.ended(reply)
 
-    async def read(self, handle: Handle, client: str) -> Verification | NotFound:
+    async def read(self, ref: VerificationRef, client: str) -> Verification | NotFound:
         """See `Store.read`."""
-        limits = self._limits(handle)
-        reply = await self._run(self._read, keys_of(handle), client, limits.ladder, limits.counts)
-        return NotFound() if reply[0] == b"not_found" else replies.verification(handle, reply, self._max_attempts)
+        limits = self._limits(ref)
+        reply = await self._run(self._read, keys_of(ref), client, limits.cooldowns, limits.counts)
+        return NotFound() if reply[0] == b"not_found" else replies.verification(ref, reply, self._max_attempts)
 
-    async def cancel(self, handle: Handle, client: str) -> NotFound | Ended | None:
+    async def cancel(self, ref: VerificationRef, client: str) -> NotFound | Ended | None:
         """See `Store.cancel`."""
-        reply = await self._run(self._cancel, keys_of(handle), client, _TOMBSTONE)
+        reply = await self._run(self._cancel, keys_of(ref), client, _TOMBSTONE)
         return None if reply[0] == b"canceled" else replies.ended(reply)
 
     async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
         """See `Store.sample`."""
-        lengths = range(LEAST_DIGITS, MOST_DIGITS + 1)
+        lengths = range(MIN_DIGITS, MAX_DIGITS + 1)
         added = (drawn.get(digits, b"") for digits in lengths)
         samples = await self._run(self._sample, SAMPLES, *added, SAMPLE * RECURRENCE, _SAMPLE_KEPT)
         return dict(zip(lengths, samples, strict=True))
 
     def charge(self, guesses: GuessBudget) -> None:
         """See `Store.charge`."""
-        lengths = range(LEAST_DIGITS, MOST_DIGITS + 1)
+        lengths = range(MIN_DIGITS, MAX_DIGITS + 1)
         self._budgets = {digits: _LIMIT.pack(guesses.worst(digits), guesses.room(digits)) for digits in lengths}
         self._prices = {0: (0, 0)} | {digits: (guesses.cost(digits), guesses.room(digits)) for digits in lengths}
 
-    async def standing(self) -> Standing:
+    async def guard_status(self) -> GuardStatus:
         """See `Store.standing`."""
         _, alarm, closed = await self._run(self._standing, (CLOSED, WATCH), _MOST_TOLD)
         told = tuple((name.decode(), int(until)) for name, until in zip(closed[::2], closed[1::2], strict=True))
-        return Standing(told, alarm or None)
+        return GuardStatus(told, alarm or None)
 
-    async def redeem(self, handle: Handle, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
+    async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
         """See `Store.redeem`."""
-        reply = await self._run(self._redeem, keys_of(handle), expires_at)
+        reply = await self._run(self._redeem, keys_of(ref), expires_at)
         if reply[0] == b"redeemed":
-            return Redeemed(_approval(handle, reply[1], reply[2]))
+            return Redeemed(_approval(ref, reply[1], reply[2]))
         return TokenRedeemed() if reply[0] == b"again" else TokenExpired()
 
-    def _caps(self, handle: Handle, ask: Ask) -> tuple[bytes, bytes, bytes]:
+    def _caps(self, ref: VerificationRef, ask: RequestContext) -> tuple[bytes, bytes, bytes]:
         """What calls may cost: all, the client's, the country's. A test number costs nothing."""
-        if handle.test:
+        if ref.test:
             return b"", b"", b""
-        country = destination_of(handle.phone).country
+        country = destination_of(ref.phone).country
         return self._caps_of_all, _packed(ask.client.spend), self._caps_by_country.get(country, b"")
 
-    def _guarding(self, handle: Handle, ask: Ask) -> tuple[bytes, bytes]:
+    def _guarding(self, ref: VerificationRef, ask: RequestContext) -> tuple[bytes, bytes]:
         """The rules that close the phone's country and its range."""
-        return self._guard if ask.client.guarded and not handle.test else (b"", b"")
+        return self._guard if ask.client.guarded and not ref.test else (b"", b"")
 
-    def _limits(self, handle: Handle) -> _Limits:
-        return self._never_called if handle.test else self._called
+    def _limits(self, ref: VerificationRef) -> _Limits:
+        return self._never_called if ref.test else self._called
 
-    def _asked(self, handle: Handle, ask: Ask) -> tuple[Any, ...]:
+    def _asked(self, ref: VerificationRef, ask: RequestContext) -> tuple[Any, ...]:
         """ARGV 1 to 17 of start.lua and resend.lua."""
-        limits = self._limits(handle)
-        body = ask.receipt.body if ask.receipt else ""
+        limits = self._limits(ref)
+        body = ask.idempotency.body if ask.idempotency else ""
         per_ip = self._starts_per_ip if ask.address else b""
-        shared = (b"", b"") if handle.test else (_packed(ask.client.starts), self._starts_in_all)
-        calling = (ask.client.id, limits.ladder, limits.counts, limits.blocking, _blurred(ask), per_ip, *shared)
+        shared = (b"", b"") if ref.test else (_packed(ask.client.starts), self._starts_in_all)
+        calling = (ask.client.id, limits.cooldowns, limits.counts, limits.blocking, _blurred(ask), per_ip, *shared)
         return (
             *calling,
             body,
-            handle.seed,
+            ref.seed,
             self._deadline,
             self._spending.price,
-            *self._caps(handle, ask),
-            *self._guarding(handle, ask),
+            *self._caps(ref, ask),
+            *self._guarding(ref, ask),
         )
 
-    def _not_reserved(self, handle: Handle, reply: replies.Reply) -> CallDenied | KeySeen:
+    def _not_reserved(self, ref: VerificationRef, reply: replies.Reply) -> CallDenied | KeySeen:
         if reply[0] in replies.SEEN:
-            return replies.seen(handle, reply, self._max_attempts)
-        return replies.denied(handle, reply)
+            return replies.seen(ref, reply, self._max_attempts)
+        return replies.denied(ref, reply)
 
-    async def _give_up(self, handle: Handle, ask: Ask, call: Reserved, refused: str) -> int:
-        limits = self._limits(handle)
-        arguments = (call.number, call.at, refused, _TOMBSTONE, limits.ladder, limits.counts, _flag(ask))
-        counted = (self._spending.price, *self._caps(handle, ask), *self._guarding(handle, ask))
-        wait: int = await self._run(self._abandon, reporting_keys(handle, ask), *arguments, *counted, _blurred(ask))
+    async def _give_up(self, ref: VerificationRef, ask: RequestContext, call: Reserved, refused: str) -> int:
+        limits = self._limits(ref)
+        arguments = (call.number, call.at, refused, _TOMBSTONE, limits.cooldowns, limits.counts, _flag(ask))
+        counted = (self._spending.price, *self._caps(ref, ask), *self._guarding(ref, ask))
+        wait: int = await self._run(self._abandon, reporting_keys(ref, ask), *arguments, *counted, _blurred(ask))
         return wait
 
     async def _limits_under(self, tag: str) -> tuple[bytes, ...]:
@@ -289,20 +291,20 @@ def _rule(rule: Rule | None) -> bytes:
     return _LIMIT.pack(rule.floor, rule.share) if rule else b""
 
 
-def _blurred(ask: Ask) -> str:
+def _blurred(ask: RequestContext) -> str:
     """The address as a phone's record knows it (scripts/lib/calls.lua): 18 bits of its digest, enough to tell a stranger's calls from the owner's."""
     return ask.address[:_BLURRED] if ask.address else " " * _BLURRED
 
 
-def _flag(ask: Ask) -> str:
-    return "1" if ask.receipt else "0"
+def _flag(ask: RequestContext) -> str:
+    return "1" if ask.idempotency else "0"
 
 
 def _approval(
-    handle: Handle,
+    ref: VerificationRef,
     approved_at: int,
     purpose: bytes,
     repeated: bool = False,
-    rooms: tuple[Room, ...] = (),
+    quotas: tuple[RemainingQuota, ...] = (),
 ) -> Approval:
-    return Approval(handle.id, handle.phone, approved_at, replies.purpose(purpose), handle.test, repeated, rooms)
+    return Approval(ref.id, ref.phone, approved_at, replies.purpose(purpose), ref.test, repeated, quotas)

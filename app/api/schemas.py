@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.verification.code import LEAST_DIGITS, MOST_DIGITS
-from app.verification.code import LONGEST_SPELLING as LONGEST_CODE
+from app.verification.code import MAX_DIGITS, MIN_DIGITS
+from app.verification.code import MAX_SPELLING as LONGEST_CODE
 from app.verification.model import Approved, Redeemed, Status, Verification
-from app.verification.phone import LONGEST_SPELLING as LONGEST_PHONE
+from app.verification.phone import MAX_SPELLING as LONGEST_PHONE
 from app.verification.policy import whole_seconds
-from app.verification.proof import LIFETIME, LONGEST_TOKEN
+from app.verification.token import LIFETIME, MAX_TOKEN_LENGTH
 
 _ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
 _CREATED, _EXPIRES, _RESEND = "2026-11-23T07:00:00.000Z", "2026-11-23T07:05:00.000Z", "2026-11-23T07:00:30.000Z"
@@ -57,8 +57,8 @@ class StartRequest(_Request):
     code_length: Annotated[
         int | None,
         Field(
-            ge=LEAST_DIGITS,
-            le=MOST_DIGITS,
+            ge=MIN_DIGITS,
+            le=MAX_DIGITS,
             description="Ask for more digits than the policy's; never fewer.",
             examples=[4],
         ),
@@ -103,7 +103,7 @@ class RedeemRequest(_Request):
 
     token: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=LONGEST_TOKEN),
+        StringConstraints(min_length=1, max_length=MAX_TOKEN_LENGTH),
         Field(description="The proof, as `/verify/check` gave it.", examples=["eyJhbGciOiJFUzI1NiIs…"]),
     ]
 

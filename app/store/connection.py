@@ -15,7 +15,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from app.store.embedded import socket_of
 
-LEAST_VERSION = (7, 0)
+MIN_VERSION = (7, 0)
 _OPTIONS: dict[str, set[str]] = {
     "redis": set(),
     "rediss": {"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"},
@@ -139,7 +139,7 @@ def _faults(info: dict[str, object], version: str) -> list[str]:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     policy = info.get("maxmemory_policy", "noeviction")
     checks = [
-        (numbers >= LEAST_VERSION, f"Redis {version} is too old: 7.0 or newer, or Valkey, is needed"),
+        (numbers >= MIN_VERSION, f"Redis {version} is too old: 7.0 or newer, or Valkey, is needed"),
         (
             policy == "noeviction",
             f"maxmemory-policy is {policy}, which drops counters when memory is short: set it to noeviction",
