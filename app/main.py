@@ -19,6 +19,8 @@ from app.api.auth import Service
 from app.api.lean import LeanRoute
 from app.api.middleware import Edge, routing_fault
 from app.api.openapi import complete
+from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
+from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
 from app.store.coalesce import Coalescer
@@ -28,8 +30,6 @@ from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
-from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
-from app.telephony.mobilgroup import Limits, Mobilgroup
 from app.verification.challenge import Challenges
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable

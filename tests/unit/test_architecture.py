@@ -16,7 +16,8 @@ APP = Path(__file__).parents[2] / "app"
 ROOMS = {
     "verification": {"verification"},
     "store": {"store", "verification", "processes"},
-    "telephony": {"telephony", "verification"},
+    "provider": {"provider", "verification"},
+    "simulator": {"simulator"},
     "telemetry": {"telemetry", "verification"},
     "api": {"api", "store", "telemetry", "verification"},
 }
