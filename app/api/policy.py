@@ -123,6 +123,7 @@ class PolicyAnswer(BaseModel):
 
 @router.get(
     "/policy",
+    operation_id="getPolicy",
     responses=answers(200, PolicyAnswer, "The limits in force.", *KEY_OF_A_BACKEND),
     **SECRET_ONLY,
 )

@@ -164,11 +164,13 @@ class Approved:
 
     Attributes:
         approval: what is recorded of it.
-        token: the proof for the client's audience.
+        token: the verification token for the client's audience.
+        device: the device token, which later starts and checks may send.
     """
 
     approval: Approval
     token: str = field(repr=False)
+    device: str = field(default="", repr=False)
 
 
 @value
@@ -195,9 +197,9 @@ class PhoneRejected:
 
 @value
 class CodeLengthTooShort:
-    """Fewer digits were asked for than the policy demands."""
+    """Fewer digits were asked for than the policy requires."""
 
-    least: int
+    min_code_length: int
 
 
 @value
@@ -209,6 +211,17 @@ class ChallengeRequired:
     """
 
     challenge: Mapping[str, object] = field(default_factory=dict)
+
+
+@value
+class ChallengeUnavailable:
+    """A solution was sent, and the challenge provider can't say whether it is right. Nothing was called or paid.
+
+    Attributes:
+        retry_after: seconds until another try makes sense.
+    """
+
+    retry_after: int
 
 
 @value
@@ -403,7 +416,16 @@ class Replayed:
 
 
 KeySeen = KeyInUse | KeyReused | Replayed
-StartOutcome = Pending | PhoneRejected | CodeLengthTooShort | ChallengeRequired | CallDenied | CallNotPlaced | KeySeen
+StartOutcome = (
+    Pending
+    | PhoneRejected
+    | CodeLengthTooShort
+    | ChallengeRequired
+    | ChallengeUnavailable
+    | CallDenied
+    | CallNotPlaced
+    | KeySeen
+)
 ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced | KeySeen
 CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | LimitReached | Ended
 ReadOutcome = Found | NotFound

@@ -89,8 +89,14 @@ class VerificationService:
         self._observe = observe
         self._calls: set[asyncio.Task[object]] = set()
 
-    async def start(
-        self, caller: Caller, phone: str, code_length: int | None, purpose: str | None, solution: str | None = None
+    async def start(  # noqa: PLR0913, PLR0917  all that a start may say
+        self,
+        caller: Caller,
+        phone: str,
+        code_length: int | None,
+        purpose: str | None,
+        solution: str | None = None,
+        device: str | None = None,  # noqa: ARG002  two lanes: not read yet
     ) -> StartOutcome:
         """Have a phone called and begin its verification.
 
@@ -101,6 +107,7 @@ class VerificationService:
                 short ones (budget.py). A test number has its own.
             purpose: what it is for.
             solution: of a challenge; only looked at where one is asked for.
+            device: the device token that an earlier approval gave.
 
         Raises:
             StoreUnavailable: nothing was called, or what was called could not be recorded.
@@ -137,7 +144,12 @@ class VerificationService:
         )
         return self._ended("start", caller, ref, started)
 
-    async def resend(self, caller: Caller, verification_id: str) -> ResendOutcome:
+    async def resend(
+        self,
+        caller: Caller,
+        verification_id: str,
+        device: str | None = None,  # noqa: ARG002  as above
+    ) -> ResendOutcome:
         """Have the phone of a pending verification called again: the codes of the last two calls count.
 
         Raises:
@@ -163,7 +175,13 @@ class VerificationService:
             return self._ended("resend", caller, ref, call)
         return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, ask, call)))
 
-    async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
+    async def check(
+        self,
+        caller: Caller,
+        verification_id: str,
+        typed: str,
+        device: str | None = None,  # noqa: ARG002  as above
+    ) -> CheckOutcome:
         """Compare what a person typed with the codes of the last two calls, and prove it where it is right.
 
         Raises:
