@@ -39,7 +39,7 @@ def preflight(scope: Scope, clients: Clients) -> Response:
     origin = header_of(scope, b"origin").decode("latin-1")
     if not origin or not header_of(scope, b"access-control-request-method"):
         raise RequestRejected(
-            RequestError.METHOD_NOT_ALLOWED, "This is not a CORS preflight.", {"Allow": "POST, OPTIONS"}
+            RequestError.METHOD_NOT_ALLOWED, "This is not a CORS preflight.", {"Allow": "OPTIONS, POST"}
         )
     if not clients.allows(origin):
         raise origin_rejected(origin, "No client lists the origin", {"Vary": _PREFLIGHT_VARY})
