@@ -20,7 +20,15 @@ OTHER = "other"
 """The route of a path that has none, and a method that its route does not support."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_UNROUTED = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
+UNROUTED = (
+    RequestError.NO_SUCH_ROUTE,
+    RequestError.MALFORMED_REQUEST,
+    RequestError.HEAD_TOO_LARGE,
+    RequestError.INTERNAL_ERROR,
+)
+"""What is answered before a route is known."""
+
+_NO_METHOD = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _LEVELS: dict[str, str] = {
     RequestError.KEY_MISSING: "warning",
@@ -76,7 +84,7 @@ class RequestMiddleware:
         code = problem.code if problem else ""
         route = self._route(scope)
         metrics: Metrics = scope["state"]["metrics"]
-        metrics.count_request(route, OTHER if code in _UNROUTED else method, status, code)
+        metrics.count_request(route, OTHER if code in _NO_METHOD else method, status, code)
         if problem and code in REQUEST_ERRORS:
             level = _LEVELS.get(code, "info")
             self._refused(
@@ -102,7 +110,7 @@ class RequestMiddleware:
 def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
     """Each route, method, status and problem's code that is documented: the labels of the count."""
     series: dict[Series, None] = dict.fromkeys(
-        (OTHER, OTHER, status, code) for status, code in (("404", "no_such_route"), ("500", "internal_error"))
+        (OTHER, OTHER, str(int(REQUEST_ERRORS[error].status)), error.value) for error in UNROUTED
     )
     for route in routes:
         if not isinstance(route, Route):
