@@ -4,20 +4,18 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from functools import cached_property
+from functools import partial
 from typing import Any, TypedDict
 
+import structlog
 from fastapi import FastAPI
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import Receive, Scope, Send
 
 from app.api import backend, operations, policy, verify
 from app.api.auth import Service
-from app.api.lean import LeanRoute
-from app.api.middleware import Edge, routing_fault
+from app.api.errors import HANDLERS
+from app.api.listener import WaitingConnections
+from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
@@ -45,41 +43,11 @@ number that called. Errors are problem details (RFC 9457) with a stable `code`."
 
 
 class State(TypedDict):
-    """What the lifespan hands to every request."""
+    """What the lifespan hands to every request and every connection."""
 
     service: Service
     metrics: Metrics
-
-
-class App(FastAPI):
-    """FastAPI with the few layers that this service needs, and its own document."""
-
-    def build_middleware_stack(self) -> Edge:
-        """Put the edge outermost, and let the busy routes pass by the router: some 30 µs of each check (docs/performance.md)."""
-        routed = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers={HTTPException: routing_fault})
-        open_to_pages = {route.path: route.respond for route in verify.router.routes if isinstance(route, LeanRoute)}
-        return Edge(routed, open_to_pages)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Go straight to the edge: FastAPI asks its own telemetry first, which looks into the environment for each request (7 µs)."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
-        await self._edge(scope, receive, send)
-
-    @cached_property
-    def _edge(self) -> "Edge":
-        return self.build_middleware_stack()
-
-    def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, made once."""
-        if self.openapi_schema is None:
-            described = get_openapi(
-                title=self.title, version=self.version, description=self.description, routes=self.routes
-            )
-            self.openapi_schema = complete(described)
-        return self.openapi_schema
+    waiting: WaitingConnections
 
 
 def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
@@ -91,28 +59,50 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        metrics = Metrics(operations.VERSION, tallies)
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
         async with running(settings, Observers((metrics, LogObserver()))) as service:
             Reloading(settings, service).listen()
+            for warning in settings.clients.warnings if settings.clients else ():
+                structlog.get_logger().warning("clients", detail=warning)
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            yield {"service": service, "metrics": metrics}
+            yield {"service": service, "metrics": metrics, "waiting": WaitingConnections(service.proxies)}
 
-    app = App(
+    app = FastAPI(
         title="lastdigits",
         version=operations.VERSION,
         description=DESCRIPTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers=HANDLERS,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for router in (verify.router, backend.router, policy.router, operations.router):
-        app.router.routes.extend(router.routes)
+        app.router.routes.extend(router.routes)  # `include_router` would cost 9 µs a request, and add nothing here
+    app.add_middleware(RequestMiddleware, routes=app.routes)
+    app.openapi = partial(_document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        app.openapi_schema = complete(
+            get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                license_info=app.license_info,
+                routes=app.routes,
+            )
+        )
+    return app.openapi_schema
 
 
 @asynccontextmanager
@@ -142,18 +132,20 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         with suppress(StoreUnavailable):
             await draws.measure()
         watching = asyncio.create_task(draws.watch())
-        yield Service(
-            verifications,
-            settings.clients,
-            tokens,
-            settings.policy,
-            settings.proxies,
-            Examiner(asked),
-            settings.sandbox,
-            draws,
-        )
-        watching.cancel()
-        await verifications.close(settings.policy.call_deadline)
+        try:
+            yield Service(
+                verifications,
+                settings.clients,
+                tokens,
+                settings.policy,
+                settings.proxies,
+                Examiner(asked),
+                settings.sandbox,
+                draws,
+            )
+        finally:
+            watching.cancel()
+            await verifications.close(settings.policy.call_deadline)
 
 
 def _provider(settings: ProviderSettings) -> Mobilgroup:

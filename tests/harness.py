@@ -176,7 +176,7 @@ class Service:
 CLIENTS: dict[str, dict[str, Any]] = {
     "backend": {"kind": Kind.SECRET},
     "other": {"kind": Kind.SECRET},
-    "limited": {"kind": Kind.SECRET, "starts": "3/hour, 100/day"},
+    "limited": {"kind": Kind.SECRET, "calls": "3/hour, 100/day"},
     "web": {"kind": Kind.PUBLIC, "origins": ("https://shop.example",), "audience": "backend"},
     "app": {"kind": Kind.PUBLIC, "native": True, "audience": "backend"},
 }

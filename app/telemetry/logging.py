@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from app.telemetry.refusals import FewOfEach
 from app.verification.call import Placed, Refused, Responsibility, Unknown
 from app.verification.model import (
     Approved,
@@ -71,6 +72,7 @@ def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.INFO))
+    logging.getLogger("uvicorn.error").filters = [FewOfEach()]  # it has a line for each request that is not HTTP
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"
