@@ -19,6 +19,7 @@ from app.api.auth import Service
 from app.api.lean import LeanRoute
 from app.api.middleware import Edge, routing_fault
 from app.api.openapi import complete
+from app.challenges import make_challenges
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
 from app.store.coalesce import Coalescer
@@ -30,7 +31,7 @@ from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
 from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.telephony.mobilgroup import Limits, Mobilgroup
-from app.verification.challenge import Challenges
+from app.verification.challenge import ChallengeKind
 from app.verification.draws import Draws
 from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
@@ -137,7 +138,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
         tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
         draws = Draws(store, codec, settings.policy.guesses, observe)
-        challenges = Challenges(codec.challenge_key(), settings.policy.challenge)
+        challenges = make_challenges(ChallengeKind.ALTCHA, codec.challenge_key(), None, None)
         verifications = VerificationService(store, provider, codec, settings.policy, tokens, draws, challenges, observe)
         with suppress(StoreUnavailable):
             await draws.measure()

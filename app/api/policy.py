@@ -106,7 +106,7 @@ class PolicyAnswer(BaseModel):
     wrong_guesses_per_ip: Annotated[str, Field(examples=["30/hour"])]
     guard: Annotated[GuardAnswer | None, Field(description="null: no destination ever closes.")]
     closed: Annotated[list[ClosedAnswer], Field(description="At this moment, the soonest open first, at most 100.")]
-    challenge: Annotated[When, Field(description="When public clients must solve a challenge.", examples=["alarm"])]
+    challenge: Annotated[When, Field(description="When public clients must solve a challenge.", examples=["auto"])]
     spray_alert: Annotated[
         int | None,
         Field(description="Verifications an hour with a wrong code that raise the alarm; null: none.", examples=[100]),

@@ -23,7 +23,7 @@ from app.store.keys import (
 )
 from app.store.scripts import Script, load_script
 from app.verification.call import Refusal
-from app.verification.challenge import LIFE
+from app.verification.challenge import LIFETIME
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import ALARM, GuardStatus, Rule, destination_of
@@ -112,7 +112,7 @@ class RedisStore:
         keys = (*calling_keys(first, ask), *challenge_keys(first, ask), *(keys_of(ref)[0] for ref in longer))
         seeds = [ref.seed for ref in longer] + [b""] * (_MOST_LONGER - len(longer))
         budget = b"" if first.test else b"".join(self._budgets[ref.code_length] for ref in refs)
-        challenge = (ask.challenge.value, LIFE * 1000 if ask.solution else 0)
+        challenge = (ask.challenge.value, LIFETIME * 1000 if ask.solution else 0)
         arguments = (*self._asked(first, ask), purpose or "", budget, *seeds, *challenge, *inherited)
         reply = await self._run(self._start, keys, *arguments)
         if reply[0] == b"challenged":

@@ -1,74 +1,84 @@
-"""Work that a page or an app must do before a call, while somebody guesses at many phones: a challenge of ALTCHA's second version.
+"""Challenges: what a start with a public key must bring before it costs a call.
 
-Whoever solves it has tried some four thousand key derivations, a second or less in a browser, for each start: nothing to a person, and a bill to
-whoever wants thousands. It needs no third party and shows nobody anything. It is signed, so that nothing is kept of it until it is solved; what was
-solved counts once (store/scripts/start.lua).
+A challenge makes calls dear for programs and cheap for people. This file is the port; app/challenges/ implements it: a proof of work that needs no third
+party, and three remote services. The core decides when a start is challenged and how much work it must prove.
 """
 
-import hashlib
-import time
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Protocol
 
-from altcha import create_challenge, verify_solution
-from altcha.v2 import Payload
+from app.verification.errors import LastdigitsError
 
-LIFE = 600
-"""Seconds that a challenge may be solved in, and that its solution is remembered."""
+MAX_LEVEL = 6
+"""The most work that is asked for. Each level doubles the work of the one before it; level 0 is some half a second in a browser."""
 
-_COST = 250
-"""Iterations of PBKDF2 for each try: what a check of a solution costs the service, half a millisecond."""
-
-_PREFIX = "000"
-"""What a derived key must begin with, in hex: one try in 4,096 does."""
+LIFETIME = 600
+"""Seconds in which a challenge may be solved. A solution's name must be remembered for as long, so that it counts once."""
 
 
 class When(StrEnum):
-    """When public clients are challenged."""
+    """When a start with a public key is challenged."""
 
     NEVER = "never"
-    ALARM = "alarm"  # while the spray alarm is on
+    AUTO = "auto"  # while the public lane looks like an attack
     ALWAYS = "always"
 
 
-class Challenges:
-    """Makes challenges, and knows solutions of its own ones."""
+class ChallengeKind(StrEnum):
+    """Who makes and verifies challenges."""
 
-    def __init__(self, key: bytes, when: When) -> None:
-        """Sign with a key, the same in all workers."""
-        self._key = key
-        self.when = when
+    ALTCHA = "altcha"
+    SMARTCAPTCHA = "smartcaptcha"
+    TURNSTILE = "turnstile"
+    HCAPTCHA = "hcaptcha"
 
-    def make(self, client: str) -> dict[str, Any]:
-        """A challenge for a client, as ALTCHA's solvers read it."""
-        expires = int(time.time()) + LIFE
-        challenge = create_challenge(
-            "PBKDF2/SHA-256",
-            _COST,
-            key_prefix=_PREFIX,
-            expires_at=expires,
-            data={"client": client},
-            hmac_secret=self._key,
-        )
-        told: dict[str, Any] = challenge.to_dict()
-        return told
 
-    def solved(self, solution: str | None, client: str) -> str | None:
-        """Name what was solved, if it is a challenge of this client's that has not expired; None for anything else.
+@dataclass(frozen=True)
+class Solved:
+    """A valid solution.
+
+    Attributes:
+        name: names this solution: 24 hex characters of a digest. Remember it for LIFETIME.
+        level: the work that it proves, 0 to MAX_LEVEL.
+    """
+
+    name: str
+    level: int
+
+
+class ChallengeUnavailable(LastdigitsError):  # noqa: N818  a state of the world, not a mistake of the caller
+    """Whether a solution is valid is unknown: the remote service did not answer, refused the request, or answered nonsense.
+
+    The message is for the operator. It holds no secret, no solution and no words of the remote service.
+    """
+
+
+class ChallengeProvider(Protocol):
+    """Makes challenges and verifies their solutions."""
+
+    def challenge(self, client_id: str, level: int) -> dict[str, object]:
+        """What a page or an app needs to solve a challenge: the `challenge` of a 428 answer. `provider` names the kind.
 
         Args:
-            solution: ALTCHA's payload, base64.
-            client: who sends it.
+            client_id: whose start it is for.
+            level: the work to ask for, 0 to MAX_LEVEL; a higher one counts as MAX_LEVEL. Remote services choose their own work.
         """
-        if solution is None:
-            return None
-        try:
-            if not verify_solution(solution, self._key).verified:
-                return None
-            parameters = Payload.from_base64(solution).challenge.parameters
-        except (ArithmeticError, TypeError, ValueError, LookupError):
-            # The signature is of numbers as JavaScript writes them: 250.0 for 250 passes it, and no further.
-            return None
-        if parameters.data != {"client": client}:
-            return None
-        return hashlib.sha256(f"{parameters.nonce}{parameters.salt}".encode()).hexdigest()[:24]
+        ...
+
+    async def verify(self, solution: str, client_id: str, address: str | None) -> Solved | None:
+        """Name a valid solution; None for anything else: forged, expired, another client's, used before at the remote service.
+
+        Args:
+            solution: what the request brought as `challenge`.
+            client_id: who sends it.
+            address: the end user's IP address, where it is known. Remote services receive it.
+
+        Raises:
+            ChallengeUnavailable: it is unknown. Refuse the start.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close connections."""
+        ...

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refused, Unknown
-from app.verification.challenge import Challenges, When
+from app.verification.challenge import ChallengeProvider, When
 from app.verification.client import Caller
 from app.verification.code import MAX_DIGITS, typed_digits
 from app.verification.draws import Draws
@@ -76,7 +76,7 @@ class VerificationService:
         policy: Policy,
         tokens: TokenIssuer,
         draws: Draws,
-        challenges: Challenges,
+        challenges: ChallengeProvider,
         observe: Observer,
     ) -> None:
         self._store = store
@@ -119,13 +119,13 @@ class VerificationService:
         before = self._codec.before(ref)
         if before and (seen := await self._recall(before, caller, "start")):
             return self._ended("start", caller, ref, seen)
-        ask = self._challenged(self._ask(ref, caller, "start"), ref, solution)
+        ask = await self._challenged(self._ask(ref, caller, "start"), ref, caller, solution)
         if self._draws.impossible and not ref.test:
             seen = await self._recall(ref, caller, "start")
             return self._ended("start", caller, ref, seen or CodesPredictable(_MEASURED_AGAIN))
         call = await self._store.start(refs, ask, purpose, before)
         if isinstance(call, ChallengeRequired):
-            call = ChallengeRequired(self._challenges.make(caller.client.id))
+            call = ChallengeRequired(self._challenges.challenge(caller.client.id, 0))
         if not isinstance(call, Reserved):
             return self._ended("start", caller, ref, call)
         ref = refs[call.digits]
@@ -233,12 +233,15 @@ class VerificationService:
         idempotency = self._codec.idempotency(ref, caller.client.id, operation, once) if once else None
         return RequestContext(caller.client, address, idempotency)
 
-    def _challenged(self, ask: RequestContext, ref: VerificationRef, solution: str | None) -> RequestContext:
+    async def _challenged(
+        self, ask: RequestContext, ref: VerificationRef, caller: Caller, solution: str | None
+    ) -> RequestContext:
         """The same, with the challenge that a public client must have solved. A test number is never called, so nothing is asked for it."""
-        when = self._challenges.when
+        when = self._policy.challenge
         if ref.test or not ask.client.public or when is When.NEVER:
             return ask
-        return replace(ask, challenge=when, solution=self._challenges.solved(solution, ask.client.id))
+        solved = await self._challenges.verify(solution, ask.client.id, caller.address) if solution else None
+        return replace(ask, challenge=when, solution=solved.name if solved else None)
 
     async def _recall(self, before: VerificationRef, caller: Caller, operation: str) -> KeySeen | None:
         """What became of the request, if it was carried out before: under the pepper of a handle of its phone."""

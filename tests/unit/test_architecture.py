@@ -17,10 +17,11 @@ ROOMS = {
     "verification": {"verification"},
     "store": {"store", "verification", "processes"},
     "telephony": {"telephony", "verification"},
+    "challenges": {"challenges", "verification"},
     "telemetry": {"telemetry", "verification"},
     "api": {"api", "store", "telemetry", "verification"},
 }
-CORE_LIBRARIES = {"altcha", "cryptography", "jwt", "phonenumbers"}
+CORE_LIBRARIES = {"cryptography", "jwt", "phonenumbers"}
 
 
 def _imports(file: Path) -> set[str]:

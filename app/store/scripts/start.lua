@@ -12,7 +12,7 @@
 --       12 price that is reserved  13 caps of all calls  14 of the client's  15 of the country's ('' for none)
 --       16 rule of the country  17 rule of the range (balance.lua; '' for none)
 --       18 purpose, '' for none  19 guess budget: worst and room of each verification of KEYS in turn, 4 bytes each; '' for none
---       20, 21 seeds of KEYS 15, 16 ('' where absent)  22 when a solution is asked for: 'never', 'alarm', 'always'  23 how long one counts, ms: '0' for
+--       20, 21 seeds of KEYS 15, 16 ('' where absent)  22 when a solution is asked for: 'never', 'auto', 'always'  23 how long one counts, ms: '0' for
 --       none  24 to 27 h, l, f, g under the previous pepper (only while rotating; '' where absent)
 -- ->    {'reserved', now, place of the verification among KEYS 1, 15, 16 from 0, rooms as in window.lua} | {'challenged'} | {'in_progress', ms}
 --       | {'limited', name, ms, which of its limits}
@@ -20,7 +20,7 @@
 local now, ladder, limits, address = clock(), ARGV[2], ARGV[3], ARGV[5]
 local seen = ARGV[9] ~= '' and recall(KEYS[3], ARGV[9], KEYS[2], now, ladder, limits, address)
 if seen then return seen end
-local challenged = ARGV[22] == 'always' or ARGV[22] == 'alarm' and tonumber(redis.call('HGET', KEYS[13], 'u') or 0) > now
+local challenged = ARGV[22] == 'always' or ARGV[22] == 'auto' and tonumber(redis.call('HGET', KEYS[13], 'u') or 0) > now
 if challenged and (ARGV[23] == '0' or redis.call('EXISTS', KEYS[14]) == 1) then return {'challenged'} end
 local windows = open_counts(now)
 if windows.denied then return windows.denied end
