@@ -17,18 +17,19 @@ from app.api.errors import HANDLERS
 from app.api.listener import WaitingConnections
 from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
+from app.challenges import make_challenges
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
-from app.store.coalesce import Coalescer
-from app.store.connection import Examiner, connect
+from app.store.connection import Watch, connect
+from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
-from app.verification.challenge import Challenges
+from app.verification.challenge import ChallengeProvider
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
@@ -116,41 +117,52 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     ):
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
     load_regions()
-    client = connect(settings.redis_url, settings.redis_timeout)
     previous = settings.pepper_previous
     codec = IdCodec(
         settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
     )
-    coalescer = Coalescer(client, settings.redis_timeout)
-    store = RedisStore(coalescer, settings.policy)
-    asked = connect(settings.redis_url, settings.redis_timeout)
-    async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
-        tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
-        draws = EntropyMonitor(store, codec, settings.policy.guesses, observe)
-        challenges = Challenges(codec.challenge_key(), settings.policy.challenge)
-        verifications = VerificationService(store, provider, codec, settings.policy, tokens, draws, challenges, observe)
+    policy, timeout = settings.policy, settings.redis_timeout
+    challenges = make_challenges(
+        settings.challenge_provider, codec.challenge_key(), settings.challenge_site_key, settings.challenge_secret
+    )
+    async with (
+        connect(settings.redis_url, timeout) as client,
+        connect(settings.redis_url, timeout) as watched,
+        aclosing(Pipelines(client, timeout)) as pipelines,
+        _provider(settings.provider) as provider,
+        _closing(challenges),
+    ):
+        watch = Watch(watched, settings.key_prefix)
+        store = RedisStore(pipelines, watch, codec, policy, settings.key_prefix, timeout)
+        keys = parse_signing_keys(settings.signing_keys.get_secret_value())
+        tokens = TokenIssuer(keys, settings.issuer, sandbox=settings.sandbox)
+        entropy = EntropyMonitor(store, codec, policy.guesses, observe)
+        verifications = VerificationService(store, provider, codec, policy, tokens, entropy, challenges, observe)
+        await watch()
         with suppress(StoreUnavailable):
-            await draws.measure()
-        watching = asyncio.create_task(draws.watch())
+            await entropy.measure()
+        watching = [asyncio.create_task(work) for work in (entropy.watch(), watch.run())]
         try:
             yield Service(
-                verifications,
-                settings.clients,
-                tokens,
-                settings.policy,
-                settings.proxies,
-                Examiner(asked),
-                settings.sandbox,
-                draws,
+                verifications, settings.clients, tokens, policy, settings.proxies, watch, settings.sandbox, entropy
             )
         finally:
-            watching.cancel()
-            await verifications.close(settings.policy.call_deadline)
+            for task in watching:
+                task.cancel()
+            await verifications.close(policy.call_deadline)
+
+
+@asynccontextmanager
+async def _closing(challenges: ChallengeProvider) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await challenges.close()
 
 
 def _provider(settings: ProviderSettings) -> Mobilgroup:
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
-    return Mobilgroup(settings.url, _credentials(settings), limits)
+    return Mobilgroup(settings.url, _credentials(settings), limits, settings.proxy)
 
 
 def _credentials(settings: ProviderSettings) -> Credentials:

@@ -50,6 +50,7 @@ class ProviderSettings:
     read_timeout: float
     pool_size: int
     pool_timeout: float
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

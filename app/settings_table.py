@@ -233,9 +233,9 @@ class Values(BaseModel):
     challenge: Annotated[
         When,
         Field(
-            description="When a start with a public key must bring a solved challenge: never, alarm (while the spray alarm is on), always."
+            description="When a start with a public key must bring a solved challenge: never, auto (while codes are sprayed), always."
         ),
-    ] = When.ALARM
+    ] = When.AUTO
     spend_per_hour: Annotated[
         Money, Field(description="Most money that all calls cost in any hour, in the provider's currency.")
     ] = Decimal(100)

@@ -3,7 +3,6 @@
 With the service and the idempotency key, all that a route asks of a request.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -19,13 +18,12 @@ from app.api.idempotency import idempotency_key
 from app.api.problems import RequestError, RequestRejected
 from app.api.ratelimit_headers import Quotas
 from app.api.reading import first_headers, header_of
-from app.store.connection import Health
+from app.store.connection import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
 from app.verification.policy import Policy
 from app.verification.service import VerificationService
 from app.verification.token import TokenIssuer
-from app.verification.values import value
 
 _OTHER_FORWARDING = (b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip")
 """Headers by which proxies name their client, and that do not count here."""
@@ -43,7 +41,7 @@ class Service:
         proxies: whose `X-Forwarded-For` counts.
         examine: asks the store whether it is safe to use.
         sandbox: whether calls go to the simulator.
-        draws: how uniformly codes are distributed, as far as this worker knows.
+        entropy: how codes are distributed, as far as this worker knows.
         quotas: writes the limits in force into headers.
         warned: warnings about proxies that the log has already.
     """
@@ -53,9 +51,9 @@ class Service:
     tokens: TokenIssuer
     policy: Policy
     proxies: TrustedProxies
-    examine: Callable[[], Awaitable[Health]]
+    examine: Watch
     sandbox: bool
-    draws: EntropyMonitor
+    entropy: EntropyMonitor
     quotas: Quotas = field(init=False)
     warned: set[str] = field(default_factory=set)
 
@@ -63,7 +61,7 @@ class Service:
         self.quotas = Quotas(self.policy)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class AuthenticatedClient:
     """A client, and the address its request came from; a backend may name its user's instead.
 

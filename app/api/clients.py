@@ -194,7 +194,7 @@ class _Entry(BaseModel):
         return Registered(
             id=self.id,
             audience=self.audience or self.id,
-            starts=self.calls,
+            calls=self.calls,
             spend=self.spend,
             public=self.kind is Kind.PUBLIC,
             kind=self.kind,

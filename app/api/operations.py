@@ -55,8 +55,8 @@ async def readyz(service: TheService) -> Response:
     """
     health = await service.examine()
     if not health.ready:
-        structlog.get_logger().warning("not_ready", problems=health.faults, detail=health.detail)
-        return request_problem(RequestError.NOT_READY, "Fix what `problems` lists.", problems=list(health.faults))
+        structlog.get_logger().warning("not_ready", problems=health.problems, detail=health.detail)
+        return request_problem(RequestError.NOT_READY, "Fix what `problems` lists.", problems=list(health.problems))
     return encoded(200, ReadyAnswer(status="ready", sandbox=service.sandbox, store=health.server))
 
 

@@ -279,7 +279,7 @@ def row_of(outcome: Failed) -> Row:
     """The row of an outcome: by its reason where it has one, else by its class."""
     match outcome:
         case PhoneRejected():
-            return PHONE[outcome.fault]
+            return PHONE[outcome.error]
         case CallRefused():
             return REFUSED[outcome.refusal]
         case _:

@@ -10,7 +10,7 @@ from functools import cache
 from starlette.responses import Response
 
 from app.verification.client import Caller
-from app.verification.model import Approved, CodeIncorrect, Limit, LimitReached, Pending, RemainingQuota
+from app.verification.model import Limit, LimitReached, Pending, RemainingQuota
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
@@ -21,37 +21,29 @@ _Limits = tuple[tuple[Limit, tuple[Rate, ...]], ...]
 
 
 class Quotas:
-    """Adds the headers to the answers of start, check and resend."""
+    """Adds the headers to the answers of start and resend."""
 
     def __init__(self, policy: Policy) -> None:
         """Take the limits in force."""
-        self._calls: _Limits = ((Limit.CALLS_PER_PHONE, policy.calls_per_phone),)
-        halves = tuple(rate.half for rate in policy.calls_per_phone)
-        self._calls_of_address: _Limits = (
-            *self._calls,
-            (Limit.CALLS_PER_PHONE_AND_IP, halves),
-            (Limit.CALLS_PER_IP, policy.calls_per_ip),
-        )
-        self._guesses_of_address: _Limits = ((Limit.WRONG_GUESSES_PER_IP, policy.wrong_guesses_per_ip),)
+        self._of_phone = {True: policy.public_calls_per_phone, False: policy.calls_per_phone}
+        self._per_ip = policy.calls_per_ip
 
     def of_call(self, answer: Response, caller: Caller, outcome: object) -> Response:
-        """Add the limits of a start or resend."""
-        limits = self._calls_of_address if caller.address else self._calls
-        if caller.client.starts:
-            limits = (*limits, (Limit.CALLS_PER_CLIENT, caller.client.starts))
+        """Add the limits of a start or resend. A known device may use more of a phone's calls than its public key alone."""
+        of_phone = self._of_phone[caller.client.public]
+        limits: _Limits = ((Limit.CALLS_PER_PHONE, of_phone),)
+        if caller.address:
+            halves = tuple(rate.per_address for rate in of_phone)
+            limits = (*limits, (Limit.CALLS_PER_PHONE_AND_IP, halves), (Limit.CALLS_PER_IP, self._per_ip))
+        if caller.client.calls:
+            limits = (*limits, (Limit.CALLS_PER_CLIENT, caller.client.calls))
         return _add(answer, limits, _quotas(outcome))
-
-    def of_guess(self, answer: Response, caller: Caller, outcome: object) -> Response:
-        """Add the limits of a check: a backend that names no user's address has none."""
-        return _add(answer, self._guesses_of_address, _quotas(outcome)) if caller.address else answer
 
 
 def _quotas(outcome: object) -> Iterable[RemainingQuota]:
     match outcome:
-        case Pending(quotas=quotas) | CodeIncorrect(quotas=quotas):
+        case Pending(quotas=quotas):
             return quotas
-        case Approved(approval=approval):
-            return approval.quotas
         case LimitReached(limit=limit, place=int(place), retry_after=retry_after):
             return (RemainingQuota(limit, place, 0, retry_after),)
         case _:

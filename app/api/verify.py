@@ -21,6 +21,7 @@ from app.api.schemas import (
 )
 from app.verification.client import Caller
 from app.verification.model import Approved, Pending, Replayed
+from app.verification.service import Start
 
 router = APIRouter(tags=["verify"], route_class=LeanRoute)
 
@@ -37,7 +38,6 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
         "verification_not_found",
         "code_incomplete",
         "code_incorrect",
-        "limit_reached",
         *ENDED,
     ),
     **OPEN_TO_ALL,
@@ -49,9 +49,8 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
     is the same.
     """
     caller = on_behalf(asking, body.client_ip)
-    outcome = await service.verifications.check(caller, body.id, body.code, body.device)
-    answer = encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
-    return service.quotas.of_guess(answer, caller, outcome)
+    outcome = await service.verifications.check(caller, body.id, body.code)
+    return encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
 
 
 @router.post(
@@ -78,9 +77,8 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, serv
     twice at once.
     """
     caller = _caller(asking, body, key)
-    outcome = await service.verifications.start(
-        caller, body.phone, body.code_length, body.purpose, body.challenge, body.device
-    )
+    request = Start(body.phone, body.code_length, body.purpose, body.challenge, body.device)
+    outcome = await service.verifications.start(caller, request)
     return service.quotas.of_call(_called(201, outcome), caller, outcome)
 
 
@@ -98,7 +96,7 @@ async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, se
     Calls the phone of a pending verification again. The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
     caller = _caller(asking, body, key)
-    outcome = await service.verifications.resend(caller, body.id, body.device)
+    outcome = await service.verifications.resend(caller, body.id)
     return service.quotas.of_call(_called(200, outcome), caller, outcome)
 
 

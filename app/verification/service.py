@@ -77,7 +77,7 @@ Ending = TypeVar("Ending", bound=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
-class StartRequest:
+class Start:
     """What a start asks for.
 
     Attributes:
@@ -119,7 +119,7 @@ class VerificationService:
         self._observe = observe
         self._calls: set[asyncio.Future[Any]] = set()
 
-    async def start(self, caller: Caller, request: StartRequest) -> StartOutcome:
+    async def start(self, caller: Caller, request: Start) -> StartOutcome:
         """Have a phone called and begin its verification.
 
         Raises:
