@@ -17,6 +17,7 @@ from app.verification.call import Placed, Refused, Responsibility, Unknown
 from app.verification.model import (
     Approved,
     Cap,
+    ChallengeUnavailable,
     CodeIncorrect,
     DestinationSuspended,
     Outcome,
@@ -117,6 +118,8 @@ class LogObserver:
                 self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
             case DestinationSuspended(scope=scope, just_now=True):
                 self._log.warning("destination_suspended", scope=scope.value, **_operation(event))
+            case ChallengeUnavailable(reason=reason):
+                self._log.error("challenge_unavailable", reason=reason, **_operation(event))
             case CodeIncorrect(alert=True):
                 self._log.error("spray_alert", **_operation(event))
             case _:

@@ -136,8 +136,8 @@ class VerificationService:
         lane = self._lane(caller, ref, request.device)
         try:
             solved = await self._solved(caller, lane, request.solution)
-        except JudgeUnavailable:
-            return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY), lane)
+        except JudgeUnavailable as error:
+            return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY, str(error)), lane)
         context = self._context(ref, caller, "start", lane, solved)
         with self._undone(ref, context):
             call = await self._store.reserve(ref, context, code_length, request.purpose)
