@@ -56,7 +56,7 @@ class Remote:
         self._service = service
         self._site_key = site_key
         self._secret_key = secret_key
-        self._hostnames = frozenset(hostnames)
+        self._hostnames = frozenset(name.lower() for name in hostnames)
         self._timeout = timeout
         self._http = httpx2.AsyncClient(
             headers=_HEADERS,

@@ -170,8 +170,8 @@ async def test_the_services_own_error_says_nothing_of_the_token(stand: Stand, ki
 
 @pytest.mark.parametrize("kind", NAMES_HOST)
 async def test_a_token_of_another_site_is_none(stand: Stand, kind: ChallengeKind) -> None:
-    assert await _verify(stand, Fake(kind, host="thief.example"), hostnames=("shop.example",)) is None
-    assert await _verify(stand, Fake(kind, host="shop.example:8443"), hostnames=("shop.example",))
+    assert await _verify(stand, Fake(kind, host="thief.example"), hostnames=("Shop.example",)) is None
+    assert await _verify(stand, Fake(kind, host="shop.example:8443"), hostnames=("Shop.example",))
 
 
 @pytest.mark.parametrize("kind", NAMES_HOST)
