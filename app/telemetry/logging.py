@@ -116,8 +116,9 @@ class LogObserver:
             case SpendCapReached():
                 # No call is placed until the window moves on or the cap is raised: the operator must hear of it.
                 self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
-            case DestinationSuspended(scope=scope, just_now=True):
-                self._log.warning("destination_suspended", scope=scope.value, **_operation(event))
+            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
+                # A range beside a phone, even a masked one, would leave but a hundred numbers.
+                self._log.warning("destination_suspended", scope=scope.value, destination=destination, lane=event.lane and event.lane.value)
             case ChallengeUnavailable(reason=reason):
                 self._log.error("challenge_unavailable", reason=reason, **_operation(event))
             case CodeIncorrect(alert=True):

@@ -4,8 +4,7 @@
 -- May be repeated. Runs in a full store. Atomic, because the reservation and the verification must agree.
 -- keys     verification, phone, suspended, pricing; request with an idempotency key; country, range; and those that request.limits name
 -- request  client, ref, lane, address, limits (of money), country, range; number, at and reserved_price, if they are known: else those of the last call;
---          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, and the expected
---          price stays reserved
+--          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, the reservation stays
 -- reply    canceled {wait: ms until the phone may be called again}
 local phone, verification = read_phone(keys.phone), read_verification()
 local number = request.number or tonumber(verification.calls or 1)
@@ -18,10 +17,8 @@ if ours and call.at then
   if request.refused then
     give_call_back(phone, call.at)
     correct_money(request.limits, request.lane, call.at, -call.price)
-  else
-    correct_money(request.limits, request.lane, call.at, math.min(call.price, policy.expected_price) - call.price)
   end
-  redis.call('DEL', keys.pricing)
+  if tonumber(redis.call('GET', keys.pricing) or 0) > 0 then redis.call('DECR', keys.pricing) end
 end
 
 if verification.status == 'placing' then

@@ -22,24 +22,25 @@ local function open_limits(limits, lane)
   return opened
 end
 
--- What the next call reserves: the expected price, or the price that was lately seen if that is higher. While none was seen, it reserves ten times the
--- expected price, if there is so much money: calls that are placed at once must not exceed a cap, whatever the first of them turns out to cost.
+-- What the next call reserves: the expected price, or the price that was lately seen if that is higher.
 local function reserve_price(opened)
   local seen = redis.call('GET', keys.price)
-  seen = seen and tonumber(seen)
-  local price = math.max(policy.expected_price, seen or 0)
-  local free = math.huge
+  opened.price, opened.price_unknown = math.max(policy.expected_price, tonumber(seen or 0)), not seen
   for _, each in ipairs(opened) do
-    if each.limit.unit == 'money' then
-      free = math.min(free, each.limit.max - total_of(each.counter, 'public', 'trusted'))
-      if opened.lane == 'public' then free = math.min(free, each.limit.public_max - total_of(each.counter, 'public')) end
-    end
+    if each.limit.unit == 'money' then each.amount = opened.price end
   end
-  if not seen and free < math.huge then price = math.max(price, math.min(policy.unknown_price, free)) end
+end
+
+-- While no price was seen, each call under way may cost ten times what is expected. Whether the next one must wait until the first of them shows the price:
+-- calls that are placed at once must not exceed a cap, whatever they turn out to cost. One call alone need not wait.
+local function price_is_pending(opened)
+  local under_way = opened.price_unknown and tonumber(redis.call('GET', keys.pricing) or 0) or 0
+  if under_way == 0 then return false end
+  local risk = opened.price + (under_way + 1) * (policy.unknown_price - opened.price)
   for _, each in ipairs(opened) do
-    if each.limit.unit == 'money' then each.amount = price end
+    if each.limit.unit == 'money' and wait_for_limit(each.limit, each.counter, opened.lane, risk) > 0 then return true end
   end
-  opened.price, opened.price_unknown = price, not seen
+  return false
 end
 
 -- The reply to a call that a limit denies, by the limit that denies it for the longest time; nil if all allow it.
@@ -49,9 +50,7 @@ local function limits_deny(opened)
     local wait = wait_for_limit(each.limit, each.counter, opened.lane, each.amount)
     if wait > longest then longest, denied = wait, each end
   end
-  if not denied then return nil end
-  -- Money that calls under way reserved may come back in a moment.
-  if opened.price_unknown and denied.limit.unit == 'money' and redis.call('EXISTS', keys.pricing) == 1 then return reply('price_pending') end
+  if not denied then return price_is_pending(opened) and reply('price_pending') or nil end
   local limit, counter = denied.limit, denied.counter
   return reply('limited', {
     limit = limit.name, place = limit.place, unit = limit.unit, wait = longest, window = limit.window,
@@ -61,7 +60,10 @@ end
 
 local function count_limits(opened)
   for _, each in ipairs(opened) do count_in(each.counter, opened.lane, each.amount) end
-  if opened.price_unknown then redis.call('SET', keys.pricing, 'yes', 'PX', policy.call_deadline) end
+  if opened.price_unknown then
+    redis.call('INCR', keys.pricing)
+    redis.call('PEXPIRE', keys.pricing, policy.call_deadline)
+  end
 end
 
 -- What the caller's own limits still allow, when the call is counted.
