@@ -63,7 +63,7 @@ class RedisStore:
         timeout: seconds that a caller waits.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  its parts
         self, pipelines: Pipelines, watch: Watch, codec: IdCodec, policy: Policy, prefix: str, timeout: float
     ) -> None:
         self._pipelines = pipelines

@@ -14,6 +14,7 @@ import structlog
 
 from app.telemetry.refusals import FewOfEach
 from app.verification.call import Placed, Refused, Responsibility, Unknown
+from app.verification.entropy import CodeBias
 from app.verification.model import (
     Approved,
     Cap,
@@ -25,9 +26,8 @@ from app.verification.model import (
     Replayed,
     SpendCapReached,
 )
-from app.verification.entropy import CodeBias
-from app.verification.phone import mask_phone
 from app.verification.money import SCALE
+from app.verification.phone import mask_phone
 from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
