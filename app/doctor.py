@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.settings import Settings
-from app.store.connection import connect, examine
+from app.store.connection import connect
 from app.store.embedded import EmbeddedStoreError, embedded_server, is_served
+from app.store.health import examine
 from app.verification.signing_keys import parse_signing_keys
 
 CLOCK_TOLERANCE = 2.0

@@ -22,7 +22,8 @@ from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
-from app.store.connection import Watch, connect
+from app.store.connection import connect
+from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.telemetry.logging import LogObserver
@@ -126,8 +127,9 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         settings.challenge_provider, codec.challenge_key(), settings.challenge_site_key, settings.challenge_secret
     )
     async with (
-        connect(settings.redis_url, timeout) as client,
-        connect(settings.redis_url, timeout) as watched,
+        # Closed, and not entered: entering asks a cluster for its nodes, and a cluster that is down must not stop the service from starting.
+        aclosing(connect(settings.redis_url, timeout)) as client,
+        aclosing(connect(settings.redis_url, timeout)) as watched,
         aclosing(Pipelines(client, timeout)) as pipelines,
         _provider(settings.provider) as provider,
         _closing(challenges),
