@@ -26,6 +26,7 @@ from app.store.connection import connect
 from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
+from app.telemetry.gauges import Gauges
 from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
@@ -49,6 +50,7 @@ class State(TypedDict):
 
     service: Service
     metrics: Metrics
+    gauges: Gauges
     waiting: WaitingConnections
 
 
@@ -63,7 +65,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
-        async with running(settings, Observers((metrics, LogObserver()))) as service:
+        async with running(settings, Observers((metrics, LogObserver()), metrics.count_observer_error)) as service:
             Reloading(settings, service).listen()
             for warning in settings.clients.warnings if settings.clients else ():
                 structlog.get_logger().warning("clients", detail=warning)
@@ -71,7 +73,12 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            yield {"service": service, "metrics": metrics, "waiting": WaitingConnections(service.proxies)}
+            yield {
+                "service": service,
+                "metrics": metrics,
+                "gauges": operations.gauges_of(service),
+                "waiting": WaitingConnections(service.proxies),
+            }
 
     app = FastAPI(
         title="lastdigits",

@@ -217,7 +217,14 @@ REQUEST_ERRORS: dict[RequestError, Row] = {
         _row(404, "no_such_route", "There is no such route"),
         _row(405, "method_not_allowed", "The route does not support this method"),
         _row(503, "store_unavailable", "Service temporarily unavailable", retry_after=1),
-        _row(503, "not_ready", "The service is not ready", retry_after=5, problems=["Redis does not answer"]),
+        _row(
+            503,
+            "not_ready",
+            "The service is not ready",
+            retry_after=5,
+            sandbox=False,
+            problems=["Redis does not answer. Start it, and check the address in REDIS_URL and the network between"],
+        ),
         _row(500, "internal_error", "Something went wrong on our side"),
     )
 }

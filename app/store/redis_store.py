@@ -185,12 +185,12 @@ class RedisStore:
         """See `Store.charge`."""
         self._rules = _dumps(rules_of(self._policy, guesses))
 
-    async def status(self, client: Client | None = None) -> GuardStatus:
+    async def status(self, *clients: Client) -> GuardStatus:
         """See `Store.status`."""
-        _, limits = self._names.shared(client)
+        _, limits = self._names.shared(clients)
 
         def keys(names: Names) -> Keys:
-            return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(client)[0]
+            return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(clients)[0]
 
         reply = await self._run("status", keys, {"limits": limits, "max_listed": MAX_LISTED})
         return replies.status(self._codec, limits, reply)
