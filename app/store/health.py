@@ -5,6 +5,7 @@ docs/operations.md has the table of problems for operators.
 
 import asyncio
 import re
+from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -222,7 +223,8 @@ class Watch:
         now = asyncio.get_running_loop().time()
         if self._asking is None or (self._asking.done() and now - self._asked_at >= KEPT_FOR):
             self._asked_at = now
-            self._asking = asyncio.ensure_future(self._examine())
+            # In a context of its own: what it logs is not of the request that happened to ask.
+            self._asking = asyncio.create_task(self._examine(), context=Context())
         return await asyncio.shield(self._asking)
 
     async def run(self) -> None:
