@@ -29,10 +29,7 @@ if verification.status == 'placing' then
 elseif verification.status and ours then
   if request.refused then redis.call('HINCRBY', keys.verification, 'refused', 1) end
   -- The codes did not change, and so neither do the guesses.
-  local left = tonumber(verification.max_attempts) - tonumber(verification.wrong or 0)
-  local hold = phone.holds[request.ref]
-  local units = left * codes_of(verification) * tonumber(verification.guess_cost)
-  if hold and verification.status == 'pending' then hold_guesses(keys.phone, request.ref, hold.lane, units, hold.ends_at) end
+  if verification.status == 'pending' then change_hold(keys.phone, request.ref, {units = open_guesses(verification)}) end
   redis.call('HDEL', keys.verification, 'next_max_attempts')
 end
 local wait = wait_for_call(phone, request.lane, request.address)

@@ -27,9 +27,9 @@ else
     redis.call('HSET', keys.verification, 'status', 'pending', 'settled', request.number, 'code', request.code, 'expires_at', expires_at,
       'max_attempts', verification.next_max_attempts or verification.max_attempts)
     redis.call('HDEL', keys.verification, 'next_max_attempts')
-    redis.call('PEXPIREAT', keys.verification, expires_at + policy.tombstone)
-    change_hold(keys.phone, request.ref, 0, expires_at)
+    redis.call('PEXPIRE', keys.verification, expires_at - now + policy.tombstone)
     verification = read_verification()
+    change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = expires_at})
   end
   outcome = state_of(verification, now + wait_for_call(phone, request.lane, request.address))
   outcome.outcome = 'settled'

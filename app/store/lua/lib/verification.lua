@@ -32,6 +32,12 @@ local function codes_of(verification)
   return verification.previous_code and verification.previous_code ~= verification.code and 2 or 1
 end
 
+-- What all guesses that it still allows may cost.
+local function open_guesses(verification)
+  local left = math.max(0, tonumber(verification.max_attempts) - tonumber(verification.wrong or 0))
+  return left * codes_of(verification) * tonumber(verification.guess_cost)
+end
+
 -- Ends a verification: its codes go, and a tombstone stays for a while.
 local function bury(status)
   redis.call('HSET', keys.verification, 'status', status)
