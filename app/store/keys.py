@@ -6,7 +6,7 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | key | type | what | lives |
 |---|---|---|---|
 | `verification:NAME` | hash | one verification (lua/lib/verification.lua) | until its call's deadline while the first call is being placed; then until 10 min after its expiry; 10 min after it ended |
-| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | the longest limit of a phone, a day by default, from its last call |
+| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | a day, or the longest limit of a phone, from its last call |
 | `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 28 h |
 | `request:REQUEST` | hash | a request with an idempotency key (lua/lib/idempotency.lua) | 24 h from the first sending |
 | `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and two slices at most |
