@@ -21,7 +21,7 @@ if ours and call.at then
   else
     correct_money(request.limits, request.lane, call.at, math.min(call.price, policy.expected_price) - call.price)
   end
-  redis.call('DEL', keys.pricing)
+  redis.call('HDEL', keys.pricing, call_name(number))
 end
 
 if verification.status == 'placing' then

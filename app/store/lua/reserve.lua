@@ -35,7 +35,7 @@ if not request.test then
 end
 
 if level then redis.call('SET', keys.solution, 'used', 'PX', policy.challenge_lifetime) end
-count_limits(limits)
+count_limits(limits, call_name(1))
 count_placed(guards)
 count_lane('placed')
 claim()

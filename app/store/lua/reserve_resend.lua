@@ -35,7 +35,7 @@ if not request.test then
   hold_guesses(keys.phone, request.ref, request.lane, units, expires_at + policy.call_deadline)
 end
 
-count_limits(limits)
+count_limits(limits, call_name(number))
 count_placed(guards)
 count_lane('placed')
 claim()

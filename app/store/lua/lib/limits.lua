@@ -23,23 +23,24 @@ local function open_limits(limits, lane)
 end
 
 -- What the next call reserves: the expected price, or the price that was lately seen if that is higher. While none was seen, it reserves ten times the
--- expected price, if there is so much money: calls that are placed at once must not exceed a cap, whatever the first of them turns out to cost.
+-- expected price: calls that are placed at once must not exceed a cap, whatever the first of them turns out to cost. Where there is less money, a call
+-- is placed only if no other is under way that may cost so much: it reserves what there is.
 local function reserve_price(opened)
-  local seen = redis.call('GET', keys.price)
-  seen = seen and tonumber(seen)
-  local price = math.max(policy.expected_price, seen or 0)
-  local free = math.huge
+  local seen = tonumber(redis.call('GET', keys.price) or nil)
+  local price, free = math.max(policy.expected_price, seen or policy.unknown_price), math.huge
   for _, each in ipairs(opened) do
     if each.limit.unit == 'money' then
       free = math.min(free, each.limit.max - total_of(each.counter, 'public', 'trusted'))
       if opened.lane == 'public' then free = math.min(free, each.limit.public_max - total_of(each.counter, 'public')) end
     end
   end
-  if not seen and free < math.huge then price = math.max(price, math.min(policy.unknown_price, free)) end
+  opened.price_unknown = not seen
+  opened.price_pending = not seen and free < price and redis.call('EXISTS', keys.pricing) == 1
+  if not seen then price = math.max(policy.expected_price, math.min(price, free)) end
   for _, each in ipairs(opened) do
     if each.limit.unit == 'money' then each.amount = price end
   end
-  opened.price, opened.price_unknown = price, not seen
+  opened.price = price
 end
 
 -- The reply to a call that a limit denies, by the limit that denies it for the longest time; nil if all allow it.
@@ -49,19 +50,22 @@ local function limits_deny(opened)
     local wait = wait_for_limit(each.limit, each.counter, opened.lane, each.amount)
     if wait > longest then longest, denied = wait, each end
   end
-  if not denied then return nil end
   -- Money that calls under way reserved may come back in a moment.
-  if opened.price_unknown and denied.limit.unit == 'money' and redis.call('EXISTS', keys.pricing) == 1 then return reply('price_pending') end
-  local limit, counter = denied.limit, denied.counter
+  if opened.price_pending and (not denied or denied.limit.unit == 'money') then return reply('price_pending') end
+  if not denied then return nil end
+  local limit, used = denied.limit, total_of(denied.counter, 'public', 'trusted')
   return reply('limited', {
-    limit = limit.name, place = limit.place, unit = limit.unit, wait = longest, window = limit.window,
-    max = limit.max, public_max = limit.public_max, used = total_of(counter, 'public', 'trusted'), used_by_public = total_of(counter, 'public'),
+    limit = limit.name, place = limit.place, wait = longest, window = limit.window, max = limit.max, used = used, by_share = used + denied.amount <= limit.max,
   })
 end
 
-local function count_limits(opened)
+-- call: its name, under which the price of a call under way is waited for.
+local function count_limits(opened, call)
   for _, each in ipairs(opened) do count_in(each.counter, opened.lane, each.amount) end
-  if opened.price_unknown then redis.call('SET', keys.pricing, 'yes', 'PX', policy.call_deadline) end
+  if opened.price_unknown then
+    redis.call('HSET', keys.pricing, call, 'yes')
+    redis.call('PEXPIRE', keys.pricing, policy.call_deadline)
+  end
 end
 
 -- What the caller's own limits still allow, when the call is counted.
