@@ -15,6 +15,7 @@ from app.store.pipelines import Pipelines
 from app.store.rules import rules_of
 from app.store.scripts import SCRIPTS, load_script
 from app.verification.call import Refusal
+from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import GuardStatus, destination_of
@@ -84,7 +85,7 @@ class RedisStore:
         request = self._call(ref, context) | {"code_length": code_length}
         if purpose:
             request["purpose"] = self._codec.seal_text(purpose)
-        if context.client.public and not ref.test:
+        if self._policy.challenge is not When.NEVER and not ref.test:
             request["challenge"] = self._policy.challenge.value
         solution: Keys = {}
         if context.solved:
@@ -134,6 +135,8 @@ class RedisStore:
         self, ref: VerificationRef, context: RequestContext, call: Reserved | None, reason: Refusal
     ) -> int:
         """See `Store.cancel_reservation`."""
+        if call is None:
+            await asyncio.sleep(self._timeout)
         return await self._end_call(ref, context, call, {"refused": reason.value})
 
     async def commit_unknown(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> int:
@@ -207,6 +210,7 @@ class RedisStore:
             "address": self._names.address(networks.host) if networks else "",
             "network": self._names.address(networks.site) if networks else "",
             "seed": ref.seed,
+            "nonce": context.nonce,
         }
         if context.idempotency:
             request["bodies"] = context.idempotency.bodies

@@ -31,7 +31,9 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
         "idempotency_lifetime": DAY,
         "quiet": max(QUIET, policy.cooldowns[-1] * 1000),
         # A day at least: one call of a day is sampled, and the work of challenges grows with a day's calls.
-        "phone_memory": max(DAY, *(rate.seconds * 1000 for rate in policy.calls_per_phone), policy.cooldowns[-1] * 1000),
+        "phone_memory": max(
+            DAY, *(rate.seconds * 1000 for rate in policy.calls_per_phone), policy.cooldowns[-1] * 1000
+        ),
         "cooldowns": [step * 1000 for step in policy.cooldowns],
         "calls_per_phone": [
             {"max": rate.count, "public_max": rate.share(policy.public_share).count, "window": rate.seconds}

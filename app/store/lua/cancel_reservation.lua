@@ -3,11 +3,12 @@
 -- A reserved call did not come about, or no one knows whether it did. The verification fails if it was its first call; one that has a code keeps it.
 -- May be repeated. Runs in a full store. Atomic, because the reservation and the verification must agree.
 -- keys     verification, phone, suspended, pricing; request with an idempotency key; country, range; and those that request.limits name
--- request  client, ref, lane, address, limits (of money), country, range; number, at and reserved_price, if they are known: else those of the last call;
+-- request  client, ref, nonce, lane, address, limits (of money), country, range; number, at and reserved_price, if the reply to the reservation was not lost;
 --          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, and the expected
 --          price stays reserved
 -- reply    canceled {wait: ms until the phone may be called again}
 local phone, verification = read_phone(keys.phone), read_verification()
+request.lane = verification.lane or request.lane
 local number = request.number or tonumber(verification.calls or 1)
 local call = call_of(verification, number) or {at = request.at, price = request.reserved_price}
 local ours = report_back(phone, call_name(number))
@@ -33,5 +34,9 @@ elseif verification.status and ours then
   redis.call('HDEL', keys.verification, 'next_max_attempts')
 end
 local wait = wait_for_call(phone, request.lane, request.address)
-remember(request.refused and {outcome = 'refused', reason = request.refused} or {outcome = 'unknown', wait = wait})
+if not request.number then
+  forget()
+else
+  remember(request.refused and {outcome = 'refused', reason = request.refused} or {outcome = 'unknown', wait = wait})
+end
 return reply('canceled', {wait = wait})

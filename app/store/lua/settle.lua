@@ -3,9 +3,10 @@
 -- Stores the code of a placed call, and what the call cost. May be repeated: the second time changes nothing and replies the same.
 -- Runs in a full store: the phone rings already. Atomic, because code, previous code and expiry change together under the checks beside it.
 -- keys     verification, phone, price, pricing; request with an idempotency key; and those that request.limits name
--- request  client, ref, lane, address, number, at, reserved_price, price (what it cost), digests (of the code, by its length), limits (of money)
+-- request  client, ref, nonce, lane, address, number, at, reserved_price, price (what it cost), code (its digest), limits (of money); test
 -- reply    settled {the state} | not_found | ended {status}
 local phone, verification = read_phone(keys.phone), read_verification()
+request.lane = verification.lane or request.lane
 if report_back(phone, call_name(request.number)) and not request.test then
   if request.price ~= request.reserved_price then
     correct_money(request.limits, request.lane, request.at, request.price - request.reserved_price)

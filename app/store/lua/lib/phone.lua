@@ -2,7 +2,7 @@
 --   call:AT        LANE:ADDRESS of each call that a limit counts, by when it was reserved (unix ms); ADDRESS is a digest, empty for none;
 --                  `:converted` behind it once the verification was approved
 --   step           calls in the present series of resend cooldowns; a series ends with an approval or a quiet hour
---   busy_until     until when a call is being placed (unix ms); placing is that call, REF:NUMBER
+--   busy_until     until when a call is being placed (unix ms); placing is that call's name
 --   hold:REF       guesses that a live verification may still make (guesses.lua)
 -- Limits are exact: every counted call keeps its own time.
 local function read_phone(key)

@@ -23,8 +23,9 @@ local function call_of(verification, number)
   return at and {at = tonumber(at), price = tonumber(price), address = address, network = network}
 end
 
+-- What a call is called while it is under way: no other request has the name, not even another one of this verification.
 local function call_name(number)
-  return request.ref .. ':' .. number
+  return request.ref .. ':' .. number .. ':' .. request.nonce
 end
 
 -- Codes that count now: two between a resend and the approval.
