@@ -87,7 +87,7 @@ def _policy(_: argparse.Namespace) -> int:
 
 def _simulator(options: argparse.Namespace) -> int:
     from app.serving import listen  # noqa: PLC0415  the same as above
-    from app.telephony.simulator import SimulatorCredentials, run_simulator  # noqa: PLC0415
+    from app.simulator import SimulatorCredentials, run_simulator  # noqa: PLC0415
 
     with listen(options.host, options.port, "--port") as listener:
         print(f"simulator on http://{options.host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201  its address

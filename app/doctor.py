@@ -57,11 +57,11 @@ async def _store(settings: Settings) -> list[Finding]:
 
 async def _answers_of(client: "Redis") -> list[Finding]:
     asked_at = time.monotonic()
-    health = await examine(client)
+    health = await examine(client, settings.key_prefix)
     took = (time.monotonic() - asked_at) * 1000
     if not health.ready:
         reason = f" ({health.detail})" if health.detail else ""
-        return [Finding(good=False, subject="redis", sentence=f"{fault}{reason}") for fault in health.faults]
+        return [Finding(good=False, subject="redis", sentence=f"{fault}{reason}") for fault in health.problems]
     good = Finding(
         good=True, subject="redis", sentence=f"{health.server} answers in {took:.1f} ms, and drops no counters"
     )

@@ -86,7 +86,7 @@ def _new(options: argparse.Namespace) -> int:
     kind = Kind(options.kind)
     key = new_key(kind)
     origins = tuple(options.origin)
-    rest = {"native": options.native, "audience": options.audience, "starts": options.starts, "spend": options.spend}
+    rest = {"native": options.native, "audience": options.audience, "calls": options.starts, "spend": options.spend}
     print(clients_entry(options.id, kind, key, origins, **rest))  # noqa: T201  its answer
     complain(f"The key of client {options.id}, shown only now:", key)
     return 0

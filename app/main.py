@@ -4,33 +4,32 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from functools import cached_property
+from functools import partial
 from typing import Any, TypedDict
 
+import structlog
 from fastapi import FastAPI
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
-from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import Receive, Scope, Send
 
 from app.api import backend, operations, policy, verify
 from app.api.auth import Service
-from app.api.lean import LeanRoute
-from app.api.middleware import Edge, routing_fault
+from app.api.errors import HANDLERS
+from app.api.listener import WaitingConnections
+from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
+from app.challenges import make_challenges
+from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
+from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
-from app.store.coalesce import Coalescer
-from app.store.connection import Examiner, connect
+from app.store.connection import Watch, connect
+from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
-from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
-from app.telephony.mobilgroup import Limits, Mobilgroup
-from app.verification.challenge import Challenges
+from app.verification.challenge import ChallengeProvider
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
@@ -45,41 +44,11 @@ number that called. Errors are problem details (RFC 9457) with a stable `code`."
 
 
 class State(TypedDict):
-    """What the lifespan hands to every request."""
+    """What the lifespan hands to every request and every connection."""
 
     service: Service
     metrics: Metrics
-
-
-class App(FastAPI):
-    """FastAPI with the few layers that this service needs, and its own document."""
-
-    def build_middleware_stack(self) -> Edge:
-        """Put the edge outermost, and let the busy routes pass by the router: some 30 µs of each check (docs/performance.md)."""
-        routed = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers={HTTPException: routing_fault})
-        open_to_pages = {route.path: route.respond for route in verify.router.routes if isinstance(route, LeanRoute)}
-        return Edge(routed, open_to_pages)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Go straight to the edge: FastAPI asks its own telemetry first, which looks into the environment for each request (7 µs)."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
-        await self._edge(scope, receive, send)
-
-    @cached_property
-    def _edge(self) -> "Edge":
-        return self.build_middleware_stack()
-
-    def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, made once."""
-        if self.openapi_schema is None:
-            described = get_openapi(
-                title=self.title, version=self.version, description=self.description, routes=self.routes
-            )
-            self.openapi_schema = complete(described)
-        return self.openapi_schema
+    waiting: WaitingConnections
 
 
 def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
@@ -91,28 +60,50 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        metrics = Metrics(operations.VERSION, tallies)
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
         async with running(settings, Observers((metrics, LogObserver()))) as service:
             Reloading(settings, service).listen()
+            for warning in settings.clients.warnings if settings.clients else ():
+                structlog.get_logger().warning("clients", detail=warning)
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            yield {"service": service, "metrics": metrics}
+            yield {"service": service, "metrics": metrics, "waiting": WaitingConnections(service.proxies)}
 
-    app = App(
+    app = FastAPI(
         title="lastdigits",
         version=operations.VERSION,
         description=DESCRIPTION,
+        license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        exception_handlers=HANDLERS,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for router in (verify.router, backend.router, policy.router, operations.router):
-        app.router.routes.extend(router.routes)
+        app.router.routes.extend(router.routes)  # `include_router` would cost 9 µs a request, and add nothing here
+    app.add_middleware(RequestMiddleware, routes=app.routes)
+    app.openapi = partial(_document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        app.openapi_schema = complete(
+            get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                license_info=app.license_info,
+                routes=app.routes,
+            )
+        )
+    return app.openapi_schema
 
 
 @asynccontextmanager
@@ -126,39 +117,52 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     ):
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
     load_regions()
-    client = connect(settings.redis_url, settings.redis_timeout)
     previous = settings.pepper_previous
     codec = IdCodec(
         settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
     )
-    coalescer = Coalescer(client, settings.redis_timeout)
-    store = RedisStore(coalescer, settings.policy)
-    asked = connect(settings.redis_url, settings.redis_timeout)
-    async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
-        tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
-        draws = EntropyMonitor(store, codec, settings.policy.guesses, observe)
-        challenges = Challenges(codec.challenge_key(), settings.policy.challenge)
-        verifications = VerificationService(store, provider, codec, settings.policy, tokens, draws, challenges, observe)
+    policy, timeout = settings.policy, settings.redis_timeout
+    challenges = make_challenges(
+        settings.challenge_provider, codec.challenge_key(), settings.challenge_site_key, settings.challenge_secret
+    )
+    async with (
+        connect(settings.redis_url, timeout) as client,
+        connect(settings.redis_url, timeout) as watched,
+        aclosing(Pipelines(client, timeout)) as pipelines,
+        _provider(settings.provider) as provider,
+        _closing(challenges),
+    ):
+        watch = Watch(watched, settings.key_prefix)
+        store = RedisStore(pipelines, watch, codec, policy, settings.key_prefix, timeout)
+        keys = parse_signing_keys(settings.signing_keys.get_secret_value())
+        tokens = TokenIssuer(keys, settings.issuer, sandbox=settings.sandbox)
+        entropy = EntropyMonitor(store, codec, policy.guesses, observe)
+        verifications = VerificationService(store, provider, codec, policy, tokens, entropy, challenges, observe)
+        await watch()
         with suppress(StoreUnavailable):
-            await draws.measure()
-        watching = asyncio.create_task(draws.watch())
-        yield Service(
-            verifications,
-            settings.clients,
-            tokens,
-            settings.policy,
-            settings.proxies,
-            Examiner(asked),
-            settings.sandbox,
-            draws,
-        )
-        watching.cancel()
-        await verifications.close(settings.policy.call_deadline)
+            await entropy.measure()
+        watching = [asyncio.create_task(work) for work in (entropy.watch(), watch.run())]
+        try:
+            yield Service(
+                verifications, settings.clients, tokens, policy, settings.proxies, watch, settings.sandbox, entropy
+            )
+        finally:
+            for task in watching:
+                task.cancel()
+            await verifications.close(policy.call_deadline)
+
+
+@asynccontextmanager
+async def _closing(challenges: ChallengeProvider) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await challenges.close()
 
 
 def _provider(settings: ProviderSettings) -> Mobilgroup:
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
-    return Mobilgroup(settings.url, _credentials(settings), limits)
+    return Mobilgroup(settings.url, _credentials(settings), limits, settings.proxy)
 
 
 def _credentials(settings: ProviderSettings) -> Credentials:

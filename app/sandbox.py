@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from app.api.clients import Kind, clients_entry, new_key, parse_clients
 from app.processes import die_with_parent
 from app.settings import ProviderSettings, Settings
-from app.telephony.simulator import SimulatorCredentials, run_simulator
+from app.simulator import SimulatorCredentials, run_simulator
 from app.verification.errors import LastdigitsError
 from app.verification.ids import MIN_PEPPER_BYTES
 from app.verification.signing_keys import new_signing_key, write_signing_keys

@@ -25,7 +25,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn.supervisors import Multiprocess
 
-from app.api.one_write import OneWriteProtocol
+from app.api.listener import Listener
 from app.main import create_app
 from app.processes import die_with_parent
 from app.reloading import has_terminal, hung_up, read_again
@@ -151,7 +151,7 @@ def _run(settings: Settings, listener: socket.socket, tallies: Tallies | None) -
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=Listener,
         log_config=None,
         access_log=False,
         proxy_headers=False,

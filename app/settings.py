@@ -17,8 +17,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_table import PREFIX, Values, parse_cooldowns, parse_regions
-from app.store.connection import embedded_path
+from pathlib import Path as _P
+def embedded_path(url): return _P(url.removeprefix('embedded://')) if url.startswith('embedded://') else None
 from app.verification.guard import Guard
+from app.verification.challenge import ChallengeKind
 from app.verification.guess_budget import GuessBudget
 from app.verification.money import Spending, cap_units, parse_country_caps, price_units
 from app.verification.phone import PhoneRules, parse_test_numbers
@@ -50,6 +52,7 @@ class ProviderSettings:
     read_timeout: float
     pool_size: int
     pool_timeout: float
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,10 @@ class Settings:
     simulator_port: int
     sandbox: bool
     warnings: tuple[str, ...] = ()
+    key_prefix: str = "{lastdigits}:"
+    challenge_provider: ChallengeKind = ChallengeKind.ALTCHA
+    challenge_site_key: str | None = None
+    challenge_secret: str | None = None
 
     @property
     def embedded(self) -> Path | None:
@@ -154,7 +161,7 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
     clients, more = _clients(values, sandbox=provider is None)
     embedded = embedded_path(values.redis_url) is not None
     policy = _policy(values)
-    faults += more + [f"{PREFIX}{sentence}" for sentence in policy.faults()]
+    faults += more + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
     signing_keys, more = _signing_keys(values, made=embedded or provider is None)
     faults += more
     if values.pepper is None and "pepper" not in bad and not embedded and provider is not None:
@@ -193,7 +200,7 @@ def _combine(values: Values, raw: dict[str, str], bad: Collection[str]) -> tuple
 
 def _longer_codes(policy: Policy) -> list[str]:
     """What an operator should know if the policy's own code length is never used."""
-    first = policy.guesses.first_length(policy.code_length)
+    first = policy.guesses.first_length(policy.code_length, public=False)
     warning = (
         f"{PREFIX}CODE_LENGTH is {policy.code_length}, but codes have {first} digits from the start: MAX_ATTEMPTS guesses at the codes of two "
         "calls do not fit under MAX_GUESS_PROBABILITY with fewer; `lastdigits policy` shows the sum"
@@ -283,15 +290,13 @@ def _policy(values: Values) -> Policy:
         calls_per_phone=calls_per_phone,
         calls_per_ip=parse_rates(values.calls_per_ip),
         calls_total=parse_rates(values.calls_total),
-        wrong_guesses_per_ip=parse_rates(values.wrong_guesses_per_ip),
-        guesses=GuessBudget.of(values.max_guess_probability, values.max_attempts, calls_per_phone),
+        public_share=values.public_share,
+        guesses=GuessBudget.of(values.max_guess_probability, values.max_attempts, calls_per_phone, values.public_share),
         spending=_spending(values),
         challenge=values.challenge,
-        guard=Guard.of(
-            values.fraud_min_conversion,
-            values.fraud_calls_per_country,
-            values.fraud_calls_per_range,
-            values.spray_alert,
+        guard=Guard(
+            max(1, round(values.fraud_min_conversion * 1000)) if values.fraud_min_conversion else 0,
+            values.fraud_calls_per_country, values.fraud_calls_per_range, values.public_share, values.spray_alert
         ),
         test_numbers=test_numbers,
         approval_repeat_window=values.approval_repeat_window,

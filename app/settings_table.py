@@ -13,10 +13,10 @@ import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from app.api.address import TrustedProxies
-from app.store.connection import url_fault
+from app.store.urls import url_problem as url_fault
 from app.verification.challenge import When
 from app.verification.ids import MIN_PEPPER_BYTES
-from app.verification.money import MOST, parse_country_caps
+from app.verification.money import MAX_CAP, parse_country_caps
 from app.verification.phone import parse_test_numbers
 from app.verification.rates import parse_rates
 
@@ -95,7 +95,7 @@ def parse_regions(text: str) -> frozenset[str]:
 
 
 Rates = Annotated[str, _parses(parse_rates)]
-Money = Annotated[Decimal, Field(ge=0, le=MOST, decimal_places=4, allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(ge=0, le=MAX_CAP, decimal_places=4, allow_inf_nan=False)]
 
 
 class Values(BaseModel):
@@ -206,6 +206,8 @@ class Values(BaseModel):
     calls_per_ip: Annotated[Rates, Field(description="Limits on calls for one address, an IPv6 /64 being one.")] = (
         "20/hour"
     )
+    public_share: Annotated[float, Field(ge=0, le=1, description="Share.")] = 0.5
+    key_prefix: str = "{lastdigits}:"
     wrong_guesses_per_ip: Annotated[Rates, Field(description="Limits on wrong codes from one address.")] = "30/hour"
     calls_total: Annotated[Rates, Field(description="Limits on calls of all clients together.")] = "100/second"
     fraud_min_conversion: Annotated[
@@ -233,9 +235,9 @@ class Values(BaseModel):
     challenge: Annotated[
         When,
         Field(
-            description="When a start with a public key must bring a solved challenge: never, alarm (while the spray alarm is on), always."
+            description="When a start with a public key must bring a solved challenge: never, auto (while codes are sprayed), always."
         ),
-    ] = When.ALARM
+    ] = When.AUTO
     spend_per_hour: Annotated[
         Money, Field(description="Most money that all calls cost in any hour, in the provider's currency.")
     ] = Decimal(100)

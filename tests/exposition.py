@@ -29,8 +29,9 @@ def scrape(url: str) -> Samples:
 
 
 def growth(before: Mapping[tuple[str, frozenset[tuple[str, str]]], float], after: Samples) -> Samples:
-    """What was counted in between, but for seconds and processes: these nobody foresees."""
-    counted = {key: value for key, value in after.items() if "_seconds" not in key[0] and "process_" not in key[0]}
+    """What was counted in between, but for seconds, processes and HTTP requests: no test foresees these, and looking is a request itself."""
+    left_out = ("_seconds", "process_", "_http_requests_")
+    counted = {key: value for key, value in after.items() if not any(part in key[0] for part in left_out)}
     return {key: value - before[key] for key, value in counted.items() if value != before[key]}
 
 

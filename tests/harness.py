@@ -176,7 +176,7 @@ class Service:
 CLIENTS: dict[str, dict[str, Any]] = {
     "backend": {"kind": Kind.SECRET},
     "other": {"kind": Kind.SECRET},
-    "limited": {"kind": Kind.SECRET, "starts": "3/hour, 100/day"},
+    "limited": {"kind": Kind.SECRET, "calls": "3/hour, 100/day"},
     "web": {"kind": Kind.PUBLIC, "origins": ("https://shop.example",), "audience": "backend"},
     "app": {"kind": Kind.PUBLIC, "native": True, "audience": "backend"},
 }
@@ -251,7 +251,7 @@ def wrong(code: str, nth: int = 1) -> str:
 def names_of(service: Service) -> Names:
     """The names of the service's keys."""
     codec = IdCodec(service.settings["PEPPER"].encode())
-    return Names(service.settings.get("KEY_PREFIX", "{lastdigits}:"), codec.pepper, POLICY)
+    return Names(service.settings.get("KEY_PREFIX", "{lastdigits}:"), codec.pepper, None)  # type: ignore[arg-type]  # no limit is named
 
 
 async def make_older(client: Any, names: Names, ref: VerificationRef, seconds: float) -> None:

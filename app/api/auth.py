@@ -1,49 +1,49 @@
-"""Which client a request comes from, from where, and what its key reaches.
+"""Which client a request comes from, from which address, and what its key gives access to.
 
-With the verifier and the idempotency key, all that a route asks of the request.
+With the service and the idempotency key, all that a route asks of a request.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import structlog
 from fastapi import Depends
 from starlette.requests import Request
+from starlette.types import Scope
 
-from app.api.address import TrustedProxies, counted
+from app.api.address import FORWARDED_FOR, TrustedProxies, normalized
 from app.api.clients import Clients, Kind, Registered
-from app.api.cors import allow
+from app.api.cors import VARY, allow, origin_rejected
 from app.api.idempotency import idempotency_key
-from app.api.lean import header_of
 from app.api.problems import RequestError, RequestRejected
 from app.api.ratelimit_headers import Quotas
-from app.store.connection import Health
+from app.api.reading import first_headers, header_of
+from app.store.connection import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
 from app.verification.policy import Policy
 from app.verification.service import VerificationService
 from app.verification.token import TokenIssuer
-from app.verification.values import value
 
-_FORWARDING = frozenset({b"forwarded", b"x-forwarded-for"})
+_OTHER_FORWARDING = (b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip")
+"""Headers by which proxies name their client, and that do not count here."""
 
 
 @dataclass(slots=True)
 class Service:
-    """All that routes reach: made once in the application's lifespan, handed on in its state.
+    """All that routes use: made once in the application's lifespan, handed on in its state.
 
     Attributes:
-        verifier: the operations.
+        verifications: the operations.
         clients: who may call.
-        proofs: what signs and verifies proofs.
+        tokens: what signs and verifies verification tokens.
         policy: the rules in force.
-        proxies: whose forwarding headers count.
-        examine: asks the store whether it can be relied on.
+        proxies: whose `X-Forwarded-For` counts.
+        examine: asks the store whether it is safe to use.
         sandbox: whether calls go to the simulator.
-        draws: how evenly codes are drawn, as far as this worker knows.
-        quotas: tells the limits in force in headers.
-        proxy_suspected: a forwarding header came from an address that may not forward, and the log has said so.
+        entropy: how codes are distributed, as far as this worker knows.
+        quotas: writes the limits in force into headers.
+        warned: warnings about proxies that the log has already.
     """
 
     verifications: VerificationService
@@ -51,19 +51,24 @@ class Service:
     tokens: TokenIssuer
     policy: Policy
     proxies: TrustedProxies
-    examine: Callable[[], Awaitable[Health]]
+    examine: Watch
     sandbox: bool
-    draws: EntropyMonitor
+    entropy: EntropyMonitor
     quotas: Quotas = field(init=False)
-    proxy_suspected: bool = False
+    warned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.quotas = Quotas(self.policy)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class AuthenticatedClient:
-    """A client, and the address its request came from: not yet whose user's address counts."""
+    """A client, and the address its request came from; a backend may name its user's instead.
+
+    Attributes:
+        client: whose key the request has.
+        address: of a page's or an app's user; None for a backend.
+    """
 
     client: Registered
     address: str | None
@@ -81,26 +86,28 @@ def verifications_of(request: Request) -> VerificationService:
 
 
 def any_client(request: Request) -> AuthenticatedClient:
-    """The client whose key the request bears, of either kind; a public key only from its origins.
+    """The client whose key the request has, of either kind; a public key only from its origins.
 
     Raises:
-        RequestFault: no key, an unknown one, or a public one used from elsewhere.
+        RequestRejected: no key, an unknown one, or a public one used from elsewhere.
     """
+    scope = request.scope
+    scope["cors"] = (VARY,)  # of all answers that a page may get
     service = service_of(request)
-    client = _client_of(request, service.clients)
+    client = _client_of(scope, service.clients)
     if client.kind is Kind.SECRET:
         return AuthenticatedClient(client, None)
-    _judge_origin(client, request)
-    return AuthenticatedClient(client, _address_of(request, service))
+    _judge_origin(client, scope)
+    return AuthenticatedClient(client, _address_of(scope, service))
 
 
 def secret_client(request: Request) -> Caller:
-    """The client whose secret key the request bears.
+    """The client whose secret key the request has.
 
     Raises:
-        RequestFault: no key, an unknown one, or a public one.
+        RequestRejected: no key, an unknown one, or a public one.
     """
-    client = _client_of(request, service_of(request).clients)
+    client = _client_of(request.scope, service_of(request).clients)
     if client.kind is not Kind.SECRET:
         raise RequestRejected(RequestError.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
     return Caller(client)
@@ -110,57 +117,59 @@ def on_behalf(asking: AuthenticatedClient, client_ip: str | None) -> Caller:
     """Who asks, and the address that limits count: a backend names its user's, a page or an app has its own.
 
     Raises:
-        RequestFault: a page or an app names one.
+        RequestRejected: a page or an app names one.
     """
     if asking.client.kind is Kind.SECRET:
-        return Caller(asking.client, counted(client_ip) if client_ip else None)
+        return Caller(asking.client, normalized(client_ip) if client_ip else None)
     if client_ip is not None:
         errors = [{"field": "client_ip", "message": "Only a backend with a secret key names its user's address"}]
         raise RequestRejected(RequestError.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
     return Caller(asking.client, asking.address)
 
 
-def _client_of(request: Request, clients: Clients) -> Registered:
-    scheme, _, key = header_of(request.scope, b"authorization").decode("latin-1").partition(" ")
+def _client_of(scope: Scope, clients: Clients) -> Registered:
+    scheme, _, key = header_of(scope, b"authorization").decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise RequestRejected(RequestError.KEY_MISSING, "Send the header Authorization: Bearer and a key.")
     client = clients.find(key.strip())
     if client is None:
         raise RequestRejected(RequestError.KEY_UNKNOWN, "No client has this key.")
+    scope["client_id"] = client.id  # for the log
     return client
 
 
-def _judge_origin(client: Registered, request: Request) -> None:
-    origin = request.headers.get("origin")
-    if origin is None:
+def _judge_origin(client: Registered, scope: Scope) -> None:
+    if b"origin" not in first_headers(scope):
         if not client.native:
             raise RequestRejected(
-                RequestError.ORIGIN_NOT_ALLOWED, "This public key is for web pages: requests must carry an Origin."
+                RequestError.ORIGIN_NOT_ALLOWED,
+                "This public key is for web pages, whose requests have an Origin. For an app, set `native = true` in the clients file.",
             )
-    elif origin in client.origins:
-        allow(request.scope, origin)
-    else:
-        raise RequestRejected(RequestError.ORIGIN_NOT_ALLOWED, "This public key is not for pages of this origin.")
+        return
+    origin = header_of(scope, b"origin").decode("latin-1")
+    if not client.allows(origin):
+        raise origin_rejected(origin, "This key's client does not list the origin")
+    allow(scope, origin)
 
 
-def _address_of(request: Request, service: Service) -> str | None:
-    """The address of a page's or an app's user, as limits count it."""
-    scope = request.scope
+def _address_of(scope: Scope, service: Service) -> str | None:
+    """The address of a page's or an app's user. What looks like a proxy that is not set up is logged once."""
     peer = scope["client"][0] if scope.get("client") else None
-    address = service.proxies.address_of(peer, scope["headers"])
-    if (
-        not service.proxy_suspected
-        and any(name in _FORWARDING for name, _ in scope["headers"])
-        and peer not in service.proxies
-    ):
-        service.proxy_suspected = True
-        structlog.get_logger().warning(
-            "forwarding_ignored",
-            peer=peer,
-            detail="a forwarding header came from an address that TRUSTED_PROXIES does not name, so all its users count as one: "
-            "if it is your proxy, set LASTDIGITS_TRUSTED_PROXIES to it",
-        )
-    return counted(address) if address else None
+    names = first_headers(scope)
+    if peer in service.proxies:
+        if FORWARDED_FOR not in names and any(name in names for name in _OTHER_FORWARDING):
+            detail = "a trusted proxy sends no X-Forwarded-For, so all its users share one limit: have it set this header, no other one counts"
+            _warn_once(service, "forwarding_missing", detail, peer)
+    elif FORWARDED_FOR in names or any(name in names for name in _OTHER_FORWARDING):
+        detail = "LASTDIGITS_TRUSTED_PROXIES does not list this address, so all its users share one limit: if it is your proxy, add it"
+        _warn_once(service, "forwarding_ignored", detail, peer)
+    return service.proxies.address_of(peer, scope["headers"])
+
+
+def _warn_once(service: Service, event: str, detail: str, peer: str | None) -> None:
+    if event not in service.warned:
+        service.warned.add(event)
+        structlog.get_logger().warning(event, peer=peer, detail=detail)
 
 
 AnyClient = Annotated[AuthenticatedClient, Depends(any_client)]

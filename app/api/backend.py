@@ -1,12 +1,13 @@
-"""The routes for a backend: look at a verification, cancel it, redeem its proof, fetch the keys that verify proofs."""
+"""The routes for a backend: read a verification, cancel it, redeem its verification token, fetch the keys that verify tokens."""
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import Response
 
 from app.api.auth import SecretClient, TheService, TheVerifications
 from app.api.lean import LeanRoute
-from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
-from app.api.problems import failed
+from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, NO_KEY, SECRET_ONLY, answers, encoded
+from app.api.problems import outcome_problem
 from app.api.schemas import (
     KeySetAnswer,
     RedeemedAnswer,
@@ -22,59 +23,86 @@ router = APIRouter(tags=["internal"], route_class=LeanRoute)
 KEEP_KEYS = "public, max-age=300"
 """How long verifiers may keep the keys: a new key is published that long before it signs (docs/operations.md)."""
 
+KEY_SET = "application/jwk-set+json"  # RFC 7517, section 8.5
 
-class _KeySet(JSONResponse):
-    media_type = "application/jwk-set+json"  # RFC 7517, section 8.5
 
-    def render(self, content: bytes) -> bytes:
-        return content
+class _VerificationId(Convertor[str]):
+    """Any path segment but those that name a route: `GET /verify/start` is a wrong method, and not a verification called "start"."""
+
+    regex = "(?!(?:start|check|resend|redeem)(?:/|$))[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Return the id as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the id as it is."""
+        return value
+
+
+register_url_convertor("verification", _VerificationId())
 
 
 @router.post(
     "/verify/redeem",
+    operation_id="redeemToken",
     responses=answers(
-        *(200, RedeemedAnswer, "The proof is good, and used up now.", *KEY_OF_A_BACKEND, *BODY),
+        *(200, RedeemedAnswer, "The verification token is valid, and used up now.", *KEY_OF_A_BACKEND, *BODY),
         *("token_invalid", "token_expired", "token_redeemed"),
     ),
     **SECRET_ONLY,
 )
 async def redeem(body: RedeemRequest, caller: SecretClient, verifications: TheVerifications) -> Response:
-    """Say yes to a proof, once: for a backend whose proofs must not be used twice.
+    """Redeem a token.
 
-    Only a client of the proof's own audience redeems it. A proof that may be used until it expires is verified offline instead.
+    Accepts a verification token once: for a backend whose tokens must not be used twice. Only a client of the token's own audience redeems it. A token
+    that may be used until it expires is verified offline instead.
     """
     outcome = await verifications.redeem(caller, body.token)
-    return encoded(200, redeemed_answer(outcome)) if isinstance(outcome, Redeemed) else failed(outcome)
+    return encoded(200, redeemed_answer(outcome)) if isinstance(outcome, Redeemed) else outcome_problem(outcome)
 
 
 @router.get(
-    "/verify/{verification_id}",
+    "/verify/{verification_id:verification}",
+    operation_id="readVerification",
     responses=answers(200, StateAnswer, "Its whole state.", *KEY_OF_A_BACKEND, "verification_not_found"),
     **SECRET_ONLY,
 )
 async def read(verification_id: str, caller: SecretClient, verifications: TheVerifications) -> Response:
-    """Tell the whole state of a verification, without its code."""
+    """Read a verification.
+
+    Returns its whole state, without its code.
+    """
     outcome = await verifications.read(caller, verification_id)
-    return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Found) else failed(outcome)
+    return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Found) else outcome_problem(outcome)
 
 
 @router.post(
-    "/verify/{verification_id}/cancel",
+    "/verify/{verification_id:verification}/cancel",
+    operation_id="cancelVerification",
     responses=answers(200, StateAnswer, "It is canceled.", *KEY_OF_A_BACKEND, "verification_not_found", *ENDED),
     **SECRET_ONLY,
 )
 async def cancel(verification_id: str, caller: SecretClient, verifications: TheVerifications) -> Response:
-    """End a pending verification: its codes count no more. Canceling twice is as good as once."""
+    """Cancel a verification.
+
+    Ends a pending verification: its codes no longer count. Canceling twice gives the same answer.
+    """
     outcome = await verifications.cancel(caller, verification_id)
-    return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else failed(outcome)
+    return (
+        encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else outcome_problem(outcome)
+    )
 
 
 @router.get(
     "/.well-known/jwks.json",
-    responses=answers(200, KeySetAnswer, "The public keys.", keep=KEEP_KEYS),
-    response_model=None,
-    response_class=_KeySet,
+    operation_id="getKeys",
+    responses=answers(200, KeySetAnswer, "The public keys.", keep=KEEP_KEYS, media_type=KEY_SET),
+    **NO_KEY,
 )
 async def jwks(service: TheService) -> Response:
-    """Tell the public keys that proofs verify with. They may be kept for five minutes; an unknown `kid` is a reason to ask again."""
-    return _KeySet(service.tokens.jwks, 200, {"Cache-Control": KEEP_KEYS})
+    """Get the public keys.
+
+    Verification tokens verify with these. They may be kept for five minutes; an unknown `kid` is a reason to fetch them again.
+    """
+    return Response(service.tokens.jwks, 200, {"Cache-Control": KEEP_KEYS}, KEY_SET)

@@ -1,24 +1,28 @@
 """Who may call: clients, their keys, and what each kind of key reaches.
 
-Only SHA-256 digests of keys are configured (`CLIENTS_FILE`). A key has 256 random bits, so its plain digest gives nothing away, and looking a
-digest up in a table takes a time that tells nothing about a key.
+Only SHA-256 digests of keys are configured (`CLIENTS_FILE`). A key has 256 random bits, so its plain digest reveals nothing, and neither does the time
+that looking a digest up in a table takes.
 """
 
 import hashlib
 import re
 import secrets
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from app.api.origins import OPAQUE, allows, canonical_origin
+from app.api.origins import is_origin as is_origin  # noqa: PLC0414  `lastdigits keys` has all that it needs from here
+from app.api.reading import message_of
 from app.verification.client import Client
 from app.verification.money import parse_caps
-from app.verification.rates import parse_rates
+from app.verification.rates import Rate, parse_rates
 
 
 class Kind(StrEnum):
@@ -45,24 +49,41 @@ class Registered(Client):
     origins: frozenset[str] = frozenset()
     native: bool = False
 
+    def allows(self, origin: str) -> bool:
+        """Whether its public key may be used from this origin."""
+        return allows(self.origins, origin)
+
 
 class ClientsError(ValueError):
-    """A clients file that can't be used; the message lists what to mend."""
+    """A clients file that can't be used; the message lists what to fix."""
 
 
 class Clients:
-    """The clients in force, by the digests of their keys."""
+    """The clients in force, by the digests of their keys.
+
+    Attributes:
+        warnings: what works and is rarely meant; a sentence each.
+    """
 
     def __init__(self, by_digest: dict[bytes, Registered]) -> None:
         self._by_digest = by_digest
-        self.origins = frozenset(origin for client in by_digest.values() for origin in client.origins)
+        self._origins = frozenset(origin for client in by_digest.values() for origin in client.origins)
+        self.warnings = tuple(
+            f"client {client.id} allows the origin {origin!r}, which local files and sandboxed frames of anyone send"
+            for client in dict.fromkeys(by_digest.values())
+            for origin in sorted(client.origins & OPAQUE)
+        )
 
     def __len__(self) -> int:
         return len({client.id for client in self._by_digest.values()})
 
     def find(self, key: str) -> Registered | None:
-        """Whose key this is; None if nobody's."""
+        """Whose key this is; None for an unknown one."""
         return self._by_digest.get(digest_of(key))
+
+    def allows(self, origin: str) -> bool:
+        """Whether some client's public key may be used from this origin."""
+        return allows(self._origins, origin)
 
     def listed(self) -> list[tuple[Registered, list[str]]]:
         """Each client with the beginnings of its keys' digests, in the order of their names."""
@@ -90,7 +111,7 @@ def clients_entry(  # noqa: PLR0913  an entry's members
     *,
     native: bool = False,
     audience: str | None = None,
-    starts: str | None = None,
+    calls: str | None = None,
     spend: str | None = None,
 ) -> str:
     """The TOML that puts a key into a clients file. It holds the key's digest, never the key."""
@@ -100,140 +121,155 @@ def clients_entry(  # noqa: PLR0913  an entry's members
     if native:
         lines.append("native = true")
     lines += [
-        f'{name} = "{value}"' for name, value in (("audience", audience), ("starts", starts), ("spend", spend)) if value
+        f'{name} = "{value}"' for name, value in (("audience", audience), ("calls", calls), ("spend", spend)) if value
     ]
     return "\n".join(lines) + "\n"
 
 
 # ---- the clients file
 
-_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 CLIENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
 AUDIENCE = re.compile(r"^[!-~]{1,128}$")
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_KEY = re.compile(rf"\s*(?:{'|'.join(PREFIXES.values())})")
 
 
-def _rates(text: str) -> str:
-    """Check limits, and leave them a text: its author sees what was written."""
-    parse_rates(text)
+def _id(text: str) -> str:
+    if not CLIENT_ID.fullmatch(text):
+        raise ValueError("use up to 40 letters, digits, dots, dashes and underscores, a letter or digit first")
     return text
 
 
-def _caps(text: str) -> str:
-    parse_caps(text)
+def _audience(text: str) -> str:
+    if not AUDIENCE.fullmatch(text):
+        raise ValueError("use up to 128 printable characters without spaces")
     return text
+
+
+def _digests(given: object) -> list[bytes]:
+    """One digest or several: a client has two keys while it changes them."""
+    return [_digest(text) for text in (given if isinstance(given, list) else [given])]
+
+
+def _digest(text: object) -> bytes:
+    if isinstance(text, str) and _DIGEST.fullmatch(text):
+        return bytes.fromhex(text)
+    if isinstance(text, str) and _KEY.match(text):
+        raise ValueError(
+            "this is a key, and only its SHA-256 digest belongs here: run `lastdigits keys new` and copy the entry that it "
+            "prints. Do not use this key any more: it was in a file"
+        )
+    raise ValueError("write the 64 hexadecimal digits that `lastdigits keys new` prints")
+
+
+def _origins(texts: list[str]) -> list[str]:
+    return [canonical_origin(text) for text in texts]
+
+
+def _text(parse: Callable[[str], tuple[Rate, ...]]) -> BeforeValidator:
+    """Read a member by one of the core's parsers."""
+
+    def read(given: object) -> tuple[Rate, ...]:
+        if not isinstance(given, str):
+            raise ValueError("write it in quotes")  # noqa: TRY004  pydantic collects ValueError
+        return parse(given)
+
+    return BeforeValidator(read)
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[str, StringConstraints(pattern=CLIENT_ID.pattern)]
+    id: Annotated[str, AfterValidator(_id)]
     kind: Kind
-    key_sha256: _Digest | Annotated[list[_Digest], Field(min_length=1)]
-    origins: list[str] = []
+    key_sha256: Annotated[list[bytes], BeforeValidator(_digests), Field(min_length=1)]
+    origins: Annotated[list[str], AfterValidator(_origins)] = []
     native: bool = False
-    audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
-    starts: Annotated[str, AfterValidator(_rates)] = ""
-    spend: Annotated[str, AfterValidator(_caps)] = ""
-    guarded: bool = True
+    audience: Annotated[str, AfterValidator(_audience)] | None = None
+    calls: Annotated[tuple[Rate, ...], _text(parse_rates)] = ()
+    spend: Annotated[tuple[Rate, ...], _text(parse_caps)] = ()
+
+    def registered(self) -> Registered:
+        """Return the client of this entry."""
+        return Registered(
+            id=self.id,
+            audience=self.audience or self.id,
+            calls=self.calls,
+            spend=self.spend,
+            public=self.kind is Kind.PUBLIC,
+            kind=self.kind,
+            origins=frozenset(self.origins),
+            native=self.native,
+        )
+
+    def problems(self) -> list[str]:
+        """Return what its members contradict each other in."""
+        used_by_pages = bool(self.origins or self.native)
+        if self.kind is Kind.SECRET and used_by_pages:
+            return [
+                f"client {self.id} has a secret key, which never goes into a page or an app: leave out origins and native"
+            ]
+        if self.kind is Kind.PUBLIC and not used_by_pages:
+            return [f"client {self.id} has a public key: list its origins, or set native = true for an app"]
+        return []
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    client: Annotated[list[_Entry], Field(min_length=1)]
+    client: list[_Entry] = []
 
 
 def load_clients(path: Path) -> Clients:
     """Read a clients file.
 
     Raises:
-        ClientsError: it can't be read, or something in it can't stand; all of it in one message.
+        ClientsError: it can't be read, or something in it is invalid; all of it in one message.
     """
     try:
         return parse_clients(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ClientsError(f"{path} can't be read: {getattr(fault, 'strerror', None) or 'it is not UTF-8'}") from fault
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientsError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
 
 
 def parse_clients(text: str, source: str) -> Clients:
     """Read the text of a clients file; `source` names it in errors. See `load_clients`."""
     try:
-        entries = _File.model_validate(tomllib.loads(text)).client
-    except ValidationError as fault:
-        raise ClientsError("; ".join(_sentence(source, error) for error in fault.errors(include_input=False))) from None
-    except (ValueError, RecursionError) as fault:
+        data = tomllib.loads(text)
+        entries = _File.model_validate(data).client
+    except ValidationError as error:
+        raise ClientsError("; ".join(_sentence(source, each) for each in error.errors(include_url=False))) from None
+    except (ValueError, RecursionError) as error:
         # Syntax, but also numbers of thousands of digits and brackets without end.
-        raise ClientsError(f"{source} is not TOML: {str(fault)[:200]}") from None
-    faults = [f"{source}: {fault}" for entry in entries for fault in _faults(entry)]
+        raise ClientsError(f"{source} is not TOML: {str(error)[:200]}") from None
     by_digest: dict[bytes, Registered] = {}
-    kinds: dict[str, Registered] = {}
-    for entry in entries:
-        client = _registered(entry)
-        if kinds.setdefault(entry.id, client) != client:
-            faults.append(f"{source}: the entries of client {entry.id} differ: give them all but the key in common")
-        for digest in [entry.key_sha256] if isinstance(entry.key_sha256, str) else entry.key_sha256:
-            if bytes.fromhex(digest) in by_digest:
-                faults.append(
-                    f"{source}: one key_sha256 stands twice (client {entry.id}): make a key of its own for each"
-                )
-            by_digest[bytes.fromhex(digest)] = client
-    if faults:
-        raise ClientsError("; ".join(faults))
+    problems = [problem for entry in entries for problem in entry.problems()]
+    problems += _register(entries, by_digest)
+    if not entries:
+        problems.append("it has no [[client]]: run `lastdigits keys new` and copy the entry that it prints")
+    if problems:
+        raise ClientsError("; ".join(f"{source}: {problem}" for problem in problems))
     return Clients(by_digest)
 
 
-def _registered(entry: _Entry) -> Registered:
-    starts = parse_rates(entry.starts) if entry.starts else ()
-    origins = frozenset(entry.origins)
-    spend = parse_caps(entry.spend) if entry.spend else ()
-    return Registered(
-        id=entry.id,
-        audience=entry.audience or entry.id,
-        starts=starts,
-        spend=spend,
-        public=entry.kind is Kind.PUBLIC,
-        guarded=entry.guarded,
-        kind=entry.kind,
-        origins=origins,
-        native=entry.native,
-    )
+def _register(entries: list[_Entry], by_digest: dict[bytes, Registered]) -> list[str]:
+    """Put entries into a table by their digests; what contradicts each other between them."""
+    problems: list[str] = []
+    known: dict[str, Registered] = {}
+    for entry in entries:
+        client = entry.registered()
+        if known.setdefault(entry.id, client) != client:
+            problems.append(f"the entries of client {entry.id} differ: they may differ only in key_sha256")
+        for digest in entry.key_sha256:
+            if digest in by_digest:
+                problems.append(f"one key_sha256 appears twice (client {entry.id}): make a key of its own for each")
+            by_digest[digest] = client
+    return problems
 
 
-def _sentence(source: str, error: object) -> str:
-    parts = error["loc"] if isinstance(error, dict) else ()
-    message = error["msg"] if isinstance(error, dict) else str(error)
-    return f"{source}: {'.'.join(str(part) for part in parts)}: {message}"
-
-
-def _faults(entry: _Entry) -> list[str]:
-    faults = []
-    if entry.kind is Kind.SECRET and (entry.origins or entry.native):
-        faults.append(
-            f"client {entry.id} has a secret key, which never goes into a page or an app: leave out origins and native"
-        )
-    if entry.kind is Kind.PUBLIC and not (entry.origins or entry.native):
-        faults.append(f"client {entry.id} has a public key: name its origins, or say native = true for an app")
-    if entry.kind is Kind.PUBLIC and not entry.guarded:
-        faults.append(f"client {entry.id} has a public key, with which strangers have phones called: leave out guarded")
-    faults += [
-        f"client {entry.id}: {origin!r} is no origin: write it like https://example.com, without a path or a star"
-        for origin in entry.origins
-        if not is_origin(origin)
-    ]
-    return faults
-
-
-def is_origin(text: str) -> bool:
-    """Whether a text is an origin as browsers send it (RFC 6454, section 6.2): scheme and host in lower case, a port, and no more.
-
-    Apps in a web view have schemes of their own: `capacitor://localhost`.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", text) or text.startswith(
-        "file:"
-    ):
-        return False
-    try:
-        port = urlsplit(text).port
-    except ValueError:
-        return False
-    return not (text.startswith("https:") and port == 443) and not (text.startswith("http:") and port == 80)  # noqa: PLR2004  the default ports, which browsers leave out
+def _sentence(source: str, error: ErrorDetails) -> str:
+    """One thing that is wrong with a file, by the place where it is: `clients.toml: client 2, origins: …`."""
+    where = [f"{part + 1}" if isinstance(part, int) else part for part in error["loc"]]
+    place = ", ".join([" ".join(where[:2]), *where[2:3]])
+    hint = ": the file has the key's digest, as key_sha256" if where[2:] == ["key"] else ""
+    return f"{source}: {place}: {message_of(error)}{hint}"

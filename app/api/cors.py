@@ -1,28 +1,28 @@
-"""CORS (Fetch standard, section 3.2): a page reads answers only if a client names its origin, and only those to that client's key.
+"""CORS (Fetch standard, section 3.2): a page reads answers only if a client lists its origin, and only those to that client's key.
 
-There is no wildcard and there are no credentials: keys travel in `Authorization`, never in cookies.
+There is no wildcard and there are no credentials: keys travel in `Authorization`, never in cookies. So a page may send any header.
 """
+
+import re
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.clients import Clients
-from app.api.problems import RequestError, faulty
+from app.api.problems import RequestError, RequestRejected
+from app.api.reading import header_of
 
 VARY = (b"vary", b"Origin")
 
 _EXPOSED = b"Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Request-Id",
-    "Access-Control-Max-Age": "7200",  # Chromium's longest
-    "Cache-Control": "no-store",
-}
-_PREFLIGHT_VARY = "Access-Control-Request-Method, Access-Control-Request-Headers"
+_USUAL_HEADERS = "authorization, content-type, idempotency-key, x-request-id"
+_HEADER_LIST = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, -]{1,1024}")
+_MAX_ORIGIN = 100
+_PREFLIGHT_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
 
 def allow(scope: Scope, origin: str) -> None:
-    """Let pages of an origin read the answer to this request, whatever the answer will be. The edge sends these headers."""
+    """Let pages of an origin read the answer to this request, whatever it is. The middleware sends these headers."""
     scope["cors"] = (
         VARY,
         (b"access-control-allow-origin", origin.encode("latin-1")),
@@ -30,22 +30,37 @@ def allow(scope: Scope, origin: str) -> None:
     )
 
 
-def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks if it may send the request."""
-    names = {name for name, _ in scope["headers"]}
-    return scope["method"] == "OPTIONS" and b"origin" in names and b"access-control-request-method" in names
-
-
 def preflight(scope: Scope, clients: Clients) -> Response:
-    """Say whether pages of the origin may ask at all.
+    """Answer whether pages of the origin may send requests at all: a preflight has no key yet.
 
-    Which key they will bear is not told here: the answer to the request itself is for the origins of its key's client only.
+    Raises:
+        RequestRejected: no client lists the origin, or it is not a preflight.
     """
-    origin = next(value for name, value in scope["headers"] if name == b"origin").decode("latin-1")
-    if origin not in clients.origins:
-        answer = faulty(RequestError.ORIGIN_NOT_ALLOWED, "No public key is for pages of this origin.")
-    else:
-        allow(scope, origin)
-        answer = Response(status_code=204, headers=_PREFLIGHT)
-    answer.headers["Vary"] = _PREFLIGHT_VARY
-    return answer
+    origin = header_of(scope, b"origin").decode("latin-1")
+    if not origin or not header_of(scope, b"access-control-request-method"):
+        raise RequestRejected(
+            RequestError.METHOD_NOT_ALLOWED, "This is not a CORS preflight.", {"Allow": "OPTIONS, POST"}
+        )
+    if not clients.allows(origin):
+        raise origin_rejected(origin, "No client lists the origin", {"Vary": _PREFLIGHT_VARY})
+    headers = header_of(scope, b"access-control-request-headers").decode("latin-1")
+    return Response(
+        status_code=204,
+        headers={
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": "POST",
+            # Not a star: browsers take it for all headers but Authorization.
+            "Access-Control-Allow-Headers": headers if _HEADER_LIST.fullmatch(headers) else _USUAL_HEADERS,
+            "Access-Control-Max-Age": "7200",  # the longest that Chromium takes
+            "Cache-Control": "no-store",
+            "Vary": _PREFLIGHT_VARY,
+        },
+    )
+
+
+def origin_rejected(origin: str, what: str, headers: dict[str, str] | None = None) -> RequestRejected:
+    """The rejection of a request for its origin, with what to configure. `what` says who does not list it."""
+    # The caller wrote it, and a log shows it: printable ASCII only, and not without end.
+    shown = origin if origin.isascii() and origin.isprintable() and len(origin) <= _MAX_ORIGIN else "(invalid)"
+    detail = f"{what} {shown}: add it to `origins` in the clients file."
+    return RequestRejected(RequestError.ORIGIN_NOT_ALLOWED, detail, headers)

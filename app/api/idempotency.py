@@ -1,6 +1,6 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): one request is carried out once, however often it is sent.
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): one request is processed once, however often it is sent.
 
-What is kept, for how long and for whom is the store's business (store/scripts/lib/once.lua); here the header is read and the answer marked.
+The store decides what is kept, for how long and for whom; here the header is read and the repeated answer marked.
 """
 
 import re
@@ -11,17 +11,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.clients import Kind
-from app.api.lean import first_headers
 from app.api.problems import RequestError, RequestRejected
+from app.api.reading import first_headers
 from app.verification.client import Caller, IdempotentRequest
 
 MIN_PUBLIC_LENGTH = 16
-"""Characters: all users of a page share its public key, so there a key that somebody else could hit upon would show them an answer."""
+"""Characters: all users of a page share its public key, so there a key that another user could guess would show them an answer."""
 
-LONGEST = 255
+MAX_LENGTH = 255
 """Characters."""
 
 REPLAYED = "Idempotency-Replayed"
+
+_NOT_COMPARED = {"client_ip", "challenge", "device"}
+"""Fields that may differ when one action is sent again: from Wi-Fi to LTE the address changes, and after a 428 there is a solution."""
 
 _BARE = re.compile(r"[!#-~]+")
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # a String of RFC 9651, section 3.3.3
@@ -31,7 +34,7 @@ def idempotency_key(request: Request) -> str | None:
     """The request's idempotency key; None if it has none. A quoted one, as the draft writes it, and a bare one are the same.
 
     Raises:
-        RequestFault: there are several, or it is no such key.
+        RequestRejected: there are several, or it is invalid.
     """
     if b"idempotency-key" not in first_headers(request.scope):
         return None
@@ -39,16 +42,16 @@ def idempotency_key(request: Request) -> str | None:
     text = sent[0].strip()
     quoted = _QUOTED.fullmatch(text)
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
-    if len(sent) > 1 or not 0 < len(key) <= LONGEST or not (quoted or _BARE.fullmatch(text)):
-        raise _invalid(f"Send one key of 1 to {LONGEST} printable ASCII characters; a UUID is best.")
+    if len(sent) > 1 or not 0 < len(key) <= MAX_LENGTH or not (quoted or _BARE.fullmatch(text)):
+        raise _invalid(f"Send one key of 1 to {MAX_LENGTH} printable ASCII characters; a UUID is best.")
     return key
 
 
 def once(caller: Caller, kind: Kind, key: str | None, body: BaseModel) -> Caller:
-    """The same caller, with a request that is to be carried out once if it bears a key.
+    """The same caller, whose request is to be processed once if it has a key.
 
     Raises:
-        RequestFault: a public client's key could be hit upon by others of its users.
+        RequestRejected: a public client's key that other users of the client could guess.
     """
     if key is None:
         return caller
@@ -56,9 +59,8 @@ def once(caller: Caller, kind: Kind, key: str | None, body: BaseModel) -> Caller
         raise _invalid(
             f"With a public key it has at least {MIN_PUBLIC_LENGTH} characters: all users share one client. A UUID is best."
         )
-    # The same request may bring another solution of another challenge.
-    asked_for = body.model_dump_json(exclude_none=True, exclude={"challenge"})
-    return replace(caller, once=IdempotentRequest(key, asked_for.encode()))
+    compared = body.model_dump_json(exclude_none=True, exclude=_NOT_COMPARED)
+    return replace(caller, once=IdempotentRequest(key, compared.encode()))
 
 
 def replayed(answer: Response) -> Response:

@@ -1,143 +1,152 @@
-"""The outermost layer: every request gets its id, and every exception becomes problem details.
-
-Pure ASGI. It is the one place where an exception meets HTTP; `problems.py` says what each one looks like.
-"""
+"""The outermost layer of each request: its id, its `HEAD`, the headers of every answer, its count and its log line. Pure ASGI."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from random import getrandbits
 
 import structlog
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.cors import VARY, is_preflight, preflight
-from app.api.lean import header_of
-from app.api.problems import FAULTS, RequestError, RequestRejected, faulty
+from app.api.openapi import codes_of
+from app.api.problems import REQUEST_ERRORS, Problem, RequestError, request_problem
+from app.api.reading import header_of
 from app.telemetry.logging import request_id
-from app.verification.errors import StoreUnavailable
+from app.telemetry.metrics import Metrics, Series
+from app.telemetry.refusals import Refusals
+
+OTHER = "other"
+"""The route of a path that has none, and a method that its route does not support."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_VERIFICATION_ID = re.compile(r"(vrf_[^/]{8})[^/]*")
-_ROUTING = {404: RequestError.NO_SUCH_ROUTE, 405: RequestError.METHOD_NOT_ALLOWED}
+UNROUTED = (
+    RequestError.NO_SUCH_ROUTE,
+    RequestError.MALFORMED_REQUEST,
+    RequestError.HEAD_TOO_LARGE,
+    RequestError.INTERNAL_ERROR,
+)
+"""What is answered before a route is known."""
 
-Respond = Callable[[Scope, Receive], Awaitable[Response]]
-"""What turns a request into its answer."""
+_NO_METHOD = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_LEVELS: dict[str, str] = {
+    RequestError.KEY_MISSING: "warning",
+    RequestError.KEY_UNKNOWN: "warning",
+    RequestError.KEY_NOT_ALLOWED: "warning",
+    RequestError.ORIGIN_NOT_ALLOWED: "warning",
+    RequestError.STORE_UNAVAILABLE: "error",
+    RequestError.INTERNAL_ERROR: "error",
+}
+"""How serious a refusal is: what the operator may have configured wrong is a warning, what a caller wrote is information."""
 
 log = structlog.get_logger()
 
 
-class Edge:
-    """Wraps the whole application."""
+class RequestMiddleware:
+    """Wraps all routes."""
 
-    def __init__(self, app: ASGIApp, open_to_pages: Mapping[str, Respond]) -> None:
-        """Put the edge around an application.
-
-        Args:
-            app: all routes, behind the framework's router.
-            open_to_pages: what a POST to these paths is answered by: the busy routes, which pages may reach. They are asked straight, past the
-                router and what it drags along, and what they answer is sent as it is.
-        """
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        """Put it around an application with these routes."""
         self._app = app
-        self._open_to_pages = open_to_pages
+        self._paths = frozenset(_paths(routes))
+        self._refused = Refusals()
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Carry out one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Process one request."""
         if scope["type"] != "http":
-            return self._app(scope, receive, send)
-        respond = self._open_to_pages.get(scope["path"])
-        scope["cors"] = (VARY,) if respond else ()
-        if respond and scope["method"] == "POST":
-            return _ask(respond, scope, receive, send)
-        return self._route(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
+        name, method, status = _name(scope), scope["method"], 0
+        if method == "HEAD":
+            scope = dict(scope, method="GET")  # a copy: the server still knows, and leaves the body out
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what only the router knows."""
-        name = _name(scope)
-        begun = False
-
-        async def named_send(message: Message) -> None:
-            nonlocal begun
+        async def send_completed(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                begun = True
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode()), *scope["cors"]]
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", name), *scope.get("cors", ())]
             await send(message)
 
         try:
-            if scope["cors"] and is_preflight(scope):
-                await preflight(scope, scope["state"]["service"].clients)(scope, receive, named_send)
+            await self._app(scope, receive, send_completed)
+        except Exception as error:  # noqa: BLE001  the last place that can answer
+            if status:
+                # Nothing can be answered any more; nearly always the caller has gone.
+                log.debug("answer_cut_off", reason=type(error).__name__)
             else:
-                await self._app(scope, receive, named_send)
-        except Exception as fault:  # noqa: BLE001  the last place that can answer
-            if begun:
-                _cut_off(scope, fault)
-                return
-            await _answer(scope, fault)(scope, receive, named_send)
+                await _unexpected(error)(scope, receive, send_completed)
+        self._record(scope, method, status)
+
+    def _record(self, scope: Scope, method: str, status: int) -> None:
+        """Count the request, and log it where it was refused before any operation: an operation logs its outcome itself."""
+        problem: Problem | None = scope.get("problem")
+        code = problem.code if problem else ""
+        route = self._route(scope)
+        metrics: Metrics = scope["state"]["metrics"]
+        metrics.count_request(route, OTHER if code in _NO_METHOD else method, status, code)
+        if problem and code in REQUEST_ERRORS:
+            level = _LEVELS.get(code, "info")
+            self._refused(
+                level,
+                code if level == "error" else "refused",
+                code,
+                route=route,
+                method=method if method in _METHODS else OTHER,
+                client=scope.get("client_id"),
+                detail=problem.detail,
+                reason=problem.reason,
+                exc_info=problem.error,
+            )
+
+    def _route(self, scope: Scope) -> str:
+        """The template of the request's route; never a path that a caller made up."""
+        if route := scope.get("route"):
+            template: str = route.path_format
+            return template
+        return scope["path"] if scope["path"] in self._paths else OTHER
 
 
-async def _ask(respond: Respond, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer by a busy route: what it gives is sent with no layer between, which would take 5 µs."""
-    name = _name(scope)
-    try:
-        answer = await respond(scope, receive)
-    except Exception as fault:  # noqa: BLE001  the last place that can answer
-        answer = _answer(scope, fault)
-    headers = [*answer.raw_headers, (b"x-request-id", name.encode()), *scope["cors"]]
-    try:
-        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
-    except Exception as fault:  # noqa: BLE001  the last place that can tell
-        _cut_off(scope, fault)
+def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
+    """Each route, method, status and problem's code that is documented: the labels of the count."""
+    series: dict[Series, None] = dict.fromkeys(
+        (OTHER, OTHER, str(int(REQUEST_ERRORS[error].status)), error.value) for error in UNROUTED
+    )
+    for route in routes:
+        if not isinstance(route, Route):
+            continue
+        series[route.path_format, OTHER, "405", "method_not_allowed"] = None
+        for method in sorted(route.methods or ()):
+            for named in (method, "HEAD") if method == "GET" else (method,):
+                series |= dict.fromkeys((route.path_format, named, *answer) for answer in _answers(route))
+    return list(series)
 
 
-def _cut_off(scope: Scope, fault: Exception) -> None:
-    """Nothing can be said any more; nearly always the caller has gone."""
-    log.debug("answer_cut_off", path=_without_id(scope["path"]), reason=type(fault).__name__)
+def _answers(route: Route) -> Iterator[tuple[str, str]]:
+    """The statuses and codes of a route's answers."""
+    if not isinstance(route, APIRoute) or not route.include_in_schema:
+        yield from ((str(status), "") for status in (200, 204))
+        yield "403", RequestError.ORIGIN_NOT_ALLOWED.value
+        return
+    for status, answer in route.responses.items():
+        yield from ((str(status), code) for code in codes_of(answer))
+    yield "500", RequestError.INTERNAL_ERROR.value
 
 
-def _without_id(path: str) -> str:
-    """A path that a log may show: whoever has a whole id may guess its code."""
-    return _VERIFICATION_ID.sub(r"\1…", path)
+def _paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
+    return (route.path for route in routes if isinstance(route, Route) and not route.param_convertors)
 
 
-def _name(scope: Scope) -> str:
-    """Name this request on all its log lines: by the caller's `X-Request-Id` if it is a plain one, else anew."""
+def _name(scope: Scope) -> bytes:
+    """Name this request on all its log lines: by the caller's `X-Request-Id` if it is a plain one, else by a new one."""
     given = header_of(scope, b"x-request-id")
-    # A new one names, and keeps no secret.
-    name = given.decode() if given and _REQUEST_ID.fullmatch(given) else f"{getrandbits(64):016x}"
-    request_id.set(name)
+    # A new one only names: it is not a secret.
+    name = given if _REQUEST_ID.fullmatch(given) else b"%016x" % getrandbits(64)
+    request_id.set(name.decode())
     return name
 
 
-async def routing_fault(_: Request, fault: Exception) -> Response:
-    """What Starlette's router raises: no such route, or not with this method. FastAPI would answer it in a form of its own."""
-    if isinstance(fault, HTTPException) and fault.status_code in _ROUTING:
-        return faulty(_ROUTING[fault.status_code], headers=fault.headers)
-    raise fault
-
-
-def _log(scope: Scope, fault: Exception) -> None:
-    """Tell the operator what only an operator, or we, can mend."""
-    match fault:
-        case RequestRejected():
-            pass
-        case StoreUnavailable():
-            log.error("store_unavailable", path=_without_id(scope["path"]), reason=str(fault))
-        case _:
-            log.error("internal_error", path=_without_id(scope["path"]), exc_info=fault)
-
-
-def _answer(scope: Scope, fault: Exception) -> Response:
-    with suppress(Exception):
-        _log(scope, fault)
-    match fault:
-        case RequestRejected():
-            return faulty(fault.fault, fault.detail, **fault.members)  # type: ignore[arg-type]  # members carry headers too
-        case StoreUnavailable():
-            row = FAULTS[RequestError.STORE_UNAVAILABLE]
-            return faulty(RequestError.STORE_UNAVAILABLE, retry_after=row.extras["retry_after"])
-        case _:
-            return faulty(RequestError.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")
+def _unexpected(error: Exception) -> Problem:
+    answer = request_problem(RequestError.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")
+    answer.error = error
+    return answer

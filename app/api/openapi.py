@@ -1,16 +1,16 @@
-"""How routes tell the OpenAPI document what they answer, and how an answer is encoded: the two sides of one thing."""
+"""What routes declare for the OpenAPI document, and how an answer is encoded: the two sides of one thing."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.api.answer import Answer, headers_for
-from app.api.problems import FAULTS, MEDIA_TYPE, ROWS, Row, example
+from app.api.problems import MEDIA_TYPE, ROWS, Row, example
 from app.api.ratelimit_headers import LEFT, POLICY
 from app.verification.model import Limit
 
+JSON = "application/json"
 _NO_STORE = {"Cache-Control": "no-store"}
 
 KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", "internal_error")
@@ -23,7 +23,7 @@ BODY = ("malformed_json", "invalid_request", "body_too_large", "body_timeout", "
 """What any route with a body may answer."""
 
 ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
-"""What a verification that is over answers."""
+"""What a verification that has ended answers."""
 
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
@@ -34,28 +34,35 @@ CALL = (
 ONCE = ("idempotency_key_invalid", "idempotency_key_in_use", "idempotency_key_reused")
 """What a request with an `Idempotency-Key` may answer."""
 
-_REQUEST_ID = {
-    "description": "The request's id: the caller's own `X-Request-Id`, or a new one. It stands on each log line.",
-    "schema": {"type": "string"},
-    "example": "5f2b6c1d9e3a4b70",
+
+def _header(description: str, example: object, **schema: object) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"} | schema, "example": example}
+
+
+_CACHE_CONTROL = _header("Whether the answer may be kept.", "no-store")
+_ALWAYS = {
+    "X-Request-Id": _header(
+        "The request's id: the caller's own `X-Request-Id`, or a new one. Each log line of the request has it.",
+        "5f2b6c1d9e3a4b70",
+    ),
+    "Cache-Control": _CACHE_CONTROL,
 }
-_RETRY_AFTER = {
-    "description": "Seconds to wait (RFC 9110, section 10.2.3).",
-    "schema": {"type": "integer", "minimum": 1},
-    "example": 30,
-}
-_CORS = {
-    "Vary": {"description": "The answer depends on it.", "schema": {"type": "string"}, "example": "Origin"},
-    "Access-Control-Allow-Origin": {
-        "description": "The page's origin, if the key's client names it.",
-        "schema": {"type": "string"},
-        "example": "https://shop.example",
-    },
-}
-_REPLAYED = {
-    "description": "`true` if this answer was given before to the same `Idempotency-Key`; else absent.",
-    "schema": {"type": "string", "enum": ["true"]},
-    "example": "true",
+_RETRY_AFTER = _header("Seconds to wait (RFC 9110, section 10.2.3).", 30, type="integer", minimum=1)
+_AUTHENTICATE = _header("RFC 6750.", "Bearer")
+_REPLAYED = _header(
+    "`true` if this answer was given before to the same `Idempotency-Key`; else absent.", "true", enum=["true"]
+)
+_OF_PAGES = {
+    "Vary": _header("The answer depends on it.", "Origin"),
+    "Access-Control-Allow-Origin": _header("The page's origin, if the key's client lists it.", "https://shop.example"),
+    POLICY: _header(
+        "The limits of the request (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
+        '"calls_per_ip";q=20;w=3600',
+    ),
+    LEFT: _header(
+        "What is left of the caller's own limits among them, and seconds until that is more; of the others a denial only.",
+        '"calls_per_ip";r=19;t=3900',
+    ),
 }
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -66,42 +73,28 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},
     "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
 }
-_QUOTAS = {
-    POLICY: {
-        "description": "The limits that the request counted against (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
-        "schema": {"type": "string"},
-        "example": '"calls_per_ip";q=20;w=3600',
-    },
-    LEFT: {
-        "description": "What the caller's own limits among them still let through, and seconds until that is more; of the others a denial only.",
-        "schema": {"type": "string"},
-        "example": '"calls_per_ip";r=19;t=3900',
-    },
-}
-_CACHE_CONTROL = {"description": "Whether the answer may be kept.", "schema": {"type": "string"}, "example": "no-store"}
-
 
 OPEN_TO_ALL: dict[str, Any] = {
     "response_model": None,
     "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]},
 }
-CARRIED_OUT_ONCE: dict[str, Any] = {
+PROCESSED_ONCE: dict[str, Any] = {
     "response_model": None,
     "openapi_extra": OPEN_TO_ALL["openapi_extra"] | {"parameters": [_IDEMPOTENCY_KEY]},
 }
 SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
+NO_KEY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": []}}
 
 
-def encoded(status: int, answer: BaseModel | bytes) -> Response:
-    """An answer, a model or JSON already, that nobody keeps."""
-    body = answer if isinstance(answer, bytes) else answer.model_dump_json().encode()
-    return Answer(status, body, headers_for(body, b"application/json", _NO_STORE))
+def encoded(status: int, answer: BaseModel) -> Response:
+    """An answer that no cache keeps."""
+    return Response(answer.model_dump_json(), status, _NO_STORE, JSON)
 
 
 def answers(
-    status: int, model: type[BaseModel], description: str, *codes: str, keep: str = "no-store"
+    status: int, model: type[BaseModel], description: str, *codes: str, keep: str = "no-store", media_type: str = JSON
 ) -> dict[int | str, dict[str, Any]]:
-    """A route's answers for the OpenAPI document: the good one, and each problem under its status with an example.
+    """A route's answers for the OpenAPI document: the good one, and each problem under its status, with an example each.
 
     Args:
         status: of the good answer.
@@ -109,38 +102,58 @@ def answers(
         description: what it means.
         codes: the problems that may come instead (`problems.ROWS`).
         keep: the `Cache-Control` of the good answer.
+        media_type: of the good answer.
     """
     good = {
         "description": description,
         "model": model,
-        "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL | {"example": keep}},
+        "headers": _ALWAYS | {"Cache-Control": _CACHE_CONTROL | {"example": keep}},
+        "content": {media_type: {"example": _example_of(model)}},
     }
     found: dict[int | str, dict[str, Any]] = {status: good}
     for code in codes:
         row = ROWS[code]
-        told = found.setdefault(int(row.status), _problem(row))
-        told["content"][MEDIA_TYPE]["examples"][code] = {"summary": row.title, "value": example(row)}
+        problem = found.setdefault(int(row.status), _problem(row))
+        problem["content"][MEDIA_TYPE]["examples"][code] = {"summary": row.title, "value": example(row)}
         if "retry_after" in row.extras:
-            told["headers"]["Retry-After"] = _RETRY_AFTER
+            problem["headers"]["Retry-After"] = _RETRY_AFTER
         if row.status is HTTPStatus.UNAUTHORIZED:
-            told["headers"]["WWW-Authenticate"] = {
-                "description": "RFC 6750.",
-                "schema": {"type": "string"},
-                "example": "Bearer",
-            }
+            problem["headers"]["WWW-Authenticate"] = _AUTHENTICATE
     return found
+
+
+def codes_of(answer: dict[str, Any]) -> list[str]:
+    """The codes of the problems that a status of `answers` has; one empty code for a good one."""
+    return list(answer.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {"": None}))
 
 
 def _problem(row: Row) -> dict[str, Any]:
     return {
         "description": row.status.phrase,
-        "headers": {"X-Request-Id": _REQUEST_ID, "Cache-Control": _CACHE_CONTROL},
+        "headers": dict(_ALWAYS),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
     }
 
 
+def _example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's example, made of its fields'."""
+    return {name: _example_of_field(field.annotation, field.examples) for name, field in model.model_fields.items()}
+
+
+def _example_of_field(annotation: Any, examples: list[Any] | None) -> Any:  # noqa: ANN401  whatever a field holds
+    if examples:
+        return examples[0]
+    inner = [
+        each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, BaseModel)
+    ]
+    if not inner:
+        return None
+    return [_example_of(inner[0])] if getattr(annotation, "__origin__", None) is list else _example_of(inner[0])
+
+
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to FastAPI's document what it can't know: the problem's schema and the two kinds of key."""
+    """Add to FastAPI's document what it can't know: the problem's schema, the two kinds of key, the headers of pages."""
+    document["servers"] = [{"url": "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
         "publicKey": {
@@ -156,23 +169,21 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas["Problem"] = _problem_schema()
     for path in document["paths"].values():
         for operation in path.values():
-            _tell_headers(operation)
-            # FastAPI documents its own 422 wherever there is a parameter; ours stand there already where they can occur.
-            answer = operation["responses"].get("422", {})
-            if "application/json" in answer.get("content", {}):
-                answer["content"].pop("application/json")
-                if not answer["content"]:
-                    operation["responses"].pop("422")
+            _complete_operation(operation)
     return document
 
 
-def _tell_headers(operation: dict[str, Any]) -> None:
-    """Name the headers that come with whatever a route answers: for pages, and for requests that are carried out once."""
+def _complete_operation(operation: dict[str, Any]) -> None:
     for answer in operation["responses"].values():
         if {"publicKey": []} in operation.get("security", []):
-            answer["headers"] |= _CORS | _QUOTAS
-        if operation.get("parameters") == [_IDEMPOTENCY_KEY]:
+            answer["headers"] |= _OF_PAGES
+        if _IDEMPOTENCY_KEY in operation.get("parameters", []):
             answer["headers"]["Idempotency-Replayed"] = _REPLAYED
+    # FastAPI documents its own 422 wherever there is a parameter; ours are there already where they can occur.
+    unprocessable = operation["responses"].get("422", {})
+    unprocessable.get("content", {}).pop(JSON, None)
+    if unprocessable and not unprocessable["content"]:
+        operation["responses"].pop("422")
 
 
 def _problem_schema() -> dict[str, Any]:
@@ -191,18 +202,18 @@ def _problem_schema() -> dict[str, Any]:
             "id": {"type": "string", "description": "The verification that the call was for."},
             "attempts_left": {"type": "integer", "minimum": 0},
             "code_length": {"type": "integer"},
-            "least": {"type": "integer", "description": "The fewest digits that may be asked for."},
+            "min_code_length": {"type": "integer", "description": "The fewest digits that may be asked for."},
             "limit": {
                 "type": "string",
                 "enum": [limit.value for limit in Limit],
-                "description": "Which limit said no.",
+                "description": "Which limit is reached.",
             },
             "errors": {
                 "type": "array",
                 "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
             },
-            "challenge": {"type": "object", "description": "What to solve: an ALTCHA challenge, version 2."},
-            "faults": {"type": "array", "items": {"type": "string"}},
+            "challenge": {"type": "object", "description": "What to solve."},
+            "problems": {"type": "array", "items": {"type": "string"}, "description": "Why the service is not ready."},
         },
-        "example": example(FAULTS[next(iter(FAULTS))]),
+        "example": example(ROWS["code_incorrect"]),
     }

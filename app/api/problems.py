@@ -1,19 +1,17 @@
-"""The only place that makes problem details (RFC 9457): a table from each outcome and fault to its status, code and title.
+"""The only place that makes problem details (RFC 9457): a table from each outcome and request error to its status, code and title.
 
-`type` is a URN of the code: there is no page to fetch, the title and docs/errors.md say what a page would.
+`type` is a URN of the code: there is no page to fetch. The title and docs/errors.md say what a page would.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, lru_cache
 from http import HTTPStatus
-from typing import Any
 
+from pydantic_core import to_json
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from app.api.answer import Answer, headers_for
 from app.verification.call import Refusal
 from app.verification.model import (
     AlreadyUsed,
@@ -24,6 +22,7 @@ from app.verification.model import (
     CallUnknown,
     CanceledBefore,
     ChallengeRequired,
+    ChallengeUnavailable,
     CodeIncomplete,
     CodeIncorrect,
     CodeLengthTooShort,
@@ -43,12 +42,12 @@ from app.verification.model import (
 from app.verification.phone import PhoneError
 
 MEDIA_TYPE = "application/problem+json"
-_MEDIA_TYPE = MEDIA_TYPE.encode()
 
 Failed = (
     PhoneRejected
     | CodeLengthTooShort
     | ChallengeRequired
+    | ChallengeUnavailable
     | CallInProgress
     | LimitReached
     | SpendCapReached
@@ -70,16 +69,18 @@ Failed = (
     | TokenExpired
     | TokenRedeemed
 )
-"""Every outcome that is not what the caller hoped for."""
+"""Every outcome that is an error to the caller."""
 
 
 class RequestError(StrEnum):
     """What is wrong with a request before any operation, or with the service itself. Its value is the problem's code."""
 
+    MALFORMED_REQUEST = "malformed_request"
     MALFORMED_JSON = "malformed_json"
     INVALID_REQUEST = "invalid_request"
     BODY_TOO_LARGE = "body_too_large"
     BODY_TIMEOUT = "body_timeout"
+    HEAD_TOO_LARGE = "head_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     KEY_MISSING = "key_missing"
     KEY_UNKNOWN = "key_unknown"
@@ -95,13 +96,13 @@ class RequestError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one kind of problem is told.
+    """What one kind of problem looks like.
 
     Attributes:
         status: the HTTP status.
         code: the stable, machine-readable name.
         title: the same for people; never changes from one occurrence to the next.
-        extras: the members it may carry beside the standard ones, with an example value each.
+        extras: the members it may have beside the standard ones, with an example value each.
     """
 
     status: HTTPStatus
@@ -109,38 +110,41 @@ class Row:
     title: str
     extras: Mapping[str, object]
 
-    def __init__(self, status: int, code: str, title: str, **extras: object) -> None:
-        object.__setattr__(self, "status", HTTPStatus(status))
-        object.__setattr__(self, "code", code)
-        object.__setattr__(self, "title", title)
-        object.__setattr__(self, "extras", extras)
+
+def _row(status: int, code: str, title: str, **extras: object) -> Row:
+    return Row(HTTPStatus(status), code, title, extras)
 
 
-class RequestRejected(Exception):  # noqa: N818  a fault of a request is its name
-    """A request that can't be carried out as it came."""
+class RequestRejected(Exception):  # noqa: N818  a rejection is what the caller gets, whatever the reason
+    """A request that can't be processed as it came."""
 
-    def __init__(self, fault: RequestError, detail: str, **members: object) -> None:
+    def __init__(
+        self, error: RequestError, detail: str, headers: Mapping[str, str] | None = None, **members: object
+    ) -> None:
         super().__init__(detail)
-        self.fault = fault
+        self.error = error
         self.detail = detail
+        self.headers = headers
         self.members = members
 
 
 PHONE: dict[PhoneError, Row] = {
-    PhoneError.INVALID: Row(422, "phone_invalid", "This is not a phone number"),
-    PhoneError.EXTENSION: Row(422, "phone_extension", "A phone number with an extension can't be called"),
-    PhoneError.NOT_MOBILE: Row(422, "phone_not_mobile", "Only a mobile phone can be called"),
-    PhoneError.COUNTRY_NOT_ALLOWED: Row(422, "country_not_allowed", "Numbers of this country are not called here"),
+    PhoneError.INVALID: _row(422, "phone_invalid", "This is not a phone number"),
+    PhoneError.EXTENSION: _row(422, "phone_extension", "A phone number with an extension can't be called"),
+    PhoneError.NOT_MOBILE: _row(422, "phone_not_mobile", "Only a mobile phone can be called"),
+    PhoneError.COUNTRY_NOT_ALLOWED: _row(422, "country_not_allowed", "Numbers of this country are not called here"),
 }
 
-_NOT_PLACED = Row(503, "call_not_placed", "The call could not be placed", id="vrf_…", retry_after=30)
+_NOT_PLACED = _row(503, "call_not_placed", "The call could not be placed", id="vrf_…", retry_after=30)
 REFUSED: dict[Refusal, Row] = {
-    Refusal.NOT_A_NUMBER: Row(422, "phone_refused", "The telephony provider does not accept this number", id="vrf_…"),
-    Refusal.NOT_PERMITTED: Row(422, "destination_not_permitted", "This destination is closed", id="vrf_…"),
-    Refusal.CALLED_TOO_OFTEN: Row(
+    Refusal.NOT_A_NUMBER: _row(422, "phone_refused", "The telephony provider does not accept this number", id="vrf_…"),
+    Refusal.NOT_PERMITTED: _row(
+        422, "destination_not_permitted", "The telephony provider does not call this destination", id="vrf_…"
+    ),
+    Refusal.CALLED_TOO_OFTEN: _row(
         429, "phone_called_too_often", "This phone was called too often", id="vrf_…", retry_after=86400
     ),
-    # What only the operator or we can mend is one problem to the caller: the reason is in the log.
+    # What only the operator or this software can fix is one problem to the caller: the reason is in the log.
     Refusal.CREDENTIALS: _NOT_PLACED,
     Refusal.BALANCE: _NOT_PLACED,
     Refusal.MALFORMED: _NOT_PLACED,
@@ -150,117 +154,151 @@ REFUSED: dict[Refusal, Row] = {
 }
 
 OUTCOMES: dict[type, Row] = {
-    CodeLengthTooShort: Row(422, "code_length_too_short", "The policy demands a longer code", least=4),
-    ChallengeRequired: Row(
+    CodeLengthTooShort: _row(422, "code_length_too_short", "The policy requires a longer code", min_code_length=4),
+    ChallengeRequired: _row(
         428,
         "challenge_required",
-        "Solve the challenge, and send its solution with the same request",
+        "Solve the challenge, then send the same request with its solution",
         challenge={
             "parameters": {"algorithm": "PBKDF2/SHA-256", "cost": 250, "keyPrefix": "000", "nonce": "…", "salt": "…"},
             "signature": "…",
         },
     ),
-    CallInProgress: Row(409, "call_in_progress", "This phone is being called at this moment", retry_after=12),
-    LimitReached: Row(429, "limit_reached", "A limit is reached", limit="resend_cooldown", retry_after=30),
-    SpendCapReached: Row(503, "spend_cap", "No call can be placed at this moment", retry_after=300),
-    CodesPredictable: Row(503, "codes_predictable", "No safe code can be had at this moment", retry_after=600),
-    DestinationSuspended: Row(
-        503, "destination_suspended", "Calls to these numbers are stopped for a while", retry_after=900
+    ChallengeUnavailable: _row(
+        503, "challenge_unavailable", "The challenge can't be verified at the moment", retry_after=10
     ),
-    CallUnknown: Row(
-        504, "call_unknown", "The call may ring, but its code did not reach us", id="vrf_…", retry_after=30
+    CallInProgress: _row(409, "call_in_progress", "A call to this phone is in progress", retry_after=12),
+    LimitReached: _row(429, "limit_reached", "A limit is reached", limit="resend_cooldown", retry_after=30),
+    SpendCapReached: _row(503, "spend_cap", "Calls are not available at the moment", retry_after=300),
+    CodesPredictable: _row(503, "codes_predictable", "No safe code is available at the moment", retry_after=600),
+    DestinationSuspended: _row(
+        503, "destination_suspended", "Calls to these numbers are suspended for a while", retry_after=900
     ),
-    NotFound: Row(404, "verification_not_found", "There is no such verification"),
-    CodeIncomplete: Row(
-        422, "code_incomplete", "Fewer digits were typed than the code has; no attempt was spent", code_length=4
+    CallUnknown: _row(
+        504, "call_unknown", "The phone may ring, but the service did not receive its code", id="vrf_…", retry_after=30
     ),
-    CodeIncorrect: Row(422, "code_incorrect", "The code is wrong", attempts_left=2),
-    AttemptsExhausted: Row(429, "attempts_exhausted", "All attempts are spent"),
-    AlreadyUsed: Row(409, "already_used", "The verification was approved before"),
-    Expired: Row(410, "expired", "The verification has expired"),
-    CanceledBefore: Row(410, "canceled", "The verification was canceled"),
-    CallFailed: Row(410, "failed", "The call of this verification could not be placed"),
-    KeyInUse: Row(
-        409, "idempotency_key_in_use", "A request with this Idempotency-Key is being carried out", retry_after=1
+    NotFound: _row(404, "verification_not_found", "There is no such verification"),
+    CodeIncomplete: _row(
+        422, "code_incomplete", "The code has more digits than that; no attempt was spent", code_length=4
     ),
-    KeyReused: Row(422, "idempotency_key_reused", "This Idempotency-Key was used for another request"),
-    TokenInvalid: Row(422, "token_invalid", "The token is no proof for this client"),
-    TokenExpired: Row(410, "token_expired", "The proof has expired"),
-    TokenRedeemed: Row(409, "token_redeemed", "The proof was redeemed before"),
+    CodeIncorrect: _row(422, "code_incorrect", "The code is wrong", attempts_left=2),
+    AttemptsExhausted: _row(429, "attempts_exhausted", "All attempts are spent"),
+    AlreadyUsed: _row(409, "already_used", "The verification was approved before"),
+    Expired: _row(410, "expired", "The verification has expired"),
+    CanceledBefore: _row(410, "canceled", "The verification was canceled"),
+    CallFailed: _row(410, "failed", "The call of this verification could not be placed"),
+    KeyInUse: _row(409, "idempotency_key_in_use", "A request with this Idempotency-Key is in progress", retry_after=1),
+    KeyReused: _row(422, "idempotency_key_reused", "This Idempotency-Key was used for another request"),
+    TokenInvalid: _row(422, "token_invalid", "This is not a verification token for this client"),
+    TokenExpired: _row(410, "token_expired", "The verification token has expired"),
+    TokenRedeemed: _row(409, "token_redeemed", "The verification token was redeemed before"),
 }
 
-FAULTS: dict[RequestError, Row] = {
+REQUEST_ERRORS: dict[RequestError, Row] = {
     RequestError(row.code): row
     for row in (
-        Row(400, "malformed_json", "The body is not JSON"),
-        Row(
+        _row(400, "malformed_request", "This is not an HTTP request"),
+        _row(400, "malformed_json", "The body is not JSON"),
+        _row(
             422,
             "invalid_request",
-            "The request is not as documented",
-            errors=[{"field": "phone", "message": "Field required"}],
+            "The request has invalid fields",
+            errors=[{"field": "phone", "message": "This field is required"}],
         ),
-        Row(413, "body_too_large", "The body is too large"),
-        Row(408, "body_timeout", "The body did not arrive in time"),
-        Row(415, "unsupported_media_type", "The body must be application/json"),
-        Row(401, "key_missing", "A key is needed"),
-        Row(401, "key_unknown", "The key is not known"),
-        Row(403, "key_not_allowed", "This key does not reach this route"),
-        Row(403, "origin_not_allowed", "The key may not be used from here"),
-        Row(400, "idempotency_key_invalid", "The Idempotency-Key can't be used"),
-        Row(404, "no_such_route", "There is no such route"),
-        Row(405, "method_not_allowed", "The route does not know this method"),
-        Row(503, "store_unavailable", "The service can't decide anything at this moment", retry_after=1),
-        Row(503, "not_ready", "The service is not ready", retry_after=5, faults=["Redis does not answer"]),
-        Row(500, "internal_error", "Something went wrong on our side"),
+        _row(413, "body_too_large", "The body is too large"),
+        _row(408, "body_timeout", "The body did not arrive in time"),
+        _row(431, "head_too_large", "The request's headers are too large"),
+        _row(415, "unsupported_media_type", "The body must be plain application/json"),
+        _row(401, "key_missing", "A key is required"),
+        _row(401, "key_unknown", "The key is unknown"),
+        _row(403, "key_not_allowed", "This key does not give access to this route"),
+        _row(403, "origin_not_allowed", "The key may not be used from here"),
+        _row(400, "idempotency_key_invalid", "The Idempotency-Key is invalid"),
+        _row(404, "no_such_route", "There is no such route"),
+        _row(405, "method_not_allowed", "The route does not support this method"),
+        _row(503, "store_unavailable", "Service temporarily unavailable", retry_after=1),
+        _row(503, "not_ready", "The service is not ready", retry_after=5, problems=["Redis does not answer"]),
+        _row(500, "internal_error", "Something went wrong on our side"),
     )
 }
 
 ROWS: dict[str, Row] = {
-    row.code: row for row in (*PHONE.values(), *REFUSED.values(), *OUTCOMES.values(), *FAULTS.values())
+    row.code: row for row in (*PHONE.values(), *REFUSED.values(), *OUTCOMES.values(), *REQUEST_ERRORS.values())
 }
 """Every problem there is, by its code."""
 
-_HEADERS = {
+_CHALLENGES = {  # RFC 6750, section 3
     RequestError.KEY_MISSING: {"WWW-Authenticate": 'Bearer realm="lastdigits"'},
     RequestError.KEY_UNKNOWN: {"WWW-Authenticate": 'Bearer realm="lastdigits", error="invalid_token"'},
 }
 
 
-def failed(outcome: Failed) -> Response:
-    """The problem details of an operation that did not end as hoped."""
+class Problem(Response):
+    """An answer with problem details. The middleware finds it in the scope as `problem`, to count and log it.
+
+    Attributes:
+        code: its row's.
+        detail: what the caller reads beside the title.
+        reason: the same for the log only.
+        error: an exception, for the log only.
+    """
+
+    media_type = MEDIA_TYPE
+    reason: str | None = None
+    error: Exception | None = None
+
+    def __init__(self, row: Row, headers: Mapping[str, str] | None = None, **members: object) -> None:
+        """See `outcome_problem` and `request_problem`.
+
+        Args:
+            row: of the table.
+            headers: beside those that every problem has.
+            members: beside the standard ones. None leaves one out.
+        """
+        sent = {"Cache-Control": "no-store", **(headers or {})}
+        if members.get("retry_after") is not None:
+            sent["Retry-After"] = str(members["retry_after"])
+        super().__init__(to_json(_body(row, members)), int(row.status), sent)
+        self.code = row.code
+        self.detail = members.get("detail")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope["problem"] = self
+        await super().__call__(scope, receive, send)
+
+
+def outcome_problem(outcome: Failed) -> Problem:
+    """The problem details of an operation's error outcome: its row names which of its attributes are members."""
     row = row_of(outcome)
-    kind: type = type(outcome)
-    members = {name: getattr(outcome, name) for name in _members(kind, row.code)}
-    return _response(row, **members)
-
-
-@cache
-def _members(outcome: type, code: str) -> tuple[str, ...]:
-    """Which of an outcome's attributes are told: a row names its members after them."""
-    return tuple(name for name in ("detail", *ROWS[code].extras) if hasattr(outcome, name))
+    members = {name: getattr(outcome, name) for name in ("detail", *row.extras) if hasattr(outcome, name)}
+    return Problem(row, **members)
 
 
 def row_of(outcome: Failed) -> Row:
-    """How an outcome is told: by its reason where it has one, else by what it is."""
+    """The row of an outcome: by its reason where it has one, else by its class."""
     match outcome:
         case PhoneRejected():
-            return PHONE[outcome.fault]
+            return PHONE[outcome.error]
         case CallRefused():
             return REFUSED[outcome.refusal]
         case _:
             return OUTCOMES[type(outcome)]
 
 
-def faulty(
-    fault: RequestError, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object
-) -> Response:
-    """The problem details of a request that can't be carried out, or of a fault of the service."""
-    return _response(FAULTS[fault], {**_HEADERS.get(fault, {}), **(headers or {})}, detail=detail, **members)
+def request_problem(
+    error: RequestError, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object
+) -> Problem:
+    """The problem details of a request that can't be processed, or of an error of the service itself."""
+    row = REQUEST_ERRORS[error]
+    # How long to wait stands in the table where it does not depend on the request.
+    waiting = {"retry_after": row.extras["retry_after"]} if "retry_after" in row.extras else {}
+    return Problem(row, {**_CHALLENGES.get(error, {}), **(headers or {})}, detail=detail, **(waiting | members))
 
 
 def example(row: Row) -> dict[str, object]:
-    """What a problem looks like, for the OpenAPI document."""
-    return _body(row, {"retry_after": None, **row.extras})
+    """An example of a problem, for the OpenAPI document."""
+    return _body(row, row.extras)
 
 
 def _body(row: Row, members: Mapping[str, object]) -> dict[str, object]:
@@ -271,29 +309,3 @@ def _body(row: Row, members: Mapping[str, object]) -> dict[str, object]:
         "code": row.code,
     }
     return standard | {name: value for name, value in members.items() if value is not None}
-
-
-def _response(row: Row, headers: Mapping[str, str] | None = None, **members: Any) -> Answer:  # noqa: ANN401  RFC 9457 members have any type
-    # Most problems hold a number or nothing, and come again and again: a wrong code with two attempts left. Making one takes 12 µs.
-    for value in members.values():
-        if type(value) is not int:
-            break
-    else:
-        if not headers:
-            return Answer(row.status, *_remembered(row.code, *members.items()))
-    return Answer(row.status, *_encoded(row, headers, members))
-
-
-def _encoded(
-    row: Row, headers: Mapping[str, str] | None, members: Mapping[str, Any]
-) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
-    sent = {"Cache-Control": "no-store", **(headers or {})}
-    if members.get("retry_after") is not None:
-        sent["Retry-After"] = str(members["retry_after"])
-    body = json.dumps(_body(row, members), ensure_ascii=False).encode()
-    return body, headers_for(body, _MEDIA_TYPE, sent)
-
-
-@lru_cache(1024)
-def _remembered(code: str, *members: tuple[str, int]) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
-    return _encoded(ROWS[code], None, dict(members))

@@ -1,7 +1,7 @@
-"""The headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): the limits of a request, and what they still let through.
+"""The headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): the limits of a request, and what is left of them.
 
-Told are the caller's own limits. Of those that others use up too, a phone's or all clients', only a denial is told: what is left of a phone's
-calls would tell a stranger how often its owner asked.
+`RateLimit` has the caller's own limits only. Of those that others share, a phone's or all clients', it has a denial and nothing else: what is left of
+a phone's calls would tell a stranger how often its owner asked.
 """
 
 from collections.abc import Iterable
@@ -10,74 +10,65 @@ from functools import cache
 from starlette.responses import Response
 
 from app.verification.client import Caller
-from app.verification.model import Approved, CodeIncorrect, Limit, LimitReached, Pending, RemainingQuota
+from app.verification.model import Limit, LimitReached, Pending, RemainingQuota
 from app.verification.policy import Policy
 from app.verification.rates import Rate
 
 POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"
-_POLICY, _LEFT = POLICY.lower().encode(), LEFT.lower().encode()
 
 _Limits = tuple[tuple[Limit, tuple[Rate, ...]], ...]
 
 
 class Quotas:
-    """Adds the headers to the answers of the busy routes."""
+    """Adds the headers to the answers of start and resend."""
 
     def __init__(self, policy: Policy) -> None:
-        """Name the limits in force."""
-        self._calls: _Limits = ((Limit.CALLS_PER_PHONE, policy.calls_per_phone),)
-        halves = tuple(rate.half for rate in policy.calls_per_phone)
-        self._calls_of_address: _Limits = (
-            *self._calls,
-            (Limit.CALLS_PER_PHONE_AND_IP, halves),
-            (Limit.CALLS_PER_IP, policy.calls_per_ip),
-        )
-        self._guesses_of_address: _Limits = ((Limit.WRONG_GUESSES_PER_IP, policy.wrong_guesses_per_ip),)
+        """Take the limits in force."""
+        self._of_phone = {True: policy.public_calls_per_phone, False: policy.calls_per_phone}
+        self._per_ip = policy.calls_per_ip
 
     def of_call(self, answer: Response, caller: Caller, outcome: object) -> Response:
-        """Tell the limits of a start or resend."""
-        limits = self._calls_of_address if caller.address else self._calls
-        if caller.client.starts:
-            limits = (*limits, (Limit.CALLS_PER_CLIENT, caller.client.starts))
-        return _emit(answer, limits, _quotas(outcome))
-
-    def of_guess(self, answer: Response, caller: Caller, outcome: object) -> Response:
-        """Tell the limits of a check: a backend that names no user's address has none."""
-        return _emit(answer, self._guesses_of_address, _quotas(outcome)) if caller.address else answer
+        """Add the limits of a start or resend. A known device may use more of a phone's calls than its public key alone."""
+        of_phone = self._of_phone[caller.client.public]
+        limits: _Limits = ((Limit.CALLS_PER_PHONE, of_phone),)
+        if caller.address:
+            halves = tuple(rate.per_address for rate in of_phone)
+            limits = (*limits, (Limit.CALLS_PER_PHONE_AND_IP, halves), (Limit.CALLS_PER_IP, self._per_ip))
+        if caller.client.calls:
+            limits = (*limits, (Limit.CALLS_PER_CLIENT, caller.client.calls))
+        return _add(answer, limits, _quotas(outcome))
 
 
 def _quotas(outcome: object) -> Iterable[RemainingQuota]:
     match outcome:
-        case Pending(quotas=quotas) | CodeIncorrect(quotas=quotas):
+        case Pending(quotas=quotas):
             return quotas
-        case Approved(approval=approval):
-            return approval.quotas
         case LimitReached(limit=limit, place=int(place), retry_after=retry_after):
             return (RemainingQuota(limit, place, 0, retry_after),)
         case _:
             return ()
 
 
-def _emit(answer: Response, limits: _Limits, quotas: Iterable[RemainingQuota]) -> Response:
-    field, names = _named(limits)
-    answer.raw_headers.append((_POLICY, field))
+def _add(answer: Response, limits: _Limits, quotas: Iterable[RemainingQuota]) -> Response:
+    policy, names = _described(limits)
+    answer.headers.append(POLICY, policy)
     left = ", ".join(
-        f"{names[room.limit, room.place]};r={room.left};t={room.reset}"
-        for room in quotas
-        if (room.limit, room.place) in names
+        f"{names[quota.limit, quota.place]};r={quota.left};t={quota.reset}"
+        for quota in quotas
+        if (quota.limit, quota.place) in names
     )
     if left:
-        answer.raw_headers.append((_LEFT, left.encode("latin-1")))
+        answer.headers.append(LEFT, left)
     return answer
 
 
 @cache
-def _named(limits: _Limits) -> tuple[bytes, dict[tuple[Limit, int], str]]:
+def _described(limits: _Limits) -> tuple[str, dict[tuple[Limit, int], str]]:
     """The policy header, and the name in it of each rate: the limit's own, with its period where it has several."""
     names, members = {}, []
     for limit, rates in limits:
         for place, rate in enumerate(rates):
             names[limit, place] = f'"{limit}"' if len(rates) == 1 else f'"{limit}/{rate.period}"'
             members.append(f"{names[limit, place]};q={rate.count};w={rate.seconds}")
-    return ", ".join(members).encode("latin-1"), names
+    return ", ".join(members), names

@@ -1,13 +1,15 @@
-"""The routes that verify a phone: start, check, resend."""
+"""The routes that verify a phone: start, check, resend; and the preflights of pages that use them."""
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api import cors
 from app.api.auth import AnyClient, AuthenticatedClient, IdempotencyKey, TheService, on_behalf
 from app.api.idempotency import once, replayed
 from app.api.lean import LeanRoute
-from app.api.openapi import BODY, CALL, CARRIED_OUT_ONCE, ENDED, KEY, ONCE, OPEN_TO_ALL, answers, encoded
-from app.api.problems import Failed, failed
+from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answers, encoded
+from app.api.problems import Failed, outcome_problem
 from app.api.schemas import (
     ApprovedAnswer,
     CheckRequest,
@@ -19,12 +21,14 @@ from app.api.schemas import (
 )
 from app.verification.client import Caller
 from app.verification.model import Approved, Pending, Replayed
+from app.verification.service import Start
 
 router = APIRouter(tags=["verify"], route_class=LeanRoute)
 
 
 @router.post(
     "/verify/check",
+    operation_id="checkVerification",
     responses=answers(
         200,
         ApprovedAnswer,
@@ -34,24 +38,24 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
         "verification_not_found",
         "code_incomplete",
         "code_incorrect",
-        "limit_reached",
         *ENDED,
     ),
     **OPEN_TO_ALL,
 )
 async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> Response:
-    """Compare what a person typed with the code.
+    """Check a code.
 
-    A wrong code is 422, never a 2xx. Asked again with the right code within the grace time, the answer is the same.
+    Compares what a person typed with the code. A wrong code is 422, never a 2xx. Asked again with the right code within the repeat window, the answer
+    is the same.
     """
     caller = on_behalf(asking, body.client_ip)
     outcome = await service.verifications.check(caller, body.id, body.code)
-    answer = encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else failed(outcome)
-    return service.quotas.of_guess(answer, caller, outcome)
+    return encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
 
 
 @router.post(
     "/verify/start",
+    operation_id="startVerification",
     status_code=201,
     responses=answers(
         201,
@@ -61,36 +65,47 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
         *BODY,
         *ONCE,
         *("phone_invalid", "phone_extension", "phone_not_mobile", "country_not_allowed", "code_length_too_short"),
-        "challenge_required",
+        *("challenge_required", "challenge_unavailable"),
         *CALL,
     ),
-    **CARRIED_OUT_ONCE,
+    **PROCESSED_ONCE,
 )
 async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
-    """Have a phone called, and begin its verification.
+    """Start a verification.
 
-    The phone rings once and the call is dropped; its last digits are the code. Two starts for one phone never call it twice at once.
+    Calls the phone: it rings once and the call is dropped; the last digits of the number that called are the code. Two starts for one phone never call it
+    twice at once.
     """
     caller = _caller(asking, body, key)
-    outcome = await service.verifications.start(caller, body.phone, body.code_length, body.purpose, body.challenge)
+    request = Start(body.phone, body.code_length, body.purpose, body.challenge, body.device)
+    outcome = await service.verifications.start(caller, request)
     return service.quotas.of_call(_called(201, outcome), caller, outcome)
 
 
 @router.post(
     "/verify/resend",
+    operation_id="resendVerification",
     responses=answers(
         200, PendingAnswer, "The phone was called again.", *KEY, *BODY, *ONCE, "verification_not_found", *ENDED, *CALL
     ),
-    **CARRIED_OUT_ONCE,
+    **PROCESSED_ONCE,
 )
 async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
-    """Have the phone of a pending verification called again.
+    """Call again.
 
-    The codes of the last two calls count, under one attempt counter: the first call may arrive late.
+    Calls the phone of a pending verification again. The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
     caller = _caller(asking, body, key)
     outcome = await service.verifications.resend(caller, body.id)
     return service.quotas.of_call(_called(200, outcome), caller, outcome)
+
+
+@router.options("/verify/check", include_in_schema=False)
+@router.options("/verify/start", include_in_schema=False)
+@router.options("/verify/resend", include_in_schema=False)
+async def preflight(request: Request, service: TheService) -> Response:
+    """Answer a browser that asks whether a page may send the request."""
+    return cors.preflight(request.scope, service.clients)
 
 
 def _caller(asking: AuthenticatedClient, body: StartRequest | ResendRequest, key: str | None) -> Caller:
@@ -98,11 +113,11 @@ def _caller(asking: AuthenticatedClient, body: StartRequest | ResendRequest, key
 
 
 def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:
-    """The answer to a call that was asked for: now, or under the same idempotency key before."""
+    """The answer to a request for a call: made now, or under the same idempotency key before."""
     match outcome:
         case Replayed():
             return replayed(_called(status, outcome.first))
         case Pending():
             return encoded(status, pending_answer(outcome.verification))
         case _:
-            return failed(outcome)
+            return outcome_problem(outcome)

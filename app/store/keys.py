@@ -16,7 +16,7 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | `calls:SECONDS` | hash | all calls | the same |
 | `money:SECONDS`, `money:client:CLIENT:SECONDS`, `money:country:COUNTRY:SECONDS` | hash | what calls cost, in ten-thousandths of the currency: in all, of a client's and a country's with caps of their own | the same |
 | `price:COUNTRY` | string | the price that was lately seen, in the same units | a day |
-| `pricing:COUNTRY` | hash | the calls under way while no price was seen | the last one's deadline |
+| `pricing:COUNTRY` | hash | calls under way that were reserved while no price was seen | the deadline of the last |
 | `guard:COUNTRY`, `guard:RANGE` | hash | calls to a destination and converted ones, and its suspensions (lua/lib/guard.lua) | 4 h from the last of these |
 | `suspended` | sorted set | `LANE:SEALED` for each suspended destination, by its end | 4 h from the last |
 | `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and two slices at most |

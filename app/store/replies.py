@@ -64,12 +64,19 @@ def reserved(reply: Reply) -> Reserved | None:
     """A reserved call; None for any other reply."""
     if reply["outcome"] != "reserved":
         return None
-    quotas = tuple(
-        RemainingQuota(LimitName(quota["limit"]), quota["place"], quota["left"], whole_seconds(quota["reset"]))
-        for quota in reply.get("quotas") or ()
-    )
     return Reserved(
-        reply["number"], reply["at"], reply["price"], reply["code_length"], reply.get("sampled", False), quotas
+        reply["number"], reply["at"], reply["price"], reply["code_length"], reply.get("sampled", False), _quotas(reply)
+    )
+
+
+def _quotas(reply: Reply) -> tuple[RemainingQuota, ...]:
+    """What is left of the caller's own limits: of each the tightest of its rates."""
+    tightest: dict[str, Reply] = {}
+    for quota in sorted(reply["quotas"] or (), key=lambda quota: quota["left"]):
+        tightest.setdefault(quota["limit"], quota)
+    return tuple(
+        RemainingQuota(LimitName(name), quota["place"], quota["left"], whole_seconds(quota["reset"]))
+        for name, quota in tightest.items()
     )
 
 

@@ -35,10 +35,10 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
             DAY, *(rate.seconds * 1000 for rate in policy.calls_per_phone), policy.cooldowns[-1] * 1000
         ),
         "cooldowns": [step * 1000 for step in policy.cooldowns],
-        "calls_per_phone": [
-            {"max": rate.count, "public_max": rate.share(policy.public_share).count, "window": rate.seconds}
-            for rate in policy.calls_per_phone
-        ],
+        "calls_per_phone": {
+            lane: [{"max": rate.count, "per_address": rate.per_address.count, "window": rate.seconds} for rate in rates]
+            for lane, rates in (("public", policy.public_calls_per_phone), ("trusted", policy.calls_per_phone))
+        },
         "windows_per_ip": [rate.seconds for rate in policy.calls_per_ip],
         "max_attempts": policy.max_attempts,
         "guess_window": WINDOW,

@@ -12,10 +12,12 @@ from typing import Any, TextIO
 
 import structlog
 
+from app.telemetry.refusals import FewOfEach
 from app.verification.call import Placed, Refused, Responsibility, Unknown
 from app.verification.model import (
     Approved,
     Cap,
+    ChallengeUnavailable,
     CodeIncorrect,
     DestinationSuspended,
     Outcome,
@@ -71,6 +73,7 @@ def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.INFO))
+    logging.getLogger("uvicorn.error").filters = [FewOfEach()]  # it has a line for each request that is not HTTP
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"
@@ -113,8 +116,11 @@ class LogObserver:
             case SpendCapReached():
                 # No call is placed until the window moves on or the cap is raised: the operator must hear of it.
                 self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
-            case DestinationSuspended(scope=scope, just_now=True):
-                self._log.warning("destination_suspended", scope=scope.value, **_operation(event))
+            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
+                # A range beside a phone, even a masked one, would leave but a hundred numbers.
+                self._log.warning("destination_suspended", scope=scope.value, destination=destination, lane=event.lane and event.lane.value)
+            case ChallengeUnavailable(reason=reason):
+                self._log.error("challenge_unavailable", reason=reason, **_operation(event))
             case CodeIncorrect(alert=True):
                 self._log.error("spray_alert", **_operation(event))
             case _:

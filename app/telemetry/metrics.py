@@ -6,7 +6,7 @@ A number that the store knows is none of these: it is asked for when somebody lo
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import get_args, get_type_hints
@@ -130,21 +130,38 @@ _HISTOGRAM = len(BOUNDS) + 2
 _SET = len(_SERIES) + len(_CALL_OUTCOMES) * _HISTOGRAM
 """Where gauges begin: for each, when it was set, and its value."""
 
-WIDTH = _SET + 2 * len(_GAUGES)
+REQUESTS = "lastdigits_http_requests_total"
+UNLISTED: tuple[Series, ...] = tuple(("other", "other", f"{first}xx", "") for first in range(1, 6))
+"""Series of HTTP requests whose own one is not known. A route that documents all its answers never comes here."""
+
+MAX_REQUEST_SERIES = 400
+"""Series of HTTP requests. The API knows its routes and hands them over; a worker's numbers have room for so many."""
+
+_REQUESTS = _SET + 2 * len(_GAUGES)
+"""Where HTTP requests begin."""
+
+WIDTH = _REQUESTS + MAX_REQUEST_SERIES
 """How many numbers a worker keeps."""
 
 
 class Metrics:
     """Counts the core's events, and tells what all workers have counted."""
 
-    def __init__(self, version: str, tallies: Tallies | None = None) -> None:
+    def __init__(self, version: str, tallies: Tallies | None = None, requests: Sequence[Series] = ()) -> None:
         """See the class.
 
         Args:
             version: of this software.
             tallies: the numbers of all workers; None where there is but one.
+            requests: each route, method, status and problem's code that an HTTP request may have; the same in all workers.
+
+        Raises:
+            ValueError: there are more than `MAX_REQUEST_SERIES`.
         """
         self._version = version
+        self._requests = {labels: _REQUESTS + place for place, labels in enumerate((*requests, *UNLISTED))}
+        if len(self._requests) > MAX_REQUEST_SERIES:
+            raise ValueError(f"{len(self._requests)} series of HTTP requests: raise MAX_REQUEST_SERIES")
         self._tallies, self._row = _claimed(tallies)
         place_of = {series: place for place, series in enumerate(_SERIES)}
         # Found once: an event then costs one look-up in a dict, by what it holds anyway.
@@ -176,6 +193,11 @@ class Metrics:
             case BiasMeasured(bias=bias):
                 for digits, measured in bias.items():
                     self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
+
+    def count_request(self, route: str, method: str, status: int, code: str) -> None:
+        """Count an HTTP request: by its route's template, never its path, and its problem's code, if it has one."""
+        place = self._requests.get((route, method, str(status), code))
+        self._row[place or self._requests[UNLISTED[status // 100 - 1]]] += 1
 
     def _count_signs(self, outcome: model.Outcome) -> None:
         """Of an attack: told with the operation that first saw it."""
@@ -237,6 +259,12 @@ class Metrics:
             bounds = [*(str(bound) for bound in BOUNDS), "+Inf"]
             seconds.add_metric([outcome], list(zip(bounds, accumulate(counts), strict=True)), total)
         yield seconds
+        requests = CounterMetricFamily(
+            REQUESTS, "HTTP requests that were answered.", labels=("route", "method", "status", "code")
+        )
+        for labels, place in self._requests.items():
+            requests.add_metric(labels, sums[place])
+        yield requests
         yield from _gauges(rows)
         build = GaugeMetricFamily("lastdigits_build_info", "1; the label says which version runs.", labels=["version"])
         build.add_metric([self._version], 1)

@@ -71,7 +71,7 @@ def bounds_of(policy: Policy) -> Bounds:
 
 def _lane(policy: Policy, *, public: bool) -> LaneBounds:
     share = policy.public_share if public else 1
-    phone = tuple(rate.share(share) for rate in policy.calls_per_phone)
+    phone = policy.public_calls_per_phone if public else policy.calls_per_phone
     return LaneBounds(
         takeover=(policy.guesses.public_bound if public else policy.guesses.bound) / WHOLE,
         steps=tuple(_steps(policy, public=public)),

@@ -61,17 +61,19 @@ class Placed:
 
     Attributes:
         code: the last digits of the calling number: exactly as many ASCII digits as were asked for.
-        call_id: the provider's own name for the call, for its support desk; None where it gave none.
-        price: what it cost, in the provider's currency; None where it did not say.
+        call_id: the provider's own id of the call, for its support desk; None if it gave none that a log may show.
+        price: what the call cost, in the provider's currency; None if the answer has no price, 0, or one that can't be read.
+        unreadable_price: the price that can't be read, without code and phone, for the operator's log; else None.
     """
 
     code: str
     call_id: str | None
     price: Decimal | None
+    unreadable_price: str | None = None
 
     def __repr__(self) -> str:
         """Leave the code out: a repr may end in a log."""
-        return f"Placed(call_id={self.call_id!r}, price={self.price!r})"
+        return f"Placed(call_id={self.call_id!r}, price={self.price!r}, unreadable_price={self.unreadable_price!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""The port for challenges: work or a captcha that the public lane must bring before a call (app/challenges implements it)."""
+"""Challenges: what a start with a public key must bring before it costs a call.
+
+A challenge makes calls dear for programs and cheap for people. This file is the port; app/challenges/ implements it: a proof of work that needs no third
+party, and three remote services. The core decides when a start is challenged and how much work it must prove.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,44 +10,75 @@ from typing import Protocol
 
 from app.verification.errors import LastdigitsError
 
-LIFETIME = 600
-"""Seconds in which a challenge may be solved, and in which its solution is remembered."""
-
 MAX_LEVEL = 6
-"""The hardest level: each doubles the work."""
+"""The most work that is asked for. Each level doubles the work of the one before it; level 0 is some half a second in a browser."""
+
+LIFETIME = 600
+"""Seconds in which a challenge may be solved. A solution's name must be remembered for as long, so that it counts once."""
 
 
 class When(StrEnum):
-    """When a start of the public lane must bring a solved challenge."""
+    """When a start with a public key is challenged."""
 
     NEVER = "never"
-    AUTO = "auto"  # while the lane looks abused (store/lua/lib/challenge.lua)
+    AUTO = "auto"  # while the public lane looks like an attack
     ALWAYS = "always"
 
 
-@dataclass(frozen=True, slots=True)
+class ChallengeKind(StrEnum):
+    """Who makes and verifies challenges."""
+
+    ALTCHA = "altcha"
+    SMARTCAPTCHA = "smartcaptcha"
+    TURNSTILE = "turnstile"
+    HCAPTCHA = "hcaptcha"
+
+
+@dataclass(frozen=True)
 class Solved:
-    """A valid solution: `name` makes it count once, `level` is the work that it proves."""
+    """A valid solution.
+
+    Attributes:
+        name: names this solution: 24 hex characters of a digest. Remember it for LIFETIME.
+        level: the work that it proves, 0 to MAX_LEVEL.
+    """
 
     name: str
     level: int
 
 
-class ChallengeUnavailable(LastdigitsError):  # noqa: N818  a state of the world, not a mistake of somebody's
-    """The remote service that judges solutions did not answer."""
+class ChallengeUnavailable(LastdigitsError):  # noqa: N818  a state of the world, not a mistake of the caller
+    """Whether a solution is valid is unknown: the remote service did not answer, refused the request, or answered nonsense.
+
+    The message is for the operator. It holds no secret, no solution and no words of the remote service.
+    """
 
 
 class ChallengeProvider(Protocol):
-    """Makes challenges, and judges solutions."""
+    """Makes challenges and verifies their solutions."""
 
     def challenge(self, client_id: str, level: int) -> dict[str, object]:
-        """What the answer 428 carries."""
+        """What a page or an app needs to solve a challenge: the `challenge` of a 428 answer. `provider` names the kind.
+
+        Args:
+            client_id: whose start it is for.
+            level: the work to ask for, 0 to MAX_LEVEL; a higher one counts as MAX_LEVEL. Remote services choose their own work.
+        """
         ...
 
     async def verify(self, solution: str, client_id: str, address: str | None) -> Solved | None:
-        """Judge a solution; None if it is not valid.
+        """Name a valid solution; None for anything else: forged, expired, another client's, used before at the remote service.
+
+        Args:
+            solution: what the request brought as `challenge`.
+            client_id: who sends it.
+            address: the end user's IP address, where it is known. Remote services receive it.
 
         Raises:
-            ChallengeUnavailable: whether it is valid is not known.
+            ChallengeUnavailable: it is unknown. Refuse the start.
         """
+        ...
+
+    async def close(self) -> None:
+        """Close connections."""
         ...

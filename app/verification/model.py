@@ -214,9 +214,15 @@ class ChallengeRequired:
 
 @dataclass(frozen=True, slots=True)
 class ChallengeUnavailable:
-    """Whether the challenge is solved can't be judged now. Nothing was called or paid."""
+    """Whether the challenge is solved can't be judged now. Nothing was called or paid.
+
+    Attributes:
+        retry_after: seconds until it may be judged again.
+        reason: for the operator.
+    """
 
     retry_after: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

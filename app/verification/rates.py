@@ -24,6 +24,11 @@ class Rate:
         """What a lane with this share of it may use: rounded down."""
         return Rate(math.floor(self.count * share + 1e-9), self.seconds)
 
+    @property
+    def per_address(self) -> "Rate":
+        """What one address may use of a phone's calls: half, rounded down, and at least a call and its resend."""
+        return Rate(max(min(self.count, 2), self.count // 2), self.seconds)
+
     def __str__(self) -> str:
         """Return the notation that `parse_rates` reads."""
         return f"{self.count}/{self.period}"

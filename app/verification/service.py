@@ -77,7 +77,7 @@ Ending = TypeVar("Ending", bound=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
-class StartRequest:
+class Start:
     """What a start asks for.
 
     Attributes:
@@ -119,7 +119,7 @@ class VerificationService:
         self._observe = observe
         self._calls: set[asyncio.Future[Any]] = set()
 
-    async def start(self, caller: Caller, request: StartRequest) -> StartOutcome:
+    async def start(self, caller: Caller, request: Start) -> StartOutcome:
         """Have a phone called and begin its verification.
 
         Raises:
@@ -136,8 +136,8 @@ class VerificationService:
         lane = self._lane(caller, ref, request.device)
         try:
             solved = await self._solved(caller, lane, request.solution)
-        except JudgeUnavailable:
-            return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY), lane)
+        except JudgeUnavailable as error:
+            return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY, str(error)), lane)
         context = self._context(ref, caller, "start", lane, solved)
         with self._undone(ref, context):
             call = await self._store.reserve(ref, context, code_length, request.purpose)

@@ -80,7 +80,7 @@ def test_a_solution_that_a_denied_start_brought_still_counts(tmp_path: Path, sim
 def test_who_wants_no_challenges_has_none(tmp_path: Path, simulator: Simulator) -> None:
     with serving(tmp_path, simulator.send_url, CHALLENGE="never", SPRAY_ALERT="3", WORKERS="1") as service:
         _spray(service, simulator, 5)
-        assert service.get("/policy").json()["spray_alarm_until"]
+        assert service.get("/policy").json()["spray_alert_until"]
         assert _page(service, fresh_phone()).status_code == 201
 
 

@@ -51,7 +51,7 @@ async def test_a_pumping_run_over_one_range_is_cut_off_at_the_floor_and_nobody_e
         assert honest == {201: 200}
         told = [line for line in service.lines() if line["event"] == "destination_suspended"]
         assert [(line["level"], line["scope"], line["destination"]) for line in told] == [("warning", "range", PUMPED)]
-        assert [closed["destination"] for closed in service.get("/policy").json()["closed"]] == [PUMPED]
+        assert [entry["destination"] for entry in service.get("/policy").json()["suspended"]] == [PUMPED]
 
 
 async def test_pumping_over_many_ranges_is_cut_off_at_the_countrys_floor(tmp_path: Path, simulator: Simulator) -> None:
@@ -60,12 +60,12 @@ async def test_pumping_over_many_ranges_is_cut_off_at_the_countrys_floor(tmp_pat
             phones = [f"+7958{number % 1000:03d}{number:04d}" for number in range(400)]
             answers = await asyncio.gather(*(_start(http, phone) for phone in phones))
         assert Counter(answer.status_code for answer in answers) == {201: 120, 503: 280}
-        assert [closed["destination"] for closed in service.get("/policy").json()["closed"]] == ["RU"]
+        assert [entry["destination"] for entry in service.get("/policy").json()["suspended"]] == ["RU"]
 
 
 async def test_one_guess_sprayed_over_many_verifications_raises_the_alarm(tmp_path: Path, simulator: Simulator) -> None:
     with serving(tmp_path, simulator.send_url, SPRAY_ALERT="100") as service:
-        assert service.get("/policy").json()["spray_alarm_until"] is None
+        assert service.get("/policy").json()["spray_alert_until"] is None
         async with service.asynchronous() as http:
             await _honest(http, simulator, [fresh_phone() for _ in range(50)])
             phones = [fresh_phone() for _ in range(160)]
@@ -78,7 +78,7 @@ async def test_one_guess_sprayed_over_many_verifications_raises_the_alarm(tmp_pa
         assert {answer.status_code for answer in answers} == {422}
         alarms = [line for line in service.lines() if line["event"] == "spray_alert"]
         assert [line["level"] for line in alarms] == ["error"], "once, not with each guess"
-        assert service.get("/policy").json()["spray_alarm_until"]
+        assert service.get("/policy").json()["spray_alert_until"]
 
 
 def test_a_stranger_with_one_address_cannot_use_up_a_phones_calls(

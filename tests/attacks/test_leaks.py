@@ -40,7 +40,6 @@ def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
         simulator.send_url,
         LOG_LEVEL="debug",
         CALLS_PER_IP="999/hour",
-        WRONG_GUESSES_PER_IP="999/hour",
     ) as service:
         answers: list[httpx.Response] = []
         codes: list[str] = []

@@ -1,4 +1,4 @@
-"""A provider made of raw bytes on loopback: it can answer anything, and do to a connection whatever a network does."""
+"""A provider made of raw bytes on loopback: it can answer anything, and do to a connection what a network does."""
 
 import asyncio
 import json
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[bool]]
-"""What is done to a connection when a request was read; whether the connection lives on."""
+"""What is done to a connection after a request was read; returns whether the connection stays open."""
+
+OK = {"result": "ok", "id": "1234", "number": "79161234567", "price": "0.35", "code": "0427"}
 
 
 @dataclass(frozen=True)
@@ -22,38 +24,29 @@ class Request:
         return json.loads(self.body)
 
 
-def answer(body: bytes | dict[str, Any], status: int = 200, *headers: str, length: int | None = None) -> Behaviour:
-    """Answer and keep the connection; a `length` beyond the body's announces more than comes, and closes."""
+def whole(body: bytes | dict[str, Any], status: int = 200, *headers: str, length: int | None = None) -> bytes:
+    """A response; `length` announces another length than the body has."""
     payload = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-    lines = (
-        f"HTTP/1.1 {status} X",
-        "Content-Type: application/json",
-        f"Content-Length: {length or len(payload)}",
-        *headers,
-    )
-    return send("\r\n".join(lines).encode() + b"\r\n\r\n" + payload, keep=length is None)
+    lines = (f"HTTP/1.1 {status} X", f"Content-Length: {len(payload) if length is None else length}", *headers)
+    return "\r\n".join((*lines, "", "")).encode() + payload
 
 
-def send(data: bytes, *, keep: bool = False) -> Behaviour:
+def send(*parts: bytes, keep: bool = False, pause: float = 0) -> Behaviour:
+    """Send bytes, with a pause of so many seconds before each part."""
+
     async def behave(writer: asyncio.StreamWriter) -> bool:
-        writer.write(data)
-        await writer.drain()
+        for part in parts:
+            await asyncio.sleep(pause)
+            writer.write(part)
+            await writer.drain()
         return keep
 
     return behave
 
 
-def drip(data: bytes, seconds: float) -> Behaviour:
-    """Send byte after byte, with a pause before each."""
-
-    async def behave(writer: asyncio.StreamWriter) -> bool:
-        for byte in data:
-            await asyncio.sleep(seconds)
-            writer.write(bytes([byte]))
-            await writer.drain()
-        return True
-
-    return behave
+def answer(body: bytes | dict[str, Any], status: int = 200, *headers: str) -> Behaviour:
+    """Answer, and keep the connection open."""
+    return send(whole(body, status, *headers), keep=True)
 
 
 def flood(head: bytes) -> Behaviour:
@@ -87,23 +80,18 @@ class RawProvider:
 
     Attributes:
         requests: all that were read.
-        news: notified for each of them, and for each connection that ends.
+        news: notified for each of them.
         connections: how many were made.
-        open: how many of them have not ended.
         accepts: False: each connection is closed before a byte is read.
     """
 
-    def __init__(
-        self, *script: Behaviour, tls: ssl.SSLContext | None = None, accepts: bool = True, host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, *script: Behaviour, tls: ssl.SSLContext | None = None, accepts: bool = True) -> None:
         self.script = list(script)
         self.requests: list[Request] = []
         self.news = asyncio.Condition()
         self.connections = 0
-        self.open = 0
         self.accepts = accepts
         self._tls = tls
-        self._host = host
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -115,7 +103,7 @@ class RawProvider:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/api/call-password/send/"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, self._host, 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -125,22 +113,23 @@ class RawProvider:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    async def read(self, number: int) -> None:
+        """Wait until so many requests were read."""
+        async with asyncio.timeout(5), self.news:
+            await self.news.wait_for(lambda: len(self.requests) >= number)
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self.open += 1
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _note(self, request: Request) -> None:
-        self.requests.append(request)
-        async with self.news:
-            self.news.notify_all()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while self.accepts:
-                await self._note(await read_request(reader))
+                self.requests.append(await read_request(reader))
+                async with self.news:
+                    self.news.notify_all()
                 behave = self.script.pop(0) if len(self.script) > 1 else self.script[0]
                 if not await behave(writer):
                     return
@@ -148,9 +137,6 @@ class RawProvider:
             pass
         finally:
             writer.close()
-            self.open -= 1
-            async with self.news:
-                self.news.notify_all()
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request:

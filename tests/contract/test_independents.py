@@ -4,8 +4,8 @@ from typing import Literal
 
 import pytest
 
-from app.telephony.credentials import BodyKey, Credentials, HeaderKey, Login
-from app.telephony.mobilgroup import Mobilgroup
+from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
+from app.provider.mobilgroup import Mobilgroup
 from app.verification.call import Placed, Refusal, Refused
 from tests.contract.independent_client import Answer, read_answer, send
 from tests.contract.independent_client import Refusal as DocumentedRefusal

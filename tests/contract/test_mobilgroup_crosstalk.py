@@ -1,4 +1,4 @@
-"""Many calls at once to a provider that misbehaves in every way: nobody gets another person's code, no number is sent twice."""
+"""The gate of the HTTP client: whatever a provider does to its connections, no call gets another person's code, and no number is sent twice."""
 
 import asyncio
 import contextlib
@@ -8,13 +8,52 @@ from random import Random
 
 import pytest
 
-from app.telephony.credentials import HeaderKey
-from app.telephony.mobilgroup import Limits, Mobilgroup
-from app.verification.call import Placed
-from tests.contract.raw_provider import read_request
+from app.provider.credentials import HeaderKey
+from app.provider.mobilgroup import Limits, Mobilgroup
+from app.verification.call import CallOutcome, Placed
+from tests.contract.raw_provider import OK, Behaviour, RawProvider, answer, read_request, send, whole
 
 CALLS = 200
-LIMITS = Limits(connect_timeout=1, read_timeout=0.2, pool_size=8, pool_timeout=5)
+LIMITS = Limits(connect_timeout=5, read_timeout=0.1, pool_size=8, pool_timeout=5)
+STRAY = whole(OK | {"code": "6666"})
+
+TWICE = {
+    "in one segment": send(whole(OK) + STRAY, keep=True),
+    "a moment later": send(whole(OK), STRAY, keep=True, pause=0.005),
+    "begun": send(whole(OK) + STRAY[:20], keep=True),
+    "in advance": send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + whole(OK) + STRAY, keep=True),
+}
+
+
+def code_of(outcome: CallOutcome) -> str:
+    assert isinstance(outcome, Placed)
+    return outcome.code
+
+
+@pytest.mark.parametrize("twice", TWICE.values(), ids=TWICE)
+async def test_a_second_answer_on_a_connection_is_never_the_next_calls_answer(twice: Behaviour) -> None:
+    following = answer(OK | {"code": "1111"})
+    async with RawProvider(twice, following) as provider, Mobilgroup(provider.url, HeaderKey("key")) as client:
+        assert code_of(await client.place("+79161234567", 4)) == "0427"
+        await asyncio.sleep(0.01)
+        assert code_of(await client.place("+79160000000", 4)) == "1111"
+        assert provider.connections == 2
+
+
+async def test_the_answer_to_a_cancelled_call_is_never_the_next_calls_answer() -> None:
+    late = asyncio.Event()
+
+    async def answer_late(writer: asyncio.StreamWriter) -> bool:
+        await late.wait()
+        writer.write(STRAY)
+        return True
+
+    async with RawProvider(answer_late, answer(OK)) as provider, Mobilgroup(provider.url, HeaderKey("key")) as client:
+        call = asyncio.create_task(client.place("+79161234567", 4))
+        await provider.read(1)
+        call.cancel()
+        late.set()
+        assert code_of(await client.place("+79160000000", 4)) == "0427"
 
 
 Answer = tuple[bytes, float]
@@ -22,10 +61,7 @@ Answer = tuple[bytes, float]
 
 
 def misbehaviour(whole: bytes, body: bytes, random: Random) -> tuple[list[Answer], bool]:
-    """What is sent, and whether the connection is kept.
-
-    No stray answer comes so late that the next request has gone out already: HTTP/1.1 has no way to tell such a one.
-    """
+    """What is sent, and whether the connection is kept open."""
     soon = random.random() / 100
     hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     ways: list[tuple[list[Answer], bool]] = [
@@ -68,7 +104,9 @@ class Misbehaving:
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_nobody_gets_another_persons_code_and_no_number_is_sent_twice(seed: int) -> None:
+async def test_under_every_misbehaviour_no_call_gets_another_persons_code_and_no_number_is_sent_twice(
+    seed: int,
+) -> None:
     provider = Misbehaving(seed)
     random = Random(-seed)
     async with await asyncio.start_server(provider.serve, "127.0.0.1", 0) as server:

@@ -283,6 +283,7 @@ async def test_every_key_has_a_ttl_from_its_first_write(world: World) -> None:
 
 
 async def test_reports_of_forgotten_calls_create_no_key(world: World) -> None:
+    world.rule(timeout=0.5)
     context = stranger()
     ref, call = await world.reserve(context=context)
     await world.server.delete(*await world.keys())

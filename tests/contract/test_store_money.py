@@ -62,30 +62,26 @@ async def test_a_call_reserves_what_is_expected_and_settles_at_the_answers_price
         assert await spent(till) == sum_after
 
 
-async def test_a_refusal_gives_its_price_back_and_an_unknown_outcome_keeps_the_expected_one(till: World) -> None:
-    for known in (False, True):
-        for end in ("refused", "unknown"):
-            ref, call = await till.reserve()
-            assert call.price == (PRICE if known else 10 * PRICE)
-            for _ in range(2):
-                if end == "refused":
-                    await till.store.cancel_reservation(ref, BACKEND, call, Refusal.BALANCE)
-                else:
-                    await till.store.commit_unknown(ref, BACKEND, call)
-            assert await spent(till) == (0 if end == "refused" else PRICE)
-        await till.travel(2 * HOUR)
-        await knows_price(till)
-    await till.reserve()
-    assert await spent(till) == PRICE, "a worker that died keeps its reservation"
-
-
-async def test_a_price_that_was_not_seen_for_a_day_is_unknown(till: World) -> None:
-    for price, reserved in ((None, 10 * PRICE), (2000, PRICE), (9000, PRICE), (2000, 9000), (2000, 9000)):
+async def test_a_refusal_gives_its_price_back_and_an_unknown_outcome_keeps_it(till: World) -> None:
+    for end in ("refused", "unknown"):
         ref, call = await till.reserve()
-        assert call.price == reserved, "the highest of the day, and at least the expected one"
+        for _ in range(2):
+            if end == "refused":
+                await till.store.cancel_reservation(ref, BACKEND, call, Refusal.BALANCE)
+            else:
+                await till.store.commit_unknown(ref, BACKEND, call)
+        assert await spent(till) == (0 if end == "refused" else PRICE)
+    await till.reserve()
+    assert await spent(till) == 2 * PRICE, "a worker that died keeps its reservation"
+
+
+async def test_the_highest_price_of_the_last_day_is_reserved_and_at_least_the_expected_one(till: World) -> None:
+    for price, reserved in ((None, PRICE), (2000, PRICE), (9000, PRICE), (2000, 9000), (2000, 9000)):
+        ref, call = await till.reserve()
+        assert call.price == reserved
         await till.settle(ref, call, price=price)
     await till.travel(DAY + 2 * HOUR)
-    assert (await till.reserve())[1].price == 10 * PRICE
+    assert (await till.reserve())[1].price == PRICE
 
 
 @pytest.mark.parametrize("price", [PRICE, 10 * PRICE, 2 * PRICE, 12_345, None])
@@ -102,17 +98,40 @@ async def test_a_hundred_calls_at_once_cost_no_more_than_the_cap(till: World, pr
     assert HOUR - 5 <= denied.retry_after <= HOUR + 300
 
 
-async def test_a_call_that_ends_without_a_price_says_nothing_of_what_others_cost(till: World) -> None:
-    till.rule(spending=replace(POLICY.spending, caps=parse_caps("7.2/hour")))
+async def test_while_no_price_was_seen_so_many_are_called_at_once_as_fit_at_ten_times_the_price(till: World) -> None:
     (first, call), (second, other) = [await till.reserve() for _ in range(2)]
-    assert (call.price, other.price) == (35_000, 35_000)
     waiting = asyncio.ensure_future(till.reserved())
-    await till.store.commit_unknown(second, BACKEND, other)
     await asyncio.sleep(0.15)  # it asks again each 0.1 s
-    assert not waiting.done(), "3.35 are left, and the first call may still cost 3.50"
+    assert not waiting.done(), "three could cost 10.50"
     await till.settle(first, call, price=35_000)
+    await asyncio.sleep(0.15)
+    assert not waiting.done(), "3.50 are paid, and as much is the second call's"
+    await till.settle(second, other, price=35_000)
     assert isinstance(await waiting, SpendCapReached)
-    assert await spent(till) == 38_500
+    assert await spent(till) == 70_000
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_call_that_ends_without_a_price_says_nothing_of_what_others_cost(till: World, *, refused: bool) -> None:
+    calls = [await till.reserve() for _ in range(2)]
+    waiting = [asyncio.ensure_future(till.reserve()) for _ in range(2)]
+    ref, call = calls.pop()
+    if refused:
+        await till.store.cancel_reservation(ref, BACKEND, call, Refusal.BUSY)
+    else:
+        await till.store.commit_unknown(ref, BACKEND, call)
+    done, (other,) = await asyncio.wait(waiting, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+    for ref, call in [*calls, *[each.result() for each in done]]:
+        await till.settle(ref, call, price=35_000)
+    assert isinstance((await other)[1], SpendCapReached)
+    assert await spent(till) == 70_000 + (0 if refused else PRICE)
+
+
+async def test_a_call_whose_worker_died_holds_others_up_no_longer_than_its_deadline(till: World) -> None:
+    for _ in range(2):
+        await till.reserve()
+    await till.travel(31)
+    assert isinstance(await asyncio.wait_for(till.reserved(), 0.5), Reserved)
 
 
 async def test_a_small_cap_is_not_closed_by_ten_times_the_expected_price(till: World) -> None:

@@ -1,6 +1,7 @@
 """Idempotency keys in every store: one request is executed once, whatever becomes of who executes it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from app.verification.call import Refusal
 from app.verification.client import IdempotentRequest
 from app.verification.ids import VerificationRef
 from app.verification.model import (
+    Approval,
     CallInProgress,
     CallRefused,
     CallUnknown,
@@ -74,11 +76,12 @@ async def test_a_request_whose_worker_died_is_never_executed_again(world: World)
 
 @pytest.mark.parametrize("refused", [True, False])
 async def test_a_refusal_and_an_unknown_outcome_are_returned_again(world: World, *, refused: bool) -> None:
-    ref, call = await world.reserve(context=once(world))
+    context = once(world)
+    ref, call = await world.reserve(context=context)
     if refused:
-        await world.store.cancel_reservation(ref, once(world), call, Refusal.BALANCE)
+        await world.store.cancel_reservation(ref, context, call, Refusal.BALANCE)
     else:
-        await world.store.commit_unknown(ref, once(world), call)
+        await world.store.commit_unknown(ref, context, call)
     expected = CallRefused(ref.id, Refusal.BALANCE, 60) if refused else CallUnknown(ref.id, 30)
     assert await world.reserved(ref.phone, once(world)) == Replayed(expected)
 
@@ -109,10 +112,49 @@ async def test_a_report_of_a_request_that_the_server_forgot_creates_no_key(world
 
 
 async def test_an_outcome_that_comes_after_others_were_told_of_none_changes_nothing(world: World) -> None:
-    ref, call = await world.reserve(context=once(world))
-    await world.travel(30)
+    context = once(world)
+    ref, call = await world.reserve(context=context)
+    await world.travel(29)
+    assert await world.reserved(ref.phone, once(world)) == KeyInUse(1)
+    await world.travel(1)
     replayed = await world.reserved(ref.phone, once(world))
     assert isinstance(replayed, Replayed)
     assert isinstance(replayed.first, CallUnknown)
-    await world.store.settle(ref, once(world), call, ref.digest("0123"), None)
+    await world.store.settle(ref, context, call, ref.digest("0123"), None)
     assert await world.reserved(ref.phone, once(world)) == replayed
+
+
+async def test_a_report_that_was_lost_by_another_sending_of_the_request_changes_nothing(world: World) -> None:
+    """The same request came to two workers. One places the call, the other never reached the store: it has nothing to give back."""
+    world.rule(timeout=0.1)
+    context = once(world)
+    ref, call = await world.reserve(context=context)
+    await world.store.cancel_reservation(world.codec.new(ref.phone), once(world), None, Refusal.UNREACHABLE)
+    first = await world.settle(ref, call, context)
+    assert await world.reserved(ref.phone, once(world)) == Replayed(Pending(first))
+
+
+@pytest.mark.parametrize("keys", [True, False])
+async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anothers(world: World, *, keys: bool) -> None:
+    world.rule(timeout=0.1)
+    ref = await world.place()
+    await world.travel(30)
+    one, other = [once(world, "two", operation="resend") if keys else replace(BACKEND, nonce=n) for n in ("1", "2")]
+    call = await world.store.reserve_resend(ref, one)
+    assert isinstance(call, Reserved)
+    await world.store.cancel_reservation(ref, other, None, Refusal.UNREACHABLE)
+    assert isinstance(await world.reserved(ref.phone), CallInProgress)
+    await world.settle(ref, call, one, "4567")
+    assert isinstance(await world.check(ref, "4567"), Approval)
+    assert await world.counted("money", "3600") == {"trusted": 7000}
+
+
+async def test_a_request_whose_reservation_was_lost_may_be_sent_again(world: World) -> None:
+    """Its caller was answered that nothing was done."""
+    world.rule(timeout=0.1)
+    context = once(world)
+    ref, call = await world.reserve(context=context)
+    for _ in range(2):
+        await world.store.cancel_reservation(ref, context, None, Refusal.UNREACHABLE)
+    assert isinstance(await world.reserved(ref.phone, once(world)), Reserved)
+    assert await world.counted("money", "3600") == {"trusted": 3500}

@@ -26,7 +26,7 @@ def _items(answer: httpx.Response, name: str) -> dict[str, dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
-    settings = {"CALLS_PER_IP": "3/hour, 5/day", "WRONG_GUESSES_PER_IP": "2/hour"}
+    settings = {"CALLS_PER_IP": "3/hour, 5/day"}
     with serving(tmp_path_factory.mktemp("limited"), simulator.send_url, **settings) as service:
         yield service
 
@@ -63,22 +63,21 @@ def test_a_client_is_told_what_is_left_of_its_own_limits(limited: Service, phone
     assert not [name for name in policy if name.startswith("calls_per_ip")], "no address was named"
 
 
-def test_a_check_tells_how_many_wrong_codes_are_left(
+def test_a_check_counts_against_no_limit_of_its_address(
     limited: Service, simulator: Simulator, phones: Callable[[], str]
 ) -> None:
     phone = phones()
     verification = limited.start(phone).json()["id"]
-    code = simulator.code(phone)
-    body = {"id": verification, "client_ip": "203.0.113.2"}
-    answers = [limited.post("/verify/check", body | {"code": wrong(code, nth)}) for nth in (1, 2)]
-    assert [_items(answer, "ratelimit")["wrong_guesses_per_ip"]["r"] for answer in answers] == [1, 0]
-    assert _items(answers[0], "ratelimit-policy") == {"wrong_guesses_per_ip": {"q": 2, "w": 3600}}
-    denied = limited.post("/verify/check", body | {"code": code})
-    assert _items(denied, "ratelimit") == {"wrong_guesses_per_ip": {"r": 0, "t": denied.json()["retry_after"]}}
-    right = limited.post("/verify/check", body | {"code": code, "client_ip": "203.0.113.3"})
-    assert right.status_code == 200
-    assert _items(right, "ratelimit")["wrong_guesses_per_ip"]["r"] == 2
-    assert "ratelimit-policy" not in limited.check(verification, code).headers, "a backend that names no address"
+    body = {"id": verification, "code": wrong(simulator.code(phone)), "client_ip": "203.0.113.2"}
+    answer = limited.post("/verify/check", body)
+    assert answer.status_code == 422
+    assert "ratelimit-policy" not in answer.headers
+
+
+def test_the_public_lane_sees_its_share_of_a_phones_calls(limited: Service, phones: Callable[[], str]) -> None:
+    policy = _items(limited.start(phones(), "app"), "ratelimit-policy")
+    assert policy["calls_per_phone/hour"] == {"q": 2, "w": 3600}
+    assert policy["calls_per_phone_and_ip/hour"] == {"q": 2, "w": 3600}, "a call and its resend"
 
 
 def test_a_request_that_is_wrong_in_itself_counts_against_nothing(limited: Service) -> None:

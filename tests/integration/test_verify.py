@@ -1,13 +1,16 @@
 """The main job through HTTP: the contract's statuses, codes and members, as a caller meets them."""
 
+import gzip
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.exposition import scrape, series
 from tests.harness import Service, Simulator, serving, wrong
 
 
@@ -43,7 +46,7 @@ def test_a_phone_is_verified_from_start_to_end(service: Service, simulator: Simu
     assert simulator.count(phone) == 1
     approved = service.check(body["id"], simulator.code(phone))
     assert approved.status_code == 200
-    assert set(approved.json()) == {"id", "status", "phone", "approved_at", "token", "token_expires_in"}
+    assert set(approved.json()) == {"id", "status", "phone", "approved_at", "token", "token_expires_in", "device"}
     assert (approved.json()["id"], approved.json()["status"]) == (body["id"], "approved")
     assert (approved.json()["phone"], approved.json()["token_expires_in"]) == (phone, 600)
 
@@ -159,7 +162,7 @@ def test_a_phone_that_is_not_called_says_why(service: Service, phone: str, code:
 
 def test_fewer_digits_than_the_policy_are_refused(tmp_path: Any, simulator: Simulator, phone: str) -> None:
     with serving(tmp_path, simulator.send_url, CODE_LENGTH="5", WORKERS="1") as strict:
-        assert _problem(strict.start(phone, code_length=4), 422, "code_length_too_short")["least"] == 5
+        assert _problem(strict.start(phone, code_length=4), 422, "code_length_too_short")["min_code_length"] == 5
         assert simulator.count(phone) == 0
         assert strict.start(phone).json()["code_length"] == 5
 
@@ -210,6 +213,47 @@ def test_a_bad_body_is_never_told_back(service: Service) -> None:
     assert {error["field"] for error in answer.json()["errors"]} == {"code", "extra"}
 
 
+def test_a_byte_order_mark_before_json_is_skipped(service: Service) -> None:
+    headers = service.headers() | {"Content-Type": "application/json"}
+    answer = service.http.post("/verify/check", content=b'\xef\xbb\xbf{"id": "vrf_x", "code": "1234"}', headers=headers)
+    _problem(answer, 404, "verification_not_found")
+
+
+def test_a_compressed_body_is_refused_with_the_fix(service: Service, phone: str) -> None:
+    headers = service.headers() | {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = service.http.post(
+        "/verify/start", content=gzip.compress(json.dumps({"phone": phone}).encode()), headers=headers
+    )
+    assert "without Content-Encoding" in _problem(answer, 415, "unsupported_media_type")["detail"]
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_a_device_token_is_taken_on_start_check_and_resend(service: Service, simulator: Simulator, phone: str) -> None:
+    device = {"device": "d" * 256}
+    started = service.start(phone, **device)
+    assert started.status_code == 201
+    verification = started.json()["id"]
+    _problem(service.post("/verify/resend", {"id": verification, **device}), 429, "limit_reached")
+    approved = service.post("/verify/check", {"id": verification, "code": simulator.code(phone), **device})
+    assert isinstance(approved.json()["device"], str)
+
+
+def test_one_idempotency_key_holds_over_another_address_and_device(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
+    key = {"Idempotency-Key": f"order-{phone[1:]}-0123456789"}
+    first = service.post("/verify/start", {"phone": phone, "client_ip": "203.0.113.7"}, headers=key)
+    assert first.status_code == 201
+    again = service.post(
+        "/verify/start", {"phone": phone, "client_ip": "2001:db8::7", "device": "d", "challenge": "c"}, headers=key
+    )
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+    assert again.headers["idempotency-replayed"] == "true"
+    other = service.post("/verify/start", {"phone": phone, "purpose": "other"}, headers=key)
+    _problem(other, 422, "idempotency_key_reused")
+    assert simulator.count(phone) == 1
+
+
 def test_a_large_body_without_a_length_is_cut_off(service: Service) -> None:
     def chunks() -> Any:
         yield b'{"phone": "'
@@ -220,13 +264,49 @@ def test_a_large_body_without_a_length_is_cut_off(service: Service) -> None:
     _problem(service.http.post("/verify/start", content=chunks(), headers=headers), 413, "body_too_large")
 
 
-def test_a_route_that_does_not_exist_and_a_method_that_does_not_fit(service: Service) -> None:
-    _problem(service.http.get("/nowhere"), 404, "no_such_route")
-    answer = service.http.get("/verify/start/")
-    assert answer.status_code == 404
-    answer = service.http.delete("/verify/start")
-    _problem(answer, 405, "method_not_allowed")
-    assert "POST" in answer.headers["allow"]
+def test_a_route_that_does_not_exist(service: Service) -> None:
+    for path in ("/nowhere", "/verify/start/", "/verify", "/verify/start/cancel", "/verify/vrf_x/cancel/x", "//"):
+        _problem(service.http.get(path), 404, "no_such_route")
+
+
+ALLOWED = {
+    "/verify/start": {"POST", "OPTIONS"},
+    "/verify/check": {"POST", "OPTIONS"},
+    "/verify/resend": {"POST", "OPTIONS"},
+    "/verify/redeem": {"POST"},
+    "/verify/vrf_x": {"GET", "HEAD"},
+    "/verify/vrf_x/cancel": {"POST"},
+    "/policy": {"GET", "HEAD"},
+    "/.well-known/jwks.json": {"GET", "HEAD"},
+    "/healthz": {"GET", "HEAD"},
+    "/readyz": {"GET", "HEAD"},
+    "/metrics": {"GET", "HEAD"},
+    "/openapi.json": {"GET", "HEAD"},
+}
+
+
+@pytest.mark.parametrize("client", [None, "web", "backend"])
+@pytest.mark.parametrize("path", ALLOWED)
+def test_a_wrong_method_is_405_on_every_route_whatever_the_key(service: Service, path: str, client: str | None) -> None:
+    headers = service.headers(client) if client else {}
+    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} - ALLOWED[path]:
+        answer = service.http.request(method, path, headers=headers)
+        assert {name.strip() for name in answer.headers["allow"].split(",")} == ALLOWED[path], method
+        if method == "HEAD":
+            assert (answer.status_code, answer.content) == (405, b"")
+        else:
+            _problem(answer, 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", [path for path, methods in ALLOWED.items() if "HEAD" in methods])
+def test_head_answers_as_get_does_without_the_body_and_the_connection_goes_on(service: Service, path: str) -> None:
+    with httpx.Client(base_url=service.url, headers=service.headers(), timeout=2) as http:
+        for _ in range(3):
+            head, got = http.head(path), http.get(path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            assert head.headers["content-type"] == got.headers["content-type"]
+            if path not in {"/metrics", "/policy"}:  # what these answer changes
+                assert head.headers["content-length"] == got.headers["content-length"]
 
 
 def test_every_answer_names_its_request_and_takes_the_callers_name_for_it(service: Service) -> None:
@@ -259,3 +339,95 @@ def test_a_log_line_tells_each_step_with_the_requests_id_and_a_masked_phone(
     ]
     assert {line["phone"] for line in lines} == {f"{phone[:5]}*****{phone[-2:]}"}
     assert lines[0]["price"] == "0.35"
+
+
+# ---- what the operator sees of requests
+
+
+def _counted(service: Service, route: str, method: str, status: int, code: str = "") -> float:
+    labels = {"route": route, "method": method, "status": str(status), "code": code}
+    return scrape(service.url).get(series("lastdigits_http_requests_total", **labels), 0)
+
+
+def _refusals(service: Service, name: str) -> list[dict[str, Any]]:
+    return [line for line in service.lines() if line.get("request_id") == name and line["event"] == "refused"]
+
+
+def _requests(service: Service) -> dict[tuple[str, str, int, str], httpx.Request]:
+    """One request for each refusal that comes before an operation, by what it is counted as."""
+    web, backend = (service.headers(client) for client in ("web", "backend"))
+    page, json_type = {"Origin": "https://evil.example"}, {"Content-Type": "application/json"}
+    asked = {"Access-Control-Request-Method": "POST"}
+    build = service.http.build_request
+    start = "/verify/start"
+    return {
+        (start, "POST", 401, "key_missing"): build("POST", start, json={}),
+        (start, "POST", 401, "key_unknown"): build("POST", start, json={}, headers={"Authorization": "Bearer sk_x"}),
+        (start, "POST", 403, "origin_not_allowed"): build("POST", start, json={}, headers=web | page),
+        (start, "OPTIONS", 403, "origin_not_allowed"): build("OPTIONS", start, headers=page | asked),
+        ("/policy", "GET", 403, "key_not_allowed"): build("GET", "/policy", headers=web),
+        ("other", "other", 404, "no_such_route"): build("GET", "/wp-login.php?user=79161234567"),
+        (start, "other", 405, "method_not_allowed"): build("GET", start),
+        (start, "POST", 400, "malformed_json"): build("POST", start, content=b"{", headers=backend | json_type),
+        (start, "POST", 413, "body_too_large"): build("POST", start, content=b"0" * 9000, headers=backend | json_type),
+        (start, "POST", 415, "unsupported_media_type"): build("POST", start, content=b"{}", headers=backend),
+        (start, "POST", 422, "invalid_request"): build("POST", start, json={"x": 1}, headers=backend),
+        (start, "POST", 400, "idempotency_key_invalid"): build(
+            "POST", start, json={}, headers=backend | {"Idempotency-Key": '"unclosed'}
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
+    """A service of one worker that has refused nothing yet."""
+    with serving(tmp_path_factory.mktemp("quiet"), simulator.send_url, WORKERS="1") as service:
+        yield service
+
+
+def test_every_refusal_is_counted_by_route_status_and_code_and_leaves_a_line(quiet: Service) -> None:
+    for nth, (counted, request) in enumerate(_requests(quiet).items()):
+        route, _, status, code = counted
+        request.headers["X-Request-Id"] = name = f"refused-{nth}"
+        before = _counted(quiet, *counted)
+        answer = quiet.http.send(request)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert _counted(quiet, *counted) == before + 1, counted
+        (line,) = _refusals(quiet, name)
+        assert (line["code"], line["route"]) == (code, route)
+        if "detail" in answer.json():
+            assert line["detail"] == answer.json()["detail"]
+        assert "9161234567" not in json.dumps(line)
+
+
+def test_what_is_answered_is_counted_too(service: Service, simulator: Simulator, phone: str) -> None:
+    counts = [
+        ("/verify/start", "POST", 201, ""),
+        ("/verify/check", "POST", 422, "code_incorrect"),
+        ("/verify/check", "POST", 200, ""),
+        ("/verify/{verification_id}", "GET", 200, ""),
+        ("/verify/{verification_id}", "HEAD", 404, "verification_not_found"),
+        ("/verify/start", "OPTIONS", 204, ""),
+        ("/openapi.json", "GET", 200, ""),
+    ]
+    before = [_counted(service, *count) for count in counts]
+    verification = service.start(phone).json()["id"]
+    code = simulator.code(phone)
+    service.check(verification, wrong(code))
+    service.check(verification, code)
+    service.get(f"/verify/{verification}")
+    service.http.head("/verify/vrf_x", headers=service.headers())
+    service.http.options(
+        "/verify/start", headers={"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    )
+    service.http.get("/openapi.json")
+    assert [_counted(service, *count) for count in counts] == [count + 1 for count in before]
+
+
+def test_a_flood_of_refusals_fills_no_disk(quiet: Service) -> None:
+    before = _counted(quiet, "/verify/start", "other", 405, "method_not_allowed")
+    for _ in range(200):
+        assert quiet.http.delete("/verify/start").status_code == 405
+    lines = [line for line in quiet.lines() if line.get("code") == "method_not_allowed"]
+    assert len(lines) <= 20, "ten in ten seconds, and 200 requests take no longer than twenty"
+    assert _counted(quiet, "/verify/start", "other", 405, "method_not_allowed") == before + 200

@@ -1,8 +1,9 @@
-"""The clients file: what stands in it, and what is refused with the mend."""
+"""The clients file: what may be in it, and what is refused with the fix."""
 
 import pytest
 
-from app.api.clients import ClientsError, Kind, clients_entry, is_origin, new_key, parse_clients
+from app.api.clients import Clients, ClientsError, Kind, clients_entry, new_key, parse_clients
+from app.api.origins import LOCALHOST_ORIGINS, canonical_origin, is_origin
 
 DIGEST = "ab" * 32
 
@@ -12,7 +13,7 @@ def _entry(**members: object) -> str:
     return "[[client]]\n" + "\n".join(f"{name} = {value}" for name, value in lines.items()) + "\n"
 
 
-def test_a_made_key_is_found_by_its_entry_and_no_other() -> None:
+def test_a_new_key_is_found_by_its_entry_and_no_other() -> None:
     key = new_key(Kind.PUBLIC)
     clients = parse_clients(clients_entry("web", Kind.PUBLIC, key, ("https://shop.example",)), "test")
     found = clients.find(key)
@@ -38,52 +39,126 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("", "client"),
+        ("", r"it has no \[\[client\]\]"),
+        ("client = []", r"it has no \[\[client\]\]"),
+        ("clients = []", "clients: There is no such field"),
         ("[[client]", "not TOML"),
         ("a = " + "9" * 5000, "not TOML"),
         ("a = " + "[" * 100_000, "not TOML"),
-        (_entry(key_sha256='"short"'), "key_sha256"),
-        (_entry(key='"sk_plain"'), "key"),
-        (_entry(id='"a b"'), "id"),
-        (_entry(kind='"admin"'), "kind"),
-        (_entry(kind='"public"'), "name its origins"),
-        (_entry(origins='["https://shop.example"]'), "leave out origins"),
-        (_entry(kind='"public"', origins='["https://*.example"]'), "no origin"),
-        (_entry(kind='"public"', origins='["https://shop.example/path"]'), "no origin"),
-        (_entry() + _entry(id='"other"'), "stands twice"),
-        (_entry() + _entry(kind='"public"', native="true", key_sha256='"' + "cd" * 32 + '"'), "differ"),
+        (_entry(key_sha256='"short"'), "client 1, key_sha256: write the 64 hexadecimal digits"),
+        (_entry(key_sha256=7), "client 1, key_sha256: write the 64 hexadecimal digits"),
+        (_entry(key_sha256="[]"), "client 1, key_sha256: "),
+        (_entry(key_sha256='"pk_Ym9ndXM"'), "this is a key, .* run `lastdigits keys new`"),
+        (_entry(key_sha256='[" sk_Ym9ndXM"]'), "this is a key, .* run `lastdigits keys new`"),
         (
-            '[[client]]\nid = "web"\nkind = "public"\nnative = true\nguarded = false\nkey_sha256 = "' + "0" * 64 + '"',
-            "leave out guarded",
+            _entry(key='"sk_plain"'),
+            "client 1, key: There is no such field: the file has the key's digest, as key_sha256",
         ),
+        (_entry() + _entry(id='"a b"'), "client 2, id: use up to 40 letters"),
+        (_entry(kind='"admin"'), "client 1, kind: Send 'public' or 'secret'"),
+        (_entry(kind='"public"'), "list its origins"),
+        (_entry(origins='["https://shop.example"]'), "leave out origins"),
+        (_entry(kind='"public"', origins='["https://*.example"]'), "a star is not supported"),
+        (_entry(kind='"public"', origins='["https://shop.example/path"]'), "is not an origin: write a scheme"),
+        (_entry(kind='"public"', origins='["https://shop.example:*"]'), "only for the port of localhost"),
+        (_entry(calls="5"), "client 1, calls: write it in quotes"),
+        (_entry(calls='"many"'), "client 1, calls: 'many' is not a limit"),
+        (_entry(spend='"1/week"'), "client 1, spend: '1/week' "),
+        (_entry(guarded="false"), "client 1, guarded: There is no such field"),
+        (_entry() + _entry(id='"other"'), "appears twice"),
+        (_entry() + _entry(kind='"public"', native="true", key_sha256='"' + "cd" * 32 + '"'), "differ"),
     ],
 )
-def test_what_cant_stand_is_refused_with_the_mend(text: str, told: str) -> None:
-    with pytest.raises(ClientsError, match=told):
+def test_what_is_invalid_is_refused_with_the_fix(text: str, message: str) -> None:
+    with pytest.raises(ClientsError, match=message) as refused:
         parse_clients(text, "clients.toml")
+    assert not {"constrained", "Value error", "Ym9ndXM", "sk_plain"} & set(str(refused.value).split())
+    assert "Ym9ndXM" not in str(refused.value), "a pasted key is not repeated"
+
+
+def test_all_that_is_invalid_is_in_one_message() -> None:
+    with pytest.raises(ClientsError, match=r"client 1, id: .*; .*client 1, kind: .*; .*client 2, calls: "):
+        parse_clients(_entry(id='""', kind='"x"') + _entry(calls="1"), "clients.toml")
+
+
+def test_limits_of_its_own_are_read() -> None:
+    (client, _), *_ = parse_clients(_entry(calls='"5/hour, 10/day"', spend='"3.50/hour"'), "test").listed()
+    assert [str(rate) for rate in client.starts] == ["5/hour", "10/day"]
+    assert [(cap.count, cap.seconds) for cap in client.spend] == [(35_000, 3600)]
+
+
+# ---- origins
+
+
+def _allowing(*origins: str) -> Clients:
+    return parse_clients(clients_entry("web", Kind.PUBLIC, new_key(Kind.PUBLIC), origins), "test")
 
 
 @pytest.mark.parametrize(
-    "text", ["https://a.example", "http://localhost:3000", "https://a.example:8443", "http://[::1]:80a"[:-1] + "81"]
+    ("written", "sent"),
+    [
+        ("https://a.example", "https://a.example"),
+        ("http://localhost:3000", "http://localhost:3000"),
+        ("https://a.example:8443", "https://a.example:8443"),
+        ("http://[::1]:81", "http://[::1]:81"),
+        ("http://[0:0::1]", "http://[::1]"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("https://my_shop.example", "https://my_shop.example"),
+        ("https://A.Example", "https://a.example"),
+        ("HTTPS://a.example:443/", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("https://пример.рф", "https://xn--e1afmkfd.xn--p1ai"),
+        ("https://xn--e1afmkfd.xn--p1ai", "https://xn--e1afmkfd.xn--p1ai"),
+        ("https://Straße.example:8443", "https://xn--strae-oqa.example:8443"),
+        ("null", "null"),
+        ("file://", "file://"),
+    ],
 )
-def test_origins_as_browsers_send_them(text: str) -> None:
-    assert is_origin(text)
+def test_an_origin_is_the_one_that_browsers_send_however_it_is_written(written: str, sent: str) -> None:
+    assert canonical_origin(written) == sent
+    clients = _allowing(written)
+    assert clients.allows(sent)
+    assert not clients.allows(sent + "x")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "*",
-        "null",
-        "a.example",
-        "https://a.example/",
-        "https://A.example",
-        "https://a.example:443",
-        "http://a.example:80",
-        "https://a.example:99999",
+        *("*", "", "a.example", "https://", "https://a.example/x", "https://a.example?x", "https://a.example#x"),
+        *("https://user@a.example", "https://a.example:99999", "https://a.example:x", "https://a b.example"),
+        *("file:///page.html", "file://host", "https://[::g]", "https://*.example", "https://\u2028", "Null"),
+        *("https://a.example:*", "http://localhost.evil.example:*", "ftp://localhost:*", "http://127.0.0.2:*"),
     ],
 )
-def test_what_no_browser_sends_as_an_origin(text: str) -> None:
+def test_what_no_browser_sends_is_not_an_origin(text: str) -> None:
     assert not is_origin(text)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("port", ["", ":1", ":3000", ":65535"])
+def test_any_port_of_localhost_may_be_allowed(scheme: str, host: str, port: str) -> None:
+    assert _allowing(*LOCALHOST_ORIGINS).allows(f"{scheme}://{host}{port}")
+    assert _allowing(f"{scheme}://{host}:*").allows(f"{scheme}://{host}{port}")
+    assert not _allowing("http://localhost:4000", "https://[::1]:4000").allows(f"{scheme}://{host}{port}")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("http://localhost.evil.example:3000", "http://evil.example", "http://evillocalhost:3000", "null", "file://"),
+        *("http://localhost:3000/", "http://localhost:*.evil", "http://127.0.0.1.evil.example", "HTTP://localhost"),
+        *("capacitor://localhost", "http://localhost:999999", "http://user@localhost:1", "http://127.0.0.12"),
+    ],
+)
+def test_nothing_else_is_localhost(origin: str) -> None:
+    assert not _allowing(*LOCALHOST_ORIGINS).allows(origin)
+
+
+def test_an_origin_that_anyone_may_send_comes_with_a_warning() -> None:
+    assert _allowing("https://a.example").warnings == ()
+    warnings = _allowing("null", "https://a.example", "file://").warnings
+    assert len(warnings) == 2
+    assert all("client web allows the origin" in warning for warning in warnings)

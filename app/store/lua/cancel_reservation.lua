@@ -4,8 +4,7 @@
 -- May be repeated. Runs in a full store. Atomic, because the reservation and the verification must agree.
 -- keys     verification, phone, suspended, pricing; request with an idempotency key; country, range; and those that request.limits name
 -- request  client, ref, nonce, lane, address, limits (of money), country, range; number, at and reserved_price, if the reply to the reservation was not lost;
---          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, and the expected
---          price stays reserved
+--          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, the reservation stays
 -- reply    canceled {wait: ms until the phone may be called again}
 local phone, verification = read_phone(keys.phone), read_verification()
 request.lane = verification.lane or request.lane
@@ -19,8 +18,6 @@ if ours and call.at then
   if request.refused then
     give_call_back(phone, call.at)
     correct_money(request.limits, request.lane, call.at, -call.price)
-  else
-    correct_money(request.limits, request.lane, call.at, math.min(call.price, policy.expected_price) - call.price)
   end
   redis.call('HDEL', keys.pricing, call_name(number))
 end

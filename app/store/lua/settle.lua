@@ -12,7 +12,7 @@ if report_back(phone, call_name(request.number)) and not request.test then
     correct_money(request.limits, request.lane, request.at, request.price - request.reserved_price)
   end
   if request.price >= tonumber(redis.call('GET', keys.price) or 0) then redis.call('SET', keys.price, request.price, 'PX', policy.price_lifetime) end
-  redis.call('DEL', keys.pricing)
+  redis.call('HDEL', keys.pricing, call_name(request.number))
 end
 
 local outcome

@@ -22,25 +22,26 @@ local function open_limits(limits, lane)
   return opened
 end
 
--- What the next call reserves: the expected price, or the price that was lately seen if that is higher. While none was seen, it reserves ten times the
--- expected price: calls that are placed at once must not exceed a cap, whatever the first of them turns out to cost. Where there is less money, a call
--- is placed only if no other is under way that may cost so much: it reserves what there is.
+-- What the next call reserves: the expected price, or the price that was lately seen if that is higher.
 local function reserve_price(opened)
-  local seen = tonumber(redis.call('GET', keys.price) or nil)
-  local price, free = math.max(policy.expected_price, seen or policy.unknown_price), math.huge
+  local seen = redis.call('GET', keys.price)
+  opened.price, opened.price_unknown = math.max(policy.expected_price, tonumber(seen or 0)), not seen
   for _, each in ipairs(opened) do
-    if each.limit.unit == 'money' then
-      free = math.min(free, each.limit.max - total_of(each.counter, 'public', 'trusted'))
-      if opened.lane == 'public' then free = math.min(free, each.limit.public_max - total_of(each.counter, 'public')) end
-    end
+    if each.limit.unit == 'money' then each.amount = opened.price end
   end
-  opened.price_unknown = not seen
-  opened.price_pending = not seen and free < price and redis.call('EXISTS', keys.pricing) == 1
-  if not seen then price = math.max(policy.expected_price, math.min(price, free)) end
+end
+
+-- A call that was reserved while no price was seen may cost ten times what is expected; once one was seen, that much. Whether the next call must wait
+-- until such calls show their price: calls that are placed at once must not exceed a cap, whatever they cost. One call alone need not wait.
+local function price_is_pending(opened)
+  local under_way = opened.price and redis.call('HLEN', keys.pricing) or 0
+  if under_way == 0 then return false end
+  local worst = opened.price_unknown and policy.unknown_price or opened.price
+  local risk = worst + under_way * (worst - policy.expected_price)
   for _, each in ipairs(opened) do
-    if each.limit.unit == 'money' then each.amount = price end
+    if each.limit.unit == 'money' and wait_for_limit(each.limit, each.counter, opened.lane, risk) > 0 then return true end
   end
-  opened.price = price
+  return false
 end
 
 -- The reply to a call that a limit denies, by the limit that denies it for the longest time; nil if all allow it.
@@ -50,16 +51,14 @@ local function limits_deny(opened)
     local wait = wait_for_limit(each.limit, each.counter, opened.lane, each.amount)
     if wait > longest then longest, denied = wait, each end
   end
-  -- Money that calls under way reserved may come back in a moment.
-  if opened.price_pending and (not denied or denied.limit.unit == 'money') then return reply('price_pending') end
-  if not denied then return nil end
+  if not denied then return price_is_pending(opened) and reply('price_pending') or nil end
   local limit, used = denied.limit, total_of(denied.counter, 'public', 'trusted')
   return reply('limited', {
     limit = limit.name, place = limit.place, wait = longest, window = limit.window, max = limit.max, used = used, by_share = used + denied.amount <= limit.max,
   })
 end
 
--- call: its name, under which the price of a call under way is waited for.
+-- call: its name while it is under way.
 local function count_limits(opened, call)
   for _, each in ipairs(opened) do count_in(each.counter, opened.lane, each.amount) end
   if opened.price_unknown then

@@ -44,16 +44,15 @@ local function next_call(phone, lane, address)
   local function holds_back(free, name, index)
     if free > math.max(at, now) then at, limit, place = free, name, index end
   end
-  for index, rate in ipairs(policy.calls_per_phone) do
-    local lane_max = lane == 'public' and rate.public_max or rate.max
-    local own = math.max(math.min(lane_max, 2), math.floor(lane_max / 2))
+  for index, rate in ipairs(policy.calls_per_phone.trusted) do
     holds_back(free_at(phone, rate.max, rate.window, function() return true end), 'calls_per_phone', index - 1)
+    local own = policy.calls_per_phone[lane][index]
     if lane == 'public' then
-      holds_back(free_at(phone, lane_max, rate.window, function(call) return call.lane == lane end), 'calls_per_phone', index - 1)
+      holds_back(free_at(phone, own.max, rate.window, function(call) return call.lane == lane end), 'calls_per_phone', index - 1)
     end
     if address ~= '' then
       local function same(call) return call.lane == lane and call.address == address end
-      holds_back(free_at(phone, own, rate.window, same), 'calls_per_phone_and_ip', index - 1)
+      holds_back(free_at(phone, own.per_address, rate.window, same), 'calls_per_phone_and_ip', index - 1)
     end
   end
   return at, limit, place

@@ -11,10 +11,10 @@ function grouped(number) {
   return "+" + number.replace(/\d{3}(?=\d)/g, "$& ");
 }
 
-// Ids begin anew with the simulator: a page that outlives it must not take a new call for an old one.
+// Ids restart with the simulator: a page that stays open must not take a new call for an old one.
 const nameOf = (call) => `${call.id} ${call.at}`;
 
-// Only what differs is written: the screen is a live region, and would be read out again each second.
+// Writes only what changed: the screen is a live region, which screen readers would repeat each second.
 function write(id, text) {
   if (of(id).textContent !== text) of(id).textContent = text;
 }

@@ -1,4 +1,4 @@
-"""The three ways to authorise at the provider. None of them is in its own repr.
+"""The three ways to authorise at the provider. No repr shows a secret.
 
 Source: the provider's description of the Call-Password API, "Авторизация", sections 1 and 2.
 """
@@ -9,7 +9,7 @@ from typing import assert_never
 
 @dataclass(frozen=True, slots=True)
 class HeaderKey:
-    """The API key as the raw value of the `Authorization` header; then the body has no `security` (section 1)."""
+    """The API key as the raw value of the `Authorization` header. The body then has no `security` (section 1)."""
 
     key: str = field(repr=False)
 
@@ -32,16 +32,23 @@ class Login:
 Credentials = HeaderKey | BodyKey | Login
 
 
+def normalise_key(text: str) -> str:
+    """The key without the white space around it and without one pair of quotes: people copy both with it."""
+    key = text.strip()
+    quoted = len(key) > 1 and key[0] == key[-1] and key[0] in "\"'"
+    return key[1:-1].strip() if quoted else key
+
+
 def authorisation(credentials: Credentials) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """What a request's headers and the beginning of its body are: a key in one of them, never in both.
+    """The headers of a request and the first members of its body. A key is in one of them, never in both.
 
     Raises:
-        ValueError: the key can't stand in a header. Does not say the key.
+        ValueError: a header can't hold the key. The message does not contain the key.
     """
     match credentials:
         case HeaderKey(key):
-            if not key.isascii() or not key.isprintable():
-                raise ValueError("the API key must be printable ASCII to go in a header")
+            if not key.isascii() or not key.isprintable() or key != key.strip():
+                raise ValueError("the API key must be printable ASCII, without spaces around it, to go in a header")
             return {"Authorization": key}, {}
         case BodyKey(key):
             return {}, {"security": {"apiKey": key}}
@@ -52,7 +59,7 @@ def authorisation(credentials: Credentials) -> tuple[dict[str, str], dict[str, d
 
 
 def secret_words(credentials: Credentials) -> tuple[str, ...]:
-    """What no log may repeat, longest first: a login may be part of its password."""
+    """The words that no log may contain, longest first: a login may be part of its password."""
     match credentials:
         case HeaderKey(key) | BodyKey(key):
             return (key,)

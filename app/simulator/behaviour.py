@@ -1,20 +1,12 @@
 """How the simulator answers: as documented, or in any of the ways that clients of the provider have met (docs/provider.md)."""
 
+import json
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
 
 SPECIAL_PREFIX = "7999000"
-"""Numbers that begin so, with four digits more, may misbehave without any control request: see `SPECIAL`."""
+"""Numbers with this prefix and four more digits may misbehave without any control request: see `SPECIAL`."""
 
 PRICE = "0.35"
 """The price of a call in the provider's document."""
@@ -40,17 +32,21 @@ class Behaviour(BaseModel):
     digits: Annotated[
         str | None,
         StringConstraints(pattern=r"^[0-9]{4,6}$"),
-        Field(description="The code, rather than a drawn number's end."),
+        Field(description="The end of the calling number, instead of a random one."),
     ] = None
     price: Annotated[
-        Annotated[str, StringConstraints(max_length=20)]
-        | StrictInt
-        | Annotated[StrictFloat, Field(allow_inf_nan=False)],
+        JsonValue,
         Field(
-            description="`string` or `number`: the usual price as such; `absent`; any other text or number as it is."
+            description="`string` or `number`: the usual price as such; `absent`; `nan`: the constant NaN; any other value is sent as it is."
         ),
     ] = PRICE
-    id: Literal["string", "number"] = "string"
+    id: Annotated[
+        str,
+        StringConstraints(max_length=500),
+        Field(
+            description="`string` or `number`: the call's own id as such; `absent`; any other text is sent as it is."
+        ),
+    ] = "string"
     number: Literal["same", "other", "absent"] = "same"
     delay: Annotated[float, Field(ge=0, le=120, description="Seconds before the answer.")] = 0
     hang: Annotated[bool, Field(description="Never answer: the client has to give up.")] = False
@@ -70,6 +66,15 @@ class Behaviour(BaseModel):
             raise ValueError(f"HTTP gives {status} no body: choose another status")
         return status
 
+    @field_validator("price")
+    @classmethod
+    def _is_json(cls, price: JsonValue) -> JsonValue:
+        try:
+            json.dumps(price, allow_nan=False)
+        except ValueError:
+            raise ValueError("NaN and Infinity are not JSON: write nan as text") from None
+        return price
+
     @model_validator(mode="after")
     def _fits(self) -> "Behaviour":
         if self.hang and self.close:
@@ -78,7 +83,7 @@ class Behaviour(BaseModel):
 
     @property
     def counts(self) -> bool:
-        """Whether the call is taken for placed."""
+        """Whether the call counts as placed."""
         return self.answer != "error" and self.close != "before_read" if self.places_call is None else self.places_call
 
 
@@ -115,13 +120,15 @@ SPECIAL: dict[str, Behaviour] = {
     "0029": Behaviour(number="other"),
     "0030": Behaviour(number="absent"),
     "0031": Behaviour(delay=3),
+    "0032": Behaviour(price="3,50 руб."),
+    "0033": Behaviour(price="1e3"),
 }
 
 _BY_NUMBER = {SPECIAL_PREFIX + end: behaviour for end, behaviour in SPECIAL.items()}
 
 
 class Behaviours:
-    """What was asked for over HTTP: for all numbers, or for one."""
+    """The behaviours set over HTTP: for all numbers, or for one."""
 
     def __init__(self) -> None:
         self._general: Behaviour | None = None
@@ -161,9 +168,9 @@ class Behaviours:
         return behaviour
 
     def closes_unread(self) -> bool:
-        """Whether the connection is to be closed before the request's body is read; counts down `times`.
+        """Whether to close the connection before the request's body is read; counts down `times`.
 
-        Not while a number has a behaviour of its own, nor where the call is to count: for both, the number has to be read.
+        False while a number has a behaviour of its own, or if the call must count: for both, the number has to be read.
         """
         general = self._general
         unread = general is not None and general.close == "before_read" and not general.counts and not self._of
@@ -180,7 +187,7 @@ class Behaviours:
         else:
             self._of.pop(key, None)
 
-    def told(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """What is in force, for `GET /behaviour`; `times` is what is left of it."""
         return {
             "default": self._left_of(None, self._general or DOCUMENTED),

@@ -1,6 +1,6 @@
-"""The simulator's HTTP, and the provider's one route; what tests and people ask of it stands in `control.py`.
+"""The simulator's HTTP application, with the provider's one route. The routes for tests and people are in `control.py`.
 
-The provider's route is plain ASGI, for two reasons: it is the other side of benchmarks, and it must be able to close a connection without an answer.
+The provider's route is plain ASGI for two reasons: it is the other side of benchmarks, and it must close a connection without an answer.
 """
 
 import asyncio
@@ -13,19 +13,20 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.telephony.simulator.behaviour import PRICE, Behaviour, Behaviours
-from app.telephony.simulator.calls import NUMBER, Call, Calls, new_call
-from app.telephony.simulator.control import Control
+from app.simulator.behaviour import PRICE, Behaviour, Behaviours
+from app.simulator.calls import NUMBER, Call, Calls, new_call
+from app.simulator.control import Control
 
 SEND_PATH = "/api/call-password/send/"
-_MOST_BODY_BYTES = 65536
+_MAX_BODY_BYTES = 65536
 _KNOWN = {"security", "number", "capacity"}
 _JSON = "application/json"
+_PRICES: dict[str, object] = {"string": PRICE, "number": float(PRICE), "nan": float("nan")}
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatorCredentials:
-    """What the simulator takes for ours at the provider."""
+    """The account that the simulator knows."""
 
     api_key: str = field(default="sandbox", repr=False)
     login: str = "sandbox"
@@ -38,7 +39,7 @@ def create_simulator(credentials: SimulatorCredentials, pool: int = 10_000, seed
     Args:
         credentials: of the one account that it knows.
         pool: how many calling numbers there are.
-        seed: draw the same calling numbers at each run.
+        seed: gives the same calling numbers at each run.
 
     Raises:
         ValueError: the pool is empty, or larger than there are numbers.
@@ -59,7 +60,7 @@ def create_simulator(credentials: SimulatorCredentials, pool: int = 10_000, seed
 def run_simulator(
     credentials: SimulatorCredentials, listener: socket.socket, pool: int = 10_000, seed: int | None = None
 ) -> None:
-    """Serve the simulator on a listening socket until the process is told to end. See `create_simulator`."""
+    """Serve the simulator on a listening socket until the process receives a signal. See `create_simulator`."""
     config = uvicorn.Config(
         create_simulator(credentials, pool, seed),
         loop="uvloop",
@@ -74,11 +75,11 @@ def run_simulator(
 
 
 _Asked = tuple[Scope, Receive, Send]
-"""A request, as ASGI hands it over."""
+"""A request, as ASGI passes it."""
 
 
 class _Provider:
-    """The provider's route, as strict as its document reads."""
+    """The provider's route, as strict as the provider's document."""
 
     def __init__(self, credentials: SimulatorCredentials, calls: Calls, behaviours: Behaviours) -> None:
         self._credentials = credentials
@@ -89,21 +90,21 @@ class _Provider:
         if scope["method"] != "POST":
             await _answer((scope, receive, send), 405, b"Method Not Allowed", "text/plain")
             return
-        # Whom it would call stands in the body: only what is asked for all numbers can be done before that is read.
+        # The number is in the body: before the body is read, only a behaviour for all numbers can apply.
         if self._behaviours.closes_unread():
             _close(send)
             return
         headers = dict(scope["headers"])
         request = _parse(headers, await _read(receive))
-        refused = self._judge(headers, request)
+        refused = self._error_code(headers, request)
         number, capacity = str(request.get("number", "")), str(request.get("capacity", ""))
         if refused:
             await _answer((scope, receive, send), 200, _error(refused))
             return
-        await self._carry_out(self._behaviours.take(number), number, capacity, (scope, receive, send))
+        await self._execute(self._behaviours.take(number), number, capacity, (scope, receive, send))
 
-    def _judge(self, headers: dict[bytes, bytes], request: dict[str, object]) -> str | None:
-        """The error code of a request that the provider would not take; None for a good one."""
+    def _error_code(self, headers: dict[bytes, bytes], request: dict[str, object]) -> str | None:
+        """The error code of a request that the provider refuses; None for a valid one."""
         if not request or request.keys() - _KNOWN:
             return "unknown_request"
         if not self._authorised(headers, request):
@@ -116,7 +117,7 @@ class _Provider:
         return None if isinstance(capacity, str) and capacity in {"4", "5", "6"} else "unknown_request"
 
     def _authorised(self, headers: dict[bytes, bytes], request: dict[str, object]) -> bool:
-        """One of the three ways, and not two at once: a key in the header makes `security` superfluous."""
+        """Whether exactly one of the three ways is used, with the right key."""
         ours = self._credentials
         in_header = headers.get(b"authorization")
         if in_header is not None:
@@ -124,9 +125,9 @@ class _Provider:
         security = request.get("security")
         return security in ({"apiKey": ours.api_key}, {"login": ours.login, "password": ours.password})
 
-    async def _carry_out(self, behaviour: Behaviour, number: str, capacity: str, to: "_Asked") -> None:
+    async def _execute(self, behaviour: Behaviour, number: str, capacity: str, to: "_Asked") -> None:
         call = new_call(self._calls, number, capacity, behaviour.digits)
-        # The call is placed before the answer is: whoever loses the answer was called all the same.
+        # The call counts before the answer is sent: a lost answer does not undo the call.
         if behaviour.counts:
             self._calls.place(call)
         if behaviour.close == "before_read":
@@ -162,7 +163,7 @@ def _body(behaviour: Behaviour, call: Call) -> tuple[bytes, str]:
 
 
 def _success(behaviour: Behaviour, call: Call) -> dict[str, object]:
-    """The documented answer, with what the behaviour changes in it."""
+    """The documented answer, changed as the behaviour says."""
     codes: dict[str, object] = {
         "string": call.code,
         "number": int(call.code),
@@ -170,11 +171,14 @@ def _success(behaviour: Behaviour, call: Call) -> dict[str, object]:
         "long": call.code + "0",
         "letters": "abcdef"[: len(call.code)],
     }
-    answer: dict[str, object] = {"result": "ok", "id": call.id if behaviour.id == "string" else int(call.id)}
+    answer: dict[str, object] = {"result": "ok"}
+    if behaviour.id != "absent":
+        answer["id"] = {"string": call.id, "number": int(call.id)}.get(behaviour.id, behaviour.id)
     if behaviour.number != "absent":
         answer["number"] = call.number if behaviour.number == "same" else "70000000000"
     if behaviour.price != "absent":
-        answer["price"] = {"string": PRICE, "number": float(PRICE)}.get(str(behaviour.price), behaviour.price)
+        price = behaviour.price
+        answer["price"] = _PRICES.get(price, price) if isinstance(price, str) else price
     if behaviour.code != "missing":
         answer["code"] = codes[behaviour.code]
     return answer
@@ -185,7 +189,7 @@ def _error(error_code: str) -> bytes:
 
 
 def _parse(headers: dict[bytes, bytes], body: bytes) -> dict[str, object]:
-    """The request's object; an empty one for whatever is not JSON, or not declared so."""
+    """The request's JSON object; an empty one if the body is not JSON or is not declared as JSON."""
     if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON.encode():
         return {}
     try:
@@ -201,7 +205,7 @@ async def _read(receive: Receive) -> bytes:
         message = await receive()
         chunk: bytes = message.get("body", b"")
         body += chunk
-        if not message.get("more_body") or len(body) > _MOST_BODY_BYTES:
+        if not message.get("more_body") or len(body) > _MAX_BODY_BYTES:
             return body
 
 
@@ -216,7 +220,7 @@ async def _answer(to: "_Asked", status: int, body: bytes, media_type: str = _JSO
 
 
 def _close(send: Send) -> None:
-    """Close the connection without an answer, which ASGI has no word for: uvicorn's `send` is a method of what holds the transport."""
+    """Close the connection without an answer. ASGI has no message for it; uvicorn's `send` is a method of the object with the transport."""
     cycle = getattr(send, "__self__", None)
     if cycle is None:
         raise TypeError("the simulator can close connections under uvicorn only")

@@ -1,5 +1,5 @@
 """The provider's stand-in: answers like Mobilgroup's Call-Password API, misbehaves on request, and rings nobody."""
 
-from app.telephony.simulator.app import SimulatorCredentials, create_simulator, run_simulator
+from app.simulator.app import SimulatorCredentials, create_simulator, run_simulator
 
 __all__ = ["SimulatorCredentials", "create_simulator", "run_simulator"]

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 KEPT_CALLS = 10_000
-"""Calls whose details are kept; the oldest go first. Counts per number stay exact beyond that, up to `KEPT_NUMBERS`."""
+"""Calls whose details are kept; the oldest are dropped first. Counts per number stay exact beyond that, up to `KEPT_NUMBERS`."""
 
 KEPT_NUMBERS = 1_000_000
-"""Numbers that are counted. Those that are first called after so many others have no count, rather than a wrong one."""
+"""Numbers that are counted. Later numbers have no count, rather than a wrong one."""
 
-MOST_CALLING_NUMBERS = 10_000_000
-"""All that the seven digits after the pool's prefix can tell apart."""
+MAX_CALLING_NUMBERS = 10_000_000
+"""As many numbers as seven digits after the pool's prefix can write."""
 
 NUMBER = re.compile(r"[0-9]{7,15}")
-"""A subscriber's number as the provider takes it: digits only (E.164 allows 15)."""
+"""A subscriber's number as the provider accepts it: digits only (E.164 allows 15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Call:
     capacity: str
     at: datetime
 
-    def told(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str]:
         """The call as JSON shows it; `from` is the number that called."""
         at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {
@@ -59,20 +59,20 @@ class Calls:
 
         Args:
             pool: how many calling numbers there are.
-            seed: draws the same ones at each run; None draws them from the system's randomness.
+            seed: gives the same numbers at each run; None takes the system's randomness.
             kept_calls: how many calls are kept in detail.
             kept_numbers: how many subscribers are counted.
 
         Raises:
             ValueError: the pool is empty, or larger than there are numbers.
         """
-        if not 1 <= pool <= MOST_CALLING_NUMBERS:
-            raise ValueError(f"pool is {pool}: choose 1 to {MOST_CALLING_NUMBERS} calling numbers")
+        if not 1 <= pool <= MAX_CALLING_NUMBERS:
+            raise ValueError(f"pool is {pool}: choose 1 to {MAX_CALLING_NUMBERS} calling numbers")
         self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311  a seed is asked for to repeat a run
-        # Up to as many as four digits can tell apart, they do: a pool of N numbers then makes N codes at every length.
-        ends = 10_000 if pool <= 10_000 else MOST_CALLING_NUMBERS  # noqa: PLR2004
+        # Up to 10,000 numbers all end in different four digits: a pool of N numbers makes N codes of every length.
+        ends = 10_000 if pool <= 10_000 else MAX_CALLING_NUMBERS  # noqa: PLR2004
         drawn = self._random.sample(range(ends), pool)
-        self._pool = [f"7495{self._random.randrange(0, MOST_CALLING_NUMBERS, ends) + end:07d}" for end in drawn]
+        self._pool = [f"7495{self._random.randrange(0, MAX_CALLING_NUMBERS, ends) + end:07d}" for end in drawn]
         self._kept: deque[Call] = deque(maxlen=kept_calls)
         self._counts: Counter[str] = Counter()
         self._total = 0
@@ -81,7 +81,7 @@ class Calls:
         self._next = 1000
 
     def calling_number(self, digits: str | None) -> str:
-        """A number of the pool; one that ends in `digits` if these are asked for."""
+        """A random number of the pool; with `digits`, one that ends in them."""
         drawn = self._random.choice(self._pool)
         return drawn if digits is None else drawn[: -len(digits)] + digits
 
@@ -91,7 +91,7 @@ class Calls:
         return str(self._next)
 
     def place(self, call: Call) -> None:
-        """Take a call for placed."""
+        """Count a call as placed."""
         self._total += 1
         self._kept.append(call)
         if call.number in self._counts or len(self._counts) < self._kept_numbers:
@@ -110,13 +110,13 @@ class Calls:
         return (call for call in reversed(self._kept) if number is None or call.number == number)
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Delete all calls and counts."""
         self._kept.clear()
         self._counts.clear()
         self._total, self._uncounted = 0, False
 
 
 def new_call(calls: Calls, number: str, capacity: str, digits: str | None) -> Call:
-    """A call that is not placed yet: from a drawn number, whose last `capacity` digits are the code."""
+    """A call that is not placed yet. The last `capacity` digits of its calling number are the code."""
     calling = calls.calling_number(digits)
     return Call(calls.next_id(), number, calling, calling[-int(capacity) :], capacity, datetime.now(UTC))

@@ -1,0 +1,126 @@
+"""uvicorn's HTTP protocol with bounds for what comes before a request: the size of its head, its time, and silent connections.
+
+For `uvicorn.Config(http=Listener)`, uvicorn's documented place for a protocol class. A service behind a proxy seldom needs these bounds; one without a
+proxy has no other.
+"""
+
+import asyncio
+from http import HTTPStatus
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.api.address import TrustedProxies
+from app.api.problems import RequestError, request_problem
+
+MAX_HEAD_BYTES = 32 * 1024
+HEAD_TIMEOUT = 10.0
+"""Seconds from a connection's beginning, or from the first byte of a further request, until its head is complete."""
+
+MAX_WAITING = 128
+"""Connections of one address that wait for a request. Browsers behind one carrier NAT keep some open each: the oldest one makes room for the newest."""
+
+
+class WaitingConnections:
+    """The connections of this worker that wait for a request, by their peer's address."""
+
+    def __init__(self, proxies: TrustedProxies) -> None:
+        """See the class. Trusted proxies have no bound: they hold connections for everyone."""
+        self._proxies = proxies
+        self._by_address: dict[str, dict[Listener, None]] = {}
+
+    def add(self, connection: "Listener") -> None:
+        """A connection waits from now on. The one that waited longest is closed where its address has too many."""
+        if connection.client is None or connection.client[0] in self._proxies:
+            return
+        waiting = self._by_address.setdefault(connection.client[0], {})
+        waiting[connection] = None
+        if len(waiting) > MAX_WAITING:
+            oldest = next(iter(waiting))
+            self.remove(oldest)
+            oldest.transport.close()
+
+    def remove(self, connection: "Listener") -> None:
+        """A connection has a request, or is gone."""
+        address = connection.client[0] if connection.client else ""
+        waiting = self._by_address.get(address, {})
+        waiting.pop(connection, None)
+        if not waiting:
+            self._by_address.pop(address, None)
+
+
+class Listener(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self.in_head = True
+        self.head_bytes = self.chunk_bytes = 0
+        self.too_large = False
+        self.head_timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+        self.waiting: WaitingConnections = self.app_state["waiting"]
+        self.waiting.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._head_ended()
+        self.waiting.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a piece, and refuse a head that is too large or comes too slowly."""
+        self.chunk_bytes = len(data)
+        super().data_received(data)
+        if self.in_head and not self.transport.is_closing():
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self.refuse(RequestError.HEAD_TOO_LARGE)
+            elif self.head_timer is None:
+                self.head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self.in_head = True
+        self.head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """End a head, and begin its request.
+
+        Raises:
+            ValueError: it is too large. The parser stops, and uvicorn calls `send_400_response`.
+        """
+        # Exact only where it may be too large: a piece can hold more than the head.
+        if self.head_bytes + self.chunk_bytes > MAX_HEAD_BYTES:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MAX_HEAD_BYTES:
+                self.too_large = True
+                raise ValueError("head too large")
+        self._head_ended()
+        self.waiting.remove(self)
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.waiting.add(self)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words
+        """Refuse what is not HTTP, or too large."""
+        self.refuse(RequestError.HEAD_TOO_LARGE if self.too_large else RequestError.MALFORMED_REQUEST)
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer with problem details, and close."""
+        answer = request_problem(error, headers={"Connection": "close"})
+        head = [f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}".encode()]
+        head += [name + b": " + value for name, value in answer.raw_headers]
+        self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
+        self.transport.close()
+        self.app_state["metrics"].count_request("other", "other", answer.status_code, error.value)
+
+    def _head_ended(self) -> None:
+        self.in_head = False
+        if self.head_timer:
+            self.head_timer.cancel()
+            self.head_timer = None

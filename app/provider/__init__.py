@@ -1,0 +1,1 @@
+"""The telephony provider: the client that places calls."""

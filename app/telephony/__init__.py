@@ -1,1 +1,0 @@
-"""All of the provider: the client that asks for calls, and its stand-ins."""
