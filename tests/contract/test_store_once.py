@@ -135,7 +135,9 @@ async def test_a_report_that_was_lost_by_another_sending_of_the_request_changes_
 
 
 @pytest.mark.parametrize("keys", [True, False])
-async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anothers(world: World, *, keys: bool) -> None:
+async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anothers(
+    world: World, *, keys: bool
+) -> None:
     world.rule(timeout=0.1)
     ref = await world.place()
     await world.travel(30)
@@ -153,7 +155,7 @@ async def test_a_request_whose_reservation_was_lost_may_be_sent_again(world: Wor
     """Its caller was answered that nothing was done."""
     world.rule(timeout=0.1)
     context = once(world)
-    ref, call = await world.reserve(context=context)
+    ref, _ = await world.reserve(context=context)
     for _ in range(2):
         await world.store.cancel_reservation(ref, context, None, Refusal.UNREACHABLE)
     assert isinstance(await world.reserved(ref.phone, once(world)), Reserved)
