@@ -68,7 +68,7 @@ test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium
 	CHROMIUM="$(CHROMIUM)" $(PY) -m pytest -m browser $(ARGS)
 
 # NODE_MODULES names a folder that holds express and jose already; else npm installs them for the run.
-test-node: $(VENV)/.installed-dev ## Test the Node example of docs/proof.md; needs node and npm
+test-node: $(VENV)/.installed-dev ## Test the Node example of docs/token.md; needs node and npm
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	$(PY) -m pytest -m node $(ARGS)
@@ -97,7 +97,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/proof --ignore tests/containers $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \

@@ -16,7 +16,9 @@ def render(policy: PolicyAnswer, *, measured: bool) -> str:
         measured: whether the store answered: else what is used, suspended and known of codes is left out.
     """
     parts = [_lanes(policy), _guessing(policy.bounds), _calling(policy), _money(policy), _watches(policy)]
-    parts += [_codes(policy), _used(policy)] if measured else [_section("USED NOW", "Not known: the store does not answer.")]
+    parts += (
+        [_codes(policy), _used(policy)] if measured else [_section("USED NOW", "Not known: the store does not answer.")]
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -46,7 +48,11 @@ def _guessing(bounds: BoundsAnswer) -> str:
 
 def _step(step: StepAnswer) -> str:
     chance = f"{step.code_length} digits, each guess is right with {step.chance:.6f}:"
-    return f"{chance} all that follow" if step.verifications is None else f"{chance} {step.verifications} verifications with no right code"
+    return (
+        f"{chance} all that follow"
+        if step.verifications is None
+        else f"{chance} {step.verifications} verifications with no right code"
+    )
 
 
 def _calling(policy: PolicyAnswer) -> str:
@@ -86,7 +92,9 @@ def _watches(policy: PolicyAnswer) -> str:
             f"{_percent(policy.fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
         )
     if policy.spray_alert:
-        said.append(f"Spray alert: more than {policy.spray_alert} verifications an hour with a wrong code, and over half of the approved ones (SPRAY_ALERT).")
+        said.append(
+            f"Spray alert: more than {policy.spray_alert} verifications an hour with a wrong code, and over half of the approved ones (SPRAY_ALERT)."
+        )
     said.append(f"The public lane must solve a challenge: {policy.challenge.value} (CHALLENGE).")
     return _section("WATCHES", *said)
 
@@ -102,8 +110,12 @@ def _codes(policy: PolicyAnswer) -> str:
 
 def _used(policy: PolicyAnswer) -> str:
     alert = [f"THE SPRAY ALERT IS ON until {policy.spray_alert_until}."] if policy.spray_alert_until else []
-    suspended = [f"  suspended for the {entry.lane} lane until {entry.until}: {entry.destination}" for entry in policy.suspended]
-    return _section("USED NOW", *(f"  {_usage(usage)}" for usage in policy.used), *(suspended or ["  suspended: nothing"]), *alert)
+    suspended = [
+        f"  suspended for the {entry.lane} lane until {entry.until}: {entry.destination}" for entry in policy.suspended
+    ]
+    return _section(
+        "USED NOW", *(f"  {_usage(usage)}" for usage in policy.used), *(suspended or ["  suspended: nothing"]), *alert
+    )
 
 
 def _usage(usage: UsageAnswer) -> str:
@@ -113,7 +125,10 @@ def _usage(usage: UsageAnswer) -> str:
 
 def _section(title: str, *texts: str) -> str:
     """A title and its texts; those that begin with two spaces are list items."""
-    wrapped = (textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    " if text.startswith("  ") else "  ") for text in texts)
+    wrapped = (
+        textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    " if text.startswith("  ") else "  ")
+        for text in texts
+    )
     return "\n".join([title, *wrapped])
 
 

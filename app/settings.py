@@ -18,7 +18,12 @@ from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_table import PREFIX, Values, parse_cooldowns, parse_regions
 from pathlib import Path as _P
-def embedded_path(url): return _P(url.removeprefix('embedded://')) if url.startswith('embedded://') else None
+
+
+def embedded_path(url):
+    return _P(url.removeprefix("embedded://")) if url.startswith("embedded://") else None
+
+
 from app.verification.guard import Guard
 from app.verification.challenge import ChallengeKind
 from app.verification.guess_budget import GuessBudget
@@ -296,7 +301,10 @@ def _policy(values: Values) -> Policy:
         challenge=values.challenge,
         guard=Guard(
             max(1, round(values.fraud_min_conversion * 1000)) if values.fraud_min_conversion else 0,
-            values.fraud_calls_per_country, values.fraud_calls_per_range, values.public_share, values.spray_alert
+            values.fraud_calls_per_country,
+            values.fraud_calls_per_range,
+            values.public_share,
+            values.spray_alert,
         ),
         test_numbers=test_numbers,
         approval_repeat_window=values.approval_repeat_window,

@@ -35,10 +35,16 @@ class LaneAnswer(BaseModel):
     """What a lane can use up at most, whatever an attacker does."""
 
     takeover_per_phone_and_day: Annotated[
-        float, Field(description="Chance that all its guesses against one phone in any 24 hours are right once.", examples=[0.0005])
+        float,
+        Field(
+            description="Chance that all its guesses against one phone in any 24 hours are right once.",
+            examples=[0.0005],
+        ),
     ]
     code_lengths: list[StepAnswer]
-    calls_per_hour: Annotated[int | None, Field(description="By the caps on money; null if calls cost nothing.", examples=[142])]
+    calls_per_hour: Annotated[
+        int | None, Field(description="By the caps on money; null if calls cost nothing.", examples=[142])
+    ]
     calls_per_day: Annotated[int | None, Field(examples=[1428])]
     calls_per_phone_and_hour: Annotated[int, Field(examples=[2])]
     calls_per_phone_and_day: Annotated[int, Field(examples=[5])]
@@ -48,19 +54,30 @@ class BoundsAnswer(BaseModel):
     """What the limits add up to: upper bounds."""
 
     public: Annotated[LaneAnswer, Field(description="What strangers with a public key can use up.")]
-    all: Annotated[LaneAnswer, Field(description="Both lanes together: what backends and known devices have while strangers use nothing.")]
+    all: Annotated[
+        LaneAnswer,
+        Field(description="Both lanes together: what backends and known devices have while strangers use nothing."),
+    ]
     calls_per_address_and_hour: Annotated[int, Field(description="Calls that no approval gave back.", examples=[20])]
 
 
 class UsageAnswer(BaseModel):
     """What is used of one limit now."""
 
-    limit: Annotated[str, Field(description="`calls_total`, `spend`, `spend_client`, `spend_country:KZ`, `calls_per_client`.", examples=["spend"])]
+    limit: Annotated[
+        str,
+        Field(
+            description="`calls_total`, `spend`, `spend_client`, `spend_country:KZ`, `calls_per_client`.",
+            examples=["spend"],
+        ),
+    ]
     period: Annotated[str, Field(examples=["hour"])]
     max: Annotated[str, Field(description="Calls, or money in the provider's currency.", examples=["100"])]
     public: Annotated[str, Field(description="Used by the public lane.", examples=["12.25"])]
     trusted: Annotated[str, Field(description="Used by the trusted lane.", examples=["3.5"])]
-    frees_in: Annotated[int, Field(description="Seconds until some of it is free again; 0 if nothing is used.", examples=[2700])]
+    frees_in: Annotated[
+        int, Field(description="Seconds until some of it is free again; 0 if nothing is used.", examples=[2700])
+    ]
 
 
 class CodesAnswer(BaseModel):
@@ -68,10 +85,16 @@ class CodesAnswer(BaseModel):
 
     code_length: Annotated[int, Field(examples=[4])]
     codes: Annotated[int, Field(description="How many were looked at, 16,384 at most.", examples=[2048])]
-    biased: Annotated[bool, Field(description="They recur more often than uniformly distributed ones can.", examples=[False])]
-    chance: Annotated[float, Field(description="What a guess at one of them costs of the guess budget.", examples=[0.0001])]
+    biased: Annotated[
+        bool, Field(description="They recur more often than uniformly distributed ones can.", examples=[False])
+    ]
+    chance: Annotated[
+        float, Field(description="What a guess at one of them costs of the guess budget.", examples=[0.0001])
+    ]
     min_entropy: Annotated[float, Field(description="Bits: of that chance.", examples=[13.29])]
-    min_entropy_low: Annotated[float, Field(description="Bits: the low end of its confidence interval.", examples=[9.1])]
+    min_entropy_low: Annotated[
+        float, Field(description="Bits: the low end of its confidence interval.", examples=[9.1])
+    ]
     min_entropy_high: Annotated[float, Field(examples=[13.29])]
 
 
@@ -79,14 +102,18 @@ class FraudAnswer(BaseModel):
     """When destinations are suspended: calls that are not converted are toll fraud."""
 
     min_conversion: Annotated[float, Field(description="Share of calls that must lead to an approval.", examples=[0.2])]
-    calls_per_range: Annotated[int, Field(description="An hour to ten thousand numbers, before that share is required.", examples=[50])]
+    calls_per_range: Annotated[
+        int, Field(description="An hour to ten thousand numbers, before that share is required.", examples=[50])
+    ]
     calls_per_country: Annotated[int, Field(examples=[1000])]
 
 
 class SuspendedAnswer(BaseModel):
     """A destination that is suspended for a lane."""
 
-    destination: Annotated[str, Field(description="A country, or the first digits of its numbers.", examples=["+7999123"])]
+    destination: Annotated[
+        str, Field(description="A country, or the first digits of its numbers.", examples=["+7999123"])
+    ]
     lane: Annotated[str, Field(examples=["public"])]
     until: Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-11-22T09:15:00Z"])]
 
@@ -101,24 +128,33 @@ class PolicyAnswer(BaseModel):
     resend_cooldowns: Annotated[list[int], Field(description="Seconds.", examples=[[30, 60, 300]])]
     calls_per_phone: Annotated[str, Field(examples=["5/hour, 10/day"])]
     calls_per_ip: Annotated[str, Field(examples=["20/hour"])]
-    calls_per_client: Annotated[str | None, Field(description="The caller's own; null for none.", examples=["1000/hour"])]
+    calls_per_client: Annotated[
+        str | None, Field(description="The caller's own; null for none.", examples=["1000/hour"])
+    ]
     calls_total: Annotated[str, Field(description="Of all clients.", examples=["100/second"])]
-    public_share: Annotated[float, Field(description="How much of every shared budget the public lane may use.", examples=[0.5])]
+    public_share: Annotated[
+        float, Field(description="How much of every shared budget the public lane may use.", examples=[0.5])
+    ]
     spend_per_hour: Annotated[str, Field(description="Of all clients, in the provider's currency.", examples=["100"])]
     spend_per_day: Annotated[str, Field(examples=["1000"])]
     expected_price: Annotated[str, Field(description="Of a call.", examples=["0.35"])]
     fraud: Annotated[FraudAnswer | None, Field(description="null: no destination is ever suspended.")]
     challenge: Annotated[When, Field(description="When the public lane must solve a challenge.", examples=["auto"])]
     spray_alert: Annotated[
-        int | None, Field(description="Verifications an hour with a wrong code that raise the alert; null: none.", examples=[100])
+        int | None,
+        Field(description="Verifications an hour with a wrong code that raise the alert; null: none.", examples=[100]),
     ]
     allowed_countries: Annotated[list[str], Field(examples=[["RU"]])]
-    test_numbers: Annotated[int, Field(description="How many numbers are never called and have a fixed code.", examples=[0])]
+    test_numbers: Annotated[
+        int, Field(description="How many numbers are never called and have a fixed code.", examples=[0])
+    ]
     bounds: BoundsAnswer
     codes: Annotated[list[CodesAnswer], Field(description="How the provider's codes are distributed, as measured.")]
     used: list[UsageAnswer]
     suspended: Annotated[list[SuspendedAnswer], Field(description="Now, the soonest to resume first, at most 100.")]
-    spray_alert_until: Annotated[str | None, Field(description="RFC 3339, UTC: while codes are guessed at over many phones.", examples=[None])]
+    spray_alert_until: Annotated[
+        str | None, Field(description="RFC 3339, UTC: while codes are guessed at over many phones.", examples=[None])
+    ]
 
 
 @router.get(
@@ -152,7 +188,9 @@ def policy_answer(settled: Policy, client: Client | None, entropy: EntropyMonito
         spend_per_day=_money(policy.spending.caps[1].count),
         expected_price=_money(policy.spending.price),
         fraud=FraudAnswer(
-            min_conversion=guard.min_conversion / 1000, calls_per_range=guard.calls_per_range, calls_per_country=guard.calls_per_country
+            min_conversion=guard.min_conversion / 1000,
+            calls_per_range=guard.calls_per_range,
+            calls_per_country=guard.calls_per_country,
         )
         if guard.min_conversion
         else None,
@@ -177,7 +215,10 @@ def _bounds(bounds: Bounds) -> BoundsAnswer:
 def _lane(lane: LaneBounds) -> LaneAnswer:
     return LaneAnswer(
         takeover_per_phone_and_day=lane.takeover,
-        code_lengths=[StepAnswer(code_length=step.code_length, verifications=step.verifications, chance=step.chance) for step in lane.steps],
+        code_lengths=[
+            StepAnswer(code_length=step.code_length, verifications=step.verifications, chance=step.chance)
+            for step in lane.steps
+        ],
         calls_per_hour=lane.calls_per_hour,
         calls_per_day=lane.calls_per_day,
         calls_per_phone_and_hour=lane.calls_per_phone_and_hour,

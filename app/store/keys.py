@@ -170,7 +170,7 @@ class _Limits:
         self.keys: Keys = {}
         self.all: list[Limit] = []
 
-    def add(
+    def add(  # noqa: PLR0913  what a limit has
         self,
         name: str,
         rates: tuple[Rate, ...],

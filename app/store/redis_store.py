@@ -64,7 +64,7 @@ class RedisStore:
         timeout: seconds that a caller waits.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  its parts
         self, pipelines: Pipelines, watch: Watch, codec: IdCodec, policy: Policy, prefix: str, timeout: float
     ) -> None:
         self._pipelines = pipelines
@@ -173,9 +173,9 @@ class RedisStore:
             return Redeemed(replies.approval(self._codec, ref, reply))
         return TokenRedeemed() if reply["outcome"] == "again" else TokenExpired()
 
-    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
+    async def sample(self, codes: Mapping[int, bytes]) -> dict[int, bytes]:
         """See `Store.sample`."""
-        added = {str(digits): digests.hex() for digits, digests in drawn.items() if digests}
+        added = {str(digits): digests.hex() for digits, digests in codes.items() if digests}
         reply = await self._run(
             "sample",
             lambda names: {f"codes_{digits}": names.key("codes", str(digits)) for digits in LENGTHS},

@@ -14,6 +14,7 @@ import structlog
 
 from app.telemetry.refusals import FewOfEach
 from app.verification.call import Placed, Refused, Responsibility, Unknown
+from app.verification.entropy import CodeBias
 from app.verification.model import (
     Approved,
     Cap,
@@ -25,9 +26,8 @@ from app.verification.model import (
     Replayed,
     SpendCapReached,
 )
-from app.verification.entropy import CodeBias
-from app.verification.phone import mask_phone
 from app.verification.money import SCALE
+from app.verification.phone import mask_phone
 from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -118,7 +118,12 @@ class LogObserver:
                 self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
             case DestinationSuspended(scope=scope, destination=destination, just_now=True):
                 # A range beside a phone, even a masked one, would leave but a hundred numbers.
-                self._log.warning("destination_suspended", scope=scope.value, destination=destination, lane=event.lane and event.lane.value)
+                self._log.warning(
+                    "destination_suspended",
+                    scope=scope.value,
+                    destination=destination,
+                    lane=event.lane and event.lane.value,
+                )
             case ChallengeUnavailable(reason=reason):
                 self._log.error("challenge_unavailable", reason=reason, **_operation(event))
             case CodeIncorrect(alert=True):
@@ -150,7 +155,9 @@ class LogObserver:
 
 def _cap(outcome: SpendCapReached) -> dict[str, object]:
     window = "HOUR" if outcome.seconds == 3600 else "DAY"  # noqa: PLR2004  the two windows that caps have
-    setting = {Cap.ALL: f"SPEND_PER_{window}", Cap.COUNTRY: "SPEND_PER_COUNTRY", Cap.CLIENT: "spend in CLIENTS_FILE"}[outcome.cap]
+    setting = {Cap.ALL: f"SPEND_PER_{window}", Cap.COUNTRY: "SPEND_PER_COUNTRY", Cap.CLIENT: "spend in CLIENTS_FILE"}[
+        outcome.cap
+    ]
     share = ", and the public lane has used its share of it (PUBLIC_SHARE)" if outcome.public else ""
     return {
         "cap": outcome.cap.value,
@@ -212,7 +219,9 @@ def _level(event: CallEnded) -> str:
         case Unknown():
             return "warning"
         case Refused():
-            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(event.outcome.responsibility, "error")
+            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(
+                event.outcome.responsibility, "error"
+            )
 
 
 def _call(event: CallEnded) -> dict[str, object]:

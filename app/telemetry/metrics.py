@@ -1,6 +1,6 @@
 """Metrics for Prometheus: what the core's events come to, counted over all workers.
 
-No label takes what a request brings: each series is known, and stands at 0, before the first event. docs/operations.md tells them to operators.
+No label takes what a request brings: each series is known, and stands at 0, before the first event. docs/operations.md explains them.
 A number that the store knows is none of these: it is asked for when somebody looks, and handed to `Metrics.text`.
 """
 
@@ -48,7 +48,7 @@ REASONS = {
 """Which member of an outcome says why; an enumeration each, so that the reasons are known."""
 
 REPEATED = "repeated"
-"""The reason of an approval that is told again: conversions are counted without it."""
+"""The reason of an approval that is repeated: conversions are counted without it."""
 
 BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 """Seconds: the provider answers within some; with the timeouts as they come none takes 30."""
@@ -60,7 +60,7 @@ class Family:
 
     Attributes:
         name: a counter's with its `_total`.
-        help: what it tells, a sentence.
+        help: what it means, a sentence.
         labels: their names.
         series: each combination of their values that there is.
     """
@@ -118,7 +118,7 @@ MIN_ENTROPY = Family(
     tuple((str(digits),) for digits in range(MIN_DIGITS, MAX_DIGITS + 1)),
 )
 GAUGES = (MIN_ENTROPY,)
-"""What a worker sets: the value that any of them set last is told, and none before the first."""
+"""What a worker sets: the value that any of them set last counts, and there is none before the first."""
 
 CALL_SECONDS = "lastdigits_call_duration_seconds"
 _CALL_OUTCOMES: dict[type[CallOutcome], str] = {Placed: "placed", Refused: "refused", Unknown: "unknown"}
@@ -145,7 +145,7 @@ WIDTH = _REQUESTS + MAX_REQUEST_SERIES
 
 
 class Metrics:
-    """Counts the core's events, and tells what all workers have counted."""
+    """Counts the core's events, and returns what all workers have counted."""
 
     def __init__(self, version: str, tallies: Tallies | None = None, requests: Sequence[Series] = ()) -> None:
         """See the class.
@@ -200,7 +200,7 @@ class Metrics:
         self._row[place or self._requests[UNLISTED[status // 100 - 1]]] += 1
 
     def _count_signs(self, outcome: model.Outcome) -> None:
-        """Of an attack: told with the operation that first saw it."""
+        """Signs of an attack: counted with the operation that first saw them."""
         if isinstance(outcome, model.DestinationSuspended) and outcome.just_now:
             self._row[self._suspensions[outcome.scope]] += 1
         elif isinstance(outcome, model.CodeIncorrect) and outcome.alert:
@@ -232,7 +232,7 @@ class Metrics:
         """What all workers have counted, for Prometheus.
 
         Args:
-            accept: the `Accept` of the request, by which OpenMetrics is told where it is asked for.
+            accept: the `Accept` of the request, which may ask for OpenMetrics.
             more: metrics that are not counted here: gauges of what the store knows.
 
         Returns:
@@ -300,7 +300,7 @@ def _claimed(tallies: Tallies | None) -> "tuple[Tallies, memoryview[float]]":
         return tallies, row
     if tallies:
         structlog.get_logger().warning(
-            "metrics_not_shared", detail="this worker counts for itself: start the service anew"
+            "metrics_not_shared", detail="this worker counts for itself: restart the service"
         )
     own = own_tallies(WIDTH)
     row = own.claim()

@@ -1,6 +1,6 @@
 """Numbers that all workers add to: a row for each, in memory that belongs to no file system.
 
-A worker adds to its own row, with no lock; whoever is asked sums the rows. The kernel takes the claim to a row back when its worker ends, even by
+A worker adds to its own row, with no lock; a scrape sums the rows. The kernel takes the claim to a row back when its worker ends, even by
 SIGKILL, and the next worker goes on where that one stopped: a sum never falls while the service runs. docs/decisions/0007 says why not files.
 """
 
@@ -83,8 +83,8 @@ def shared_tallies(width: int, workers: int, spare: int = SPARE) -> Iterator[Tal
     """Numbers for so many workers to add to; None, and a warning, where the system has no room for them."""
     try:
         memory = _new_memory(_size(width, workers + spare))
-    except OSError as fault:
-        structlog.get_logger().warning("metrics_not_shared", detail=str(fault))
+    except OSError as error:
+        structlog.get_logger().warning("metrics_not_shared", detail=str(error))
         yield None
         return
     try:

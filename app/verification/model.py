@@ -127,7 +127,7 @@ class Approval:
         approved_at: unix milliseconds on the store's clock.
         purpose: what the verification was for.
         test: of a test number: no one was called.
-        repeated: it was approved before, and this is the same approval told again within the grace time.
+        repeated: it was approved before, and this is the same approval again within the repeat window.
         rooms: what the caller's own limits still allow.
     """
 

@@ -1,9 +1,9 @@
 """The money budget: what calls may cost in an hour and in a day, in ten-thousandths of the provider's currency.
 
 A call reserves its expected price before it is placed, or the price that was lately seen if that is higher, and settles at the price in the provider's
-answer; a refusal gives the reservation back, a call whose outcome is unknown keeps it. While no price was seen, only so many calls are placed at
-once as fit if each costs ten times what is expected. So the caps hold for all workers and replicas together, and through crashes. One gap is left: where a price rises after others were seen, the calls
-that are under way at that moment may exceed a cap by the difference.
+answer; a refusal gives the reservation back, a call whose outcome is unknown keeps it. While no price was seen, only so many calls are placed at once as
+fit if each costs ten times what is expected. So the caps hold for all workers and replicas together, and through crashes. One gap is left: where a price
+rises after others were seen, the calls that are under way at that moment may exceed a cap by the difference.
 """
 
 import math

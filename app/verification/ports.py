@@ -63,7 +63,7 @@ class Reserved:
         at: when it was reserved, unix milliseconds on the store's clock.
         price: what was reserved for it, in units (money.py).
         code_length: digits of the code that the provider is asked for.
-        sampled: whether its code is a sample of how codes are drawn: one a phone and day.
+        sampled: whether its code is a sample of how codes are distributed: one a phone and day.
         quotas: what the caller's own limits still allow.
     """
 
@@ -177,7 +177,7 @@ class Store(Protocol):
         """
         ...
 
-    async def sample(self, drawn: Mapping[int, bytes]) -> dict[int, bytes]:
+    async def sample(self, codes: Mapping[int, bytes]) -> dict[int, bytes]:
         """Add digests of codes, by their digits, to the samples that all workers share, and return these: the newest `SAMPLE` of each.
 
         Added twice, they are there twice: after `StoreUnavailable` they may be there, and must not be added again.

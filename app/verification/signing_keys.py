@@ -1,6 +1,6 @@
-"""The keys that sign proofs: ES256 (P-256) or EdDSA (Ed25519), in a JWK set (RFC 7517) or PEM.
+"""The keys that sign tokens: ES256 (P-256) or EdDSA (Ed25519), in a JWK set (RFC 7517) or PEM.
 
-The first key signs; all are published, so that a proof signed a moment before or after a change of keys still verifies. Anything else, RSA,
+The first key signs; all are published, so that a token signed a moment before or after a change of keys still verifies. Anything else, RSA,
 shared secrets, other curves, is refused: one kind of key can then never be taken for another (RFC 8725, sections 2.1 and 3.1).
 """
 
@@ -24,21 +24,21 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 from jwt.exceptions import InvalidKeyError, PyJWTError
 
 MAX_KEYS = 4
-"""Keys in a file: two while rotating, and room for a mistake that is being mended."""
+"""Keys in a file: two while rotating, and room for a mistake that is being fixed."""
 
 ALGORITHMS = {("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 """The two kinds of key, by `kty` and `crv`, and how they sign (RFC 7518, section 3.4; RFC 8037, section 3.1)."""
 
 _KID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
-_LEAST_DIFFERENT_BYTES = 12  # of 32: fewer were typed, not drawn
+_MIN_DIFFERENT_BYTES = 12  # of 32: fewer were typed, not random
 
 Private = EllipticCurvePrivateKey | Ed25519PrivateKey
 Public = EllipticCurvePublicKey | Ed25519PublicKey
 
 
 class SigningKeyError(ValueError):
-    """Keys that can't sign proofs; the message names the mend and shows no key."""
+    """Keys that can't sign tokens; the message names the fix and shows no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SigningKey:
     """One key.
 
     Attributes:
-        kid: names it in proofs and in the JWK set: its RFC 7638 thumbprint, unless the file names it otherwise.
+        kid: names it in tokens and in the JWK set: its RFC 7638 thumbprint, unless the file names it otherwise.
         algorithm: `ES256` or `EdDSA`.
         public: verifies.
         private: signs; None for a key that is only published.
@@ -73,7 +73,7 @@ class SigningKey:
 
 
 def new_signing_key(algorithm: str = "ES256") -> SigningKey:
-    """Draw a key. ES256 is what every library verifies; EdDSA is the other choice."""
+    """Make a key. ES256 is what every library verifies; EdDSA is the other choice."""
     private = generate_private_key(SECP256R1()) if algorithm == "ES256" else Ed25519PrivateKey.generate()
     return _key(private, private.public_key(), None)
 
@@ -94,15 +94,15 @@ def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
         keys = tuple(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
     except SigningKeyError:
         raise
-    except (ValueError, TypeError, RecursionError, PyJWTError) as fault:
+    except (ValueError, TypeError, RecursionError, PyJWTError) as error:
         # Of what can stand in a file much is no key: curves that PyJWT does not name, lists for texts, brackets without end.
         raise SigningKeyError(
-            f"it holds what is no key ({type(fault).__name__}): `lastdigits keys signing FILE` makes one"
+            f"it holds what is no key ({type(error).__name__}): `lastdigits keys signing FILE` makes one"
         ) from None
     if not keys:
         raise SigningKeyError("it holds no key: `lastdigits keys signing FILE` makes one")
     if len(keys) > MAX_KEYS:
-        raise SigningKeyError(f"it holds {len(keys)} keys: remove those that sign no more; {MAX_KEYS} may stand")
+        raise SigningKeyError(f"it holds {len(keys)} keys: remove those that sign no more; {MAX_KEYS} are allowed")
     if keys[0].private is None:
         raise SigningKeyError("its first key has no private part, and the first one signs: put that one first")
     if len({key.kid for key in keys}) < len(keys):
@@ -118,8 +118,8 @@ def published(keys: tuple[SigningKey, ...]) -> bytes:
 def _from_jwks(text: str) -> list[SigningKey]:
     try:
         read = json.loads(text)
-    except ValueError as fault:
-        raise SigningKeyError(f"it is neither JSON nor PEM: {fault}") from None
+    except ValueError as error:
+        raise SigningKeyError(f"it is neither JSON nor PEM: {error}") from None
     members = read.get("keys", [read])
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
         raise SigningKeyError('it is no JWK set: {"keys": […]}')
@@ -130,7 +130,7 @@ def _from_jwk(jwk: dict[str, Any]) -> SigningKey:
     algorithm = ALGORITHMS.get((jwk.get("kty", ""), jwk.get("crv", "")))
     if algorithm is None:
         kind = " ".join(str(jwk[name])[:20] for name in ("kty", "crv") if name in jwk)
-        raise SigningKeyError(f"a key of kind {kind or '(none)'} can't sign proofs: use EC P-256 or OKP Ed25519")
+        raise SigningKeyError(f"a key of kind {kind or '(none)'} can't sign tokens: use EC P-256 or OKP Ed25519")
     if jwk.get("alg", algorithm) != algorithm or jwk.get("use", "sig") != "sig":
         raise SigningKeyError(f"a key says that it is for something else than signing with {algorithm}: make a new one")
     kid = jwk.get("kid")
@@ -169,7 +169,7 @@ def _key(private: Private | None, public: Public, kid: str | None) -> SigningKey
     algorithm = ALGORITHMS.get((_members(public)["kty"], _members(public)["crv"]))
     if algorithm is None:
         raise SigningKeyError("a key is on another curve: use EC P-256 or Ed25519")
-    if private is not None and len(set(_secret(private))) < _LEAST_DIFFERENT_BYTES:
+    if private is not None and len(set(_secret(private))) < _MIN_DIFFERENT_BYTES:
         raise SigningKeyError("a private key is not random: make a new one with `lastdigits keys signing FILE`")
     return SigningKey(kid or _thumbprint(public), algorithm, public, private)
 

@@ -1,7 +1,7 @@
-"""The proof of a verified phone: a signed token (RFC 7519) that any backend verifies by itself, and that we redeem once.
+"""The verification token: a signed token (RFC 7519) that any backend verifies by itself, and that we redeem once.
 
 A token is minted from what the store recorded of the approval and from nothing else, so the same approval makes the same token, whichever
-worker is asked. docs/proof.md shows how others verify it.
+worker is asked. docs/token.md shows how others verify it.
 """
 
 import json
@@ -20,13 +20,13 @@ from app.verification.model import Approval
 from app.verification.signing_keys import SigningKey, published
 
 TYPE = "verification+jwt"
-"""The header's `typ`: no other token of this issuer's can be taken for a proof (RFC 8725, section 3.11)."""
+"""The header's `typ`: no other token of this issuer's can be taken for one (RFC 8725, section 3.11)."""
 
 LIFETIME = 600
-"""Seconds from the approval until a proof expires."""
+"""Seconds from the approval until a token expires."""
 
 MAX_TOKEN_LENGTH = 4096
-"""Characters: a proof has some 700."""
+"""Characters: a token has some 700."""
 
 _CLAIMS = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "phone_number", "phone_number_verified"]
 
@@ -40,7 +40,7 @@ class VerificationToken:
         phone: E.164.
         purpose: what the verification was for.
         expires_at: unix milliseconds.
-        test: of a test number: nobody was called.
+        test: of a test number: no one was called.
     """
 
     id: str
@@ -51,7 +51,7 @@ class VerificationToken:
 
 
 class TokenIssuer:
-    """Mints and reads proofs with the keys in force."""
+    """Mints and reads tokens with the keys in force."""
 
     def __init__(self, keys: tuple[SigningKey, ...], issuer: str, *, sandbox: bool = False) -> None:
         """Sign with the first key, verify with all.
@@ -69,7 +69,7 @@ class TokenIssuer:
         self.adopt(keys)
 
     def adopt(self, keys: tuple[SigningKey, ...]) -> None:
-        """Change to other keys, between one proof and the next."""
+        """Change to other keys, between one token and the next."""
         self._keys = {key.kid: key for key in keys}
         self._signing = keys[0]
         self.jwks = published(keys)
@@ -80,11 +80,11 @@ class TokenIssuer:
         return self._signing.kid
 
     def mint(self, approval: Approval, audience: str, subject: str) -> str:
-        """Sign a proof of an approval.
+        """Sign a token of an approval.
 
         Args:
             approval: what the store recorded.
-            audience: whom the proof is for.
+            audience: whom the token is for.
             subject: the phone's keyed digest.
         """
         approved_at = approval.approved_at // 1000

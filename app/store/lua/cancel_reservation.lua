@@ -12,7 +12,7 @@ local number = request.number or tonumber(verification.calls or 1)
 local call = call_of(verification, number) or {at = request.at, price = request.reserved_price}
 local ours = report_back(phone, call_name(number))
 if ours and call.at then
-  -- What a provider refuses or leaves open tells nothing of who is called.
+  -- What a provider refuses or leaves open shows nothing of who is called.
   uncount_placed(open_guards(request.lane), call.at, request.refused ~= nil)
   if keys.lane then correct(keys.lane, HOUR, request.lane .. '_placed', call.at, -1) end
   if request.refused then

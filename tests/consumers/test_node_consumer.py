@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.proof.backends import Backend, Trust, node_backend
-from tests.proof.conftest import RealProofs
-from tests.proof.contract import TakesProofs
-from tests.proof.issuer import Issuer
-from tests.proof.page import snippet
+from tests.consumers.backends import Backend, Trust, node_backend
+from tests.consumers.conftest import RealProofs
+from tests.consumers.contract import TakesProofs
+from tests.consumers.issuer import Issuer
+from tests.consumers.page import snippet
 
 pytestmark = pytest.mark.node
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.harness import ROOT
 
-PAGE = ROOT / "docs" / "proof.md"
+PAGE = ROOT / "docs" / "token.md"
 CLIENTS = ROOT / "docs" / "clients.md"
 
 _SECTION = re.compile(r"^##+ (?P<name>.+)$", re.MULTILINE)

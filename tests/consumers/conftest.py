@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import ROOT, Service, Simulator, fresh_phone
-from tests.proof.issuer import Issuer, Json, issuing, parts
+from tests.consumers.issuer import Issuer, Json, issuing, parts
 
 INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Simulator, fresh_phone, serving
-from tests.proof.page import CLIENTS, snippet
+from tests.consumers.page import CLIENTS, snippet
 
 pytestmark = pytest.mark.node
 

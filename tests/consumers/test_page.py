@@ -1,8 +1,8 @@
-"""The code on docs/proof.md is as short as it says, and what no test runs still names everything that must be checked."""
+"""The code on docs/token.md is as short as it says, and what no test runs still names everything that must be checked."""
 
 import pytest
 
-from tests.proof.page import snippet
+from tests.consumers.page import snippet
 
 NAMED = {
     "Go": [

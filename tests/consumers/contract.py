@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.proof.backends import Backend
-from tests.proof.conftest import RealProofs
-from tests.proof.issuer import FORGERIES, PHONE, WRONG, Forgery, Issuer, ec_jwk, es256, okp_jwk
+from tests.consumers.backends import Backend
+from tests.consumers.conftest import RealProofs
+from tests.consumers.issuer import FORGERIES, PHONE, WRONG, Forgery, Issuer, ec_jwk, es256, okp_jwk
 
 
 class TakesProofs:

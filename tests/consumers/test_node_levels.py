@@ -8,7 +8,7 @@ import pytest
 
 from app.challenges.altcha import Altcha
 from tests.harness import ROOT
-from tests.proof.page import snippet
+from tests.consumers.page import snippet
 
 pytestmark = pytest.mark.node
 
