@@ -134,7 +134,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
     coalescer = Coalescer(client, settings.redis_timeout)
     store = RedisStore(coalescer, settings.policy)
     asked = connect(settings.redis_url, settings.redis_timeout)
-    async with client, aclosing(coalescer), asked, _provider(settings.provider) as provider:
+    async with client, aclosing(coalescer), asked, provider_of(settings.provider) as provider:
         tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
         draws = Draws(store, codec, settings.policy.guesses, observe)
         challenges = Challenges(codec.challenge_key(), settings.policy.challenge)
@@ -156,7 +156,8 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         await verifications.close(settings.policy.call_deadline)
 
 
-def _provider(settings: ProviderSettings) -> Mobilgroup:
+def provider_of(settings: ProviderSettings) -> Mobilgroup:
+    """The provider that these settings name, not yet connected."""
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
     return Mobilgroup(settings.url, _credentials(settings), limits)
 
