@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from app.api.policy import PolicyAnswer, policy_answer
 from app.cli import complain, say
@@ -46,10 +46,9 @@ async def _collected(settings: Settings) -> tuple[PolicyAnswer, bool]:
         watch = Watch(client, settings.key_prefix)
         store = RedisStore(pipelines, watch, codec, settings.policy, settings.key_prefix, timeout)
         entropy = EntropyMonitor(store, codec, settings.policy.guesses, lambda _: None)
-        try:
-            if path and not is_served(path):
-                raise StoreUnavailable("the embedded store is not running")
-            await entropy.measure()
-            return policy_answer(settings.policy, None, entropy, await store.status()), True
-        except StoreUnavailable:
-            return policy_answer(settings.policy, None, entropy, None), False
+        status = None
+        if not path or is_served(path):
+            with suppress(StoreUnavailable):
+                await entropy.measure()
+                status = await store.status()
+        return policy_answer(settings.policy, None, entropy, status), status is not None
