@@ -179,9 +179,10 @@ def test_nothing_else_passes(site: Site, method: str, path: str) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html"), "nginx's own answer"
 
 
-def test_without_tls_a_client_is_sent_to_https(site: Site) -> None:
-    answer = httpx.get(f"{site.plain}/verify/start", headers={"Host": "verify.example.com"})
-    assert (answer.status_code, answer.headers["location"]) == (301, "https://verify.example.com/verify/start")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_tls_a_client_is_sent_to_https_with_its_method(site: Site, method: str) -> None:
+    answer = httpx.request(method, f"{site.plain}/verify/start", headers={"Host": "verify.example.com"})
+    assert (answer.status_code, answer.headers["location"]) == (308, "https://verify.example.com/verify/start")
 
 
 def test_a_flood_from_one_address_is_turned_away_and_no_other_is(site: Site, address: str) -> None:
