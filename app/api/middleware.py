@@ -92,6 +92,7 @@ class RequestMiddleware:
                 code,
                 route=route,
                 method=method if method in _METHODS else OTHER,
+                path=_shown(scope["path"]) if error is RequestError.NO_SUCH_ROUTE else None,
                 client=scope.get("client_id"),
                 detail=problem.detail,
                 reason=problem.reason,
@@ -143,6 +144,11 @@ def _name(scope: Scope) -> bytes:
     name = given if _REQUEST_ID.fullmatch(given) else b"%016x" % getrandbits(64)
     request_id.set(name.decode())
     return name
+
+
+def _shown(path: str) -> str:
+    """A path that a log may have: no phone, no verification's id, no control characters, and not without end."""
+    return re.sub(r"[^/]{25,}|\d{5,}|[^!-~]", "…", path[:100])
 
 
 def _unexpected(error: Exception) -> Problem:

@@ -71,7 +71,7 @@ class StartRequest(_Request):
         _of("What it is for: the verification token has it as a claim.", "login"),
     ] = None
     challenge: Annotated[
-        str | None, Field(max_length=2048, description="The solution of the challenge that a 428 answer gave.")
+        str | None, Field(max_length=4096, description="The solution of the challenge that a 428 answer gave.")
     ] = None
     device: Device = None
     client_ip: ClientIp = None
