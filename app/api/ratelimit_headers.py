@@ -1,7 +1,7 @@
 """The headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): the limits of a request, and what is left of them.
 
 `RateLimit` has the caller's own limits only. Of those that others share, a phone's or all clients', it has a denial and nothing else: what is left of
-a phone's calls would tell a stranger how often its owner asked.
+a phone's calls would show a stranger how often its owner asked.
 """
 
 from collections.abc import Iterable

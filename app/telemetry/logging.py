@@ -19,11 +19,12 @@ from app.verification.model import (
     DestinationSuspended,
     Outcome,
     Pending,
+    PhoneRejected,
     Replayed,
     SpendCapReached,
 )
 from app.verification.odds import Odds
-from app.verification.phone import mask_phone
+from app.verification.phone import PhoneError, mask_phone
 from app.verification.ports import CallEnded, Event, OddsMeasured, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -138,6 +139,8 @@ def _operation(event: OperationEnded) -> dict[str, object]:
     for name in ("fault", "limit", "refusal", "attempts_left", "retry_after"):
         if (value := getattr(outcome, name, None)) is not None:
             line[name] = value
+    if isinstance(outcome, PhoneRejected) and outcome.fault is PhoneError.COUNTRY_NOT_ALLOWED:
+        line |= {"detail": outcome.detail, "setting": "LASTDIGITS_ALLOWED_COUNTRIES"}
     marks = {
         "test": event.test,
         "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,

@@ -20,8 +20,8 @@ def address() -> str:
 
 
 def _outcome(answer: httpx.Response) -> str:
-    told = answer.json()
-    return str(told.get("limit") or told.get("code") or told["status"])
+    body = answer.json()
+    return str(body.get("limit") or body.get("code") or body["status"])
 
 
 def _start(nginx: Nginx, address: str, headers: dict[str, str] | None = None) -> str:

@@ -67,7 +67,7 @@ def _here(shipped: str, service: int, plain: int, secure: int) -> str:
 
 
 def _trusted(shipped: str) -> str:
-    """What the file tells the operator to trust."""
+    """What the file says to trust."""
     match = re.search(r"LASTDIGITS_TRUSTED_PROXIES must name[^.]* here ([\d.]+\d)", shipped.replace("\n# ", " "))
     assert match
     return match[1]
@@ -133,8 +133,8 @@ def test_the_service_counts_nginxs_clients_whatever_they_write(site: Site, addre
     for n in range(STARTS + 2):
         claim = f"198.51.100.{n}"
         headers = {"X-Forwarded-For": f"{claim}, 127.0.0.1", "Forwarded": f"for={claim}", "X-Real-IP": claim}
-        told = site.start(fresh_phone(), address, **headers).json()
-        outcomes.append(told.get("limit") or told["status"])
+        body = site.start(fresh_phone(), address, **headers).json()
+        outcomes.append(body.get("limit") or body["status"])
     assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
     assert site.start(fresh_phone(), f"127.1.1.{address.rpartition('.')[2]}").status_code == 201
 
