@@ -6,7 +6,7 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | key | type | what | lives |
 |---|---|---|---|
 | `verification:NAME` | hash | one verification (lua/lib/verification.lua) | until its call's deadline while the first call is being placed; then until 10 min after its expiry; 10 min after it ended |
-| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | the longest limit of a phone, a day by default, from its last call |
+| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | a day, or the longest limit of a phone, from its last call |
 | `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 28 h |
 | `request:REQUEST` | hash | a request with an idempotency key (lua/lib/idempotency.lua) | 24 h from the first sending |
 | `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and two slices at most |
@@ -16,7 +16,7 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | `calls:SECONDS` | hash | all calls | the same |
 | `money:SECONDS`, `money:client:CLIENT:SECONDS`, `money:country:COUNTRY:SECONDS` | hash | what calls cost, in ten-thousandths of the currency: in all, of a client's and a country's with caps of their own | the same |
 | `price:COUNTRY` | string | the price that was lately seen, in the same units | a day |
-| `pricing:COUNTRY` | string | how many calls are under way while no price was seen | the deadline of the last |
+| `pricing:COUNTRY` | hash | calls under way that were reserved while no price was seen | the deadline of the last |
 | `guard:COUNTRY`, `guard:RANGE` | hash | calls to a destination and converted ones, and its suspensions (lua/lib/guard.lua) | 4 h from the last of these |
 | `suspended` | sorted set | `LANE:SEALED` for each suspended destination, by its end | 4 h from the last |
 | `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and two slices at most |

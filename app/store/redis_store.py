@@ -16,6 +16,7 @@ from app.store.pipelines import Pipelines
 from app.store.rules import rules_of
 from app.store.scripts import SCRIPTS, load_script
 from app.verification.call import Refusal
+from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
 from app.verification.guard import GuardStatus, destination_of
@@ -85,7 +86,7 @@ class RedisStore:
         request = self._call(ref, context) | {"code_length": code_length}
         if purpose:
             request["purpose"] = self._codec.seal_text(purpose)
-        if context.client.public and not ref.test:
+        if self._policy.challenge is not When.NEVER and not ref.test:
             request["challenge"] = self._policy.challenge.value
         solution: Keys = {}
         if context.solved:
@@ -135,6 +136,8 @@ class RedisStore:
         self, ref: VerificationRef, context: RequestContext, call: Reserved | None, reason: Refusal
     ) -> int:
         """See `Store.cancel_reservation`."""
+        if call is None:
+            await asyncio.sleep(self._timeout)
         return await self._end_call(ref, context, call, {"refused": reason.value})
 
     async def commit_unknown(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> int:
@@ -192,7 +195,9 @@ class RedisStore:
         def keys(names: Names) -> Keys:
             return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(clients)[0]
 
-        reply = await self._run("status", keys, {"limits": limits, "max_listed": MAX_LISTED})
+        # Names of limits name countries: the server sees none.
+        counters = [{"key": limit["key"], "window": limit["window"]} for limit in limits]
+        reply = await self._run("status", keys, {"limits": counters, "max_listed": MAX_LISTED})
         return replies.status(self._codec, limits, reply)
 
     # ---- what scripts are sent
@@ -208,6 +213,7 @@ class RedisStore:
             "address": self._names.address(networks.host) if networks else "",
             "network": self._names.address(networks.site) if networks else "",
             "seed": ref.seed,
+            "nonce": context.nonce,
         }
         if context.idempotency:
             request["bodies"] = context.idempotency.bodies
@@ -271,11 +277,25 @@ class RedisStore:
     # ---- how they are sent
 
     async def _run(self, script: str, keys: NamedKeys, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a script. Beyond its time limit it does nothing; with a wrong idea of the server's clock it is sent once more."""
+        """Run a script; while rotating, after the records that it needs have their new names."""
+        started, named = asyncio.get_running_loop().time(), keys(self._names)
         if self._previous:
-            await self._adopt(keys)
-        named = keys(self._names)
-        started = asyncio.get_running_loop().time()
+            await self._adopt(keys(self._previous), named, started)
+        return await self._run_in_time(script, named, request, started)
+
+    async def _adopt(self, old: Keys, new: Keys, started: float) -> None:
+        """Move records to the names that the pepper in force gives them."""
+        pairs = [(old[name], new[name]) for name in new if old[name] != new[name]]
+        named = {
+            f"{which}_{number}": key
+            for number, pair in enumerate(pairs, 1)
+            for which, key in zip(("old", "new"), pair, strict=True)
+        }
+        if pairs:
+            await self._run_in_time("adopt", named, {}, started)
+
+    async def _run_in_time(self, script: str, named: Keys, request: dict[str, Any], started: float) -> dict[str, Any]:
+        """Run a script. Beyond its time limit it does nothing; with a wrong idea of the server's clock it is sent once more."""
         if self._clock_ahead is None:
             await self._read_clock()
         for _ in range(2):
@@ -285,20 +305,6 @@ class RedisStore:
             if asyncio.get_running_loop().time() > started + self._timeout * ON_TIME:
                 break
         raise StoreUnavailable(f"{script}: the server was reached too late, and did nothing")
-
-    async def _adopt(self, keys: NamedKeys) -> None:
-        """While rotating: move the records that a request needs to the names that the pepper in force gives them."""
-        assert self._previous is not None  # noqa: S101  the caller looked
-        old, new = keys(self._previous), keys(self._names)
-        pairs = [(old[name], new[name]) for name in new if old[name] != new[name]]
-        named = {
-            f"{which}_{number}": key
-            for number, pair in enumerate(pairs, 1)
-            for which, key in zip(("old", "new"), pair, strict=True)
-        }
-        if self._clock_ahead is None:
-            await self._read_clock()
-        await self._send("adopt", named, {}, self._not_after(asyncio.get_running_loop().time()))
 
     async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""

@@ -105,8 +105,7 @@ def denied(ref: VerificationRef, reply: Reply) -> CallDenied | None:
 def _limited(reply: Reply) -> LimitReached | SpendCapReached:
     wait, name = whole_seconds(reply["wait"]), reply["limit"]
     if name in _CAPS:
-        public = reply["used"] < reply["max"] and reply["used_by_public"] * 2 > reply["public_max"]
-        return SpendCapReached(_CAPS[name], reply["window"], reply["max"], reply["used"], public, wait)
+        return SpendCapReached(_CAPS[name], reply["window"], reply["max"], reply["used"], reply["by_share"], wait)
     return LimitReached(LimitName(name), wait, reply.get("place"))
 
 

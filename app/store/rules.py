@@ -16,7 +16,7 @@ SLICES = 12
 
 DAY = 86_400_000
 QUIET = 3_600_000
-"""Milliseconds without a call after which resend cooldowns start again."""
+"""Milliseconds without a call after which resend cooldowns start again; where a cooldown is longer, that."""
 
 
 def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
@@ -29,7 +29,11 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
         "call_deadline": policy.call_deadline * 1000,
         "repeat_window": policy.approval_repeat_window * 1000,
         "idempotency_lifetime": DAY,
-        "quiet": QUIET,
+        "quiet": max(QUIET, policy.cooldowns[-1] * 1000),
+        # A day at least: one call of a day is sampled, and the work of challenges grows with a day's calls.
+        "phone_memory": max(
+            DAY, *(rate.seconds * 1000 for rate in policy.calls_per_phone), policy.cooldowns[-1] * 1000
+        ),
         "cooldowns": [step * 1000 for step in policy.cooldowns],
         "calls_per_phone": {
             lane: [{"max": rate.count, "per_address": rate.per_address.count, "window": rate.seconds} for rate in rates]

@@ -3,8 +3,9 @@
 The other rooms implement these; the core imports none of them. Challenges have their port in challenge.py.
 """
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from app.verification.call import CallOutcome, Refusal
@@ -84,6 +85,7 @@ class RequestContext:
         networks: the end user's; None where no address is known.
         idempotency: where the outcome is kept, if the request has an idempotency key.
         solved: the challenge that a start brings.
+        nonce: tells it from all other requests, so that it gives back only what it has reserved itself.
     """
 
     client: Client
@@ -91,6 +93,7 @@ class RequestContext:
     networks: Networks | None = None
     idempotency: IdempotencyRef | None = None
     solved: Solved | None = None
+    nonce: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
 class Store(Protocol):
@@ -141,7 +144,8 @@ class Store(Protocol):
         Args:
             ref: the verification.
             context: who requested the call.
-            call: what was reserved; None if that is not known: then the verification's last call.
+            call: what was reserved; None if the reply to the reservation was lost: then what this request has reserved, if it has, and its idempotency
+                key is free again. What is still on its way to the server is waited for.
             reason: why it was not placed.
         """
         ...

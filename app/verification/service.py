@@ -255,10 +255,10 @@ class VerificationService:
 
     @contextmanager
     def _undone(self, ref: VerificationRef, context: RequestContext) -> Iterator[None]:
-        """Give a reservation back whose reply may have been lost, so that "unavailable" stays true."""
+        """Give a reservation back whose reply may have been lost, or is awaited no more, so that "unavailable" stays true."""
         try:
             yield
-        except StoreUnavailable:
+        except (StoreUnavailable, asyncio.CancelledError):
             self._in_background(
                 retry(lambda: self._store.cancel_reservation(ref, context, None, Refusal.UNREACHABLE), CANCEL_PAUSES)
             )

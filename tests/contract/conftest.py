@@ -1,32 +1,44 @@
-"""The servers that every store must behave the same on."""
+"""The servers that every store must behave the same on, and a deployment on one of them whose clock a test sets."""
 
 import asyncio
 import os
+import secrets
 import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from hashlib import sha1
+from itertools import count
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 import uvloop
 from redis.asyncio import Redis
 
-from app.store.coalesce import Coalescer
+from app.store import redis_store
 from app.store.connection import connect
 from app.store.embedded import embedded_server
+from app.store.health import Watch
+from app.store.keys import Names
+from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
+from app.store.scripts import Script, load_script
 from app.verification.challenge import When
+from app.verification.client import Client, Lane
 from app.verification.guard import Guard
 from app.verification.guess_budget import GuessBudget
-from app.verification.ids import IdCodec
+from app.verification.ids import IdCodec, VerificationRef
+from app.verification.model import Verification
 from app.verification.money import Spending
+from app.verification.networks import networks_of
 from app.verification.phone import PhoneRules
 from app.verification.policy import Policy
+from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import Rate, parse_rates
+from tests.harness import fresh_phone
 
 POLICY = Policy(
     phones=PhoneRules("RU", frozenset({"RU"})),
@@ -37,21 +49,47 @@ POLICY = Policy(
     calls_per_phone=parse_rates("5/hour, 10/day"),
     calls_per_ip=parse_rates("3/hour"),
     calls_total=parse_rates("100000/second"),
-    wrong_guesses_per_ip=parse_rates("4/hour"),
-    guesses=GuessBudget.of(0.001, 3, parse_rates("5/hour, 10/day")),
+    public_share=0.5,
+    guesses=GuessBudget.of(0.001, 3, parse_rates("5/hour, 10/day"), 0.5),
     spending=Spending(3500, (Rate(4_000_000_000, 3600), Rate(4_000_000_000, 86400))),
     challenge=When.NEVER,
-    guard=Guard.of(0, 1, 1, 0),
+    guard=Guard(0, 1, 1, 0.5, 0),
     test_numbers={},
     approval_repeat_window=60,
     call_deadline=30,
 )
+PEPPER = b"pepper of the contract tests 0123456789"
+TIMEOUT = 5.0
+BACKEND = RequestContext(Client("backend", "backend"))
+OTHER = RequestContext(Client("other", "other"))
+WEB = Client("web", "web", public=True)
+
+_addresses = count(secrets.randbelow(2**23))
+
+
+def fresh_address() -> str:
+    """An address in a /24 that no other test uses."""
+    number = next(_addresses) % 2**23
+    return f"{11 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.7"
+
+
+def stranger(address: str | None = None, **fields: Any) -> RequestContext:
+    """A request of the public lane, from an address of its own unless one is given."""
+    return RequestContext(WEB, Lane.PUBLIC, networks_of(address or fresh_address()), **fields)
+
+
+def device(address: str | None = None) -> RequestContext:
+    """A request of the trusted lane with a public key."""
+    return RequestContext(WEB, Lane.TRUSTED, networks_of(address or fresh_address()))
+
+
+# ---- servers
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Under both loops whatever speaks to a network by itself: their transports differ in how they end."""
     plain = {"asyncio": asyncio.new_event_loop}
-    both = "mobilgroup" in item.path.name or "coalesce" in item.path.name
+    both = "mobilgroup" in item.path.name or "pipelines" in item.path.name
     return {**plain, "uvloop": uvloop.new_event_loop} if both else plain
 
 
@@ -84,33 +122,156 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["embedded_url", "redis_url"])
-async def server(request: pytest.FixtureRequest) -> AsyncIterator["Redis"]:
+def url(request: pytest.FixtureRequest) -> str:
+    """The address of each server in turn."""
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def server(url: str) -> AsyncIterator["Redis"]:
     """A client of each server in turn."""
-    async with connected(request.getfixturevalue(request.param)) as client:
+    async with connect(url, TIMEOUT) as client:
+        assert isinstance(client, Redis)
         yield client
+
+
+# ---- a deployment
+
+_CLOCK = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
+_SHIFTED = f"{_CLOCK} + redis.call('INCR', 'shift:' .. string.match(KEYS[1], '^[^:]*:'))"
+_TRAVEL = """
+for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
+  local left = redis.call('PTTL', key)
+  assert(left >= 0, key .. ' has no TTL')
+  if left > tonumber(ARGV[1]) then redis.call('PEXPIRE', key, left - ARGV[1]) else redis.call('DEL', key) end
+end
+redis.call('INCRBY', 'shift:' .. KEYS[1], ARGV[1])
+"""
+
+
+def _shifted(name: str) -> Script:
+    """A script on a clock that `World.travel` sets."""
+    text = load_script(name).text
+    assert _CLOCK in text
+    text = text.replace(_CLOCK, _SHIFTED)
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class World:
+    """A deployment with keys of its own. Its scripts run on the server's clock, or as much later as the test has traveled; no two in one millisecond."""
+
+    def __init__(self, server: Any, monkeypatch: pytest.MonkeyPatch, pipelines: Pipelines) -> None:
+        self.server, self.prefix = server, f"{{t{secrets.token_hex(5)}}}:"
+        self.codec, self.policy = IdCodec(PEPPER), POLICY
+        self._pipelines = pipelines
+        monkeypatch.setattr(redis_store, "load_script", _shifted)
+        self.rule()
+
+    def rule(self, *, codec: IdCodec | None = None, timeout: float = TIMEOUT, **changes: Any) -> RedisStore:
+        """From now on other rules are in force."""
+        self.policy, self.codec = replace(self.policy, **changes), codec or self.codec
+        watch = Watch(self.server, self.prefix)
+        self.store = RedisStore(self._pipelines, watch, self.codec, self.policy, self.prefix, timeout)
+        self.names = Names(self.prefix, self.codec.pepper, self.policy)
+        return self.store
+
+    async def travel(self, seconds: float) -> None:
+        """As if so much time had passed, or the server's clock had been set back."""
+        if seconds >= 0:
+            await self.server.eval(_TRAVEL, 1, self.prefix, round(seconds * 1000))
+        else:
+            await self.server.incrby(f"shift:{self.prefix}", round(seconds * 1000))
+
+    async def reserve(
+        self, phone: str | None = None, context: RequestContext = BACKEND, digits: int = 4, purpose: str | None = None
+    ) -> tuple[VerificationRef, Any]:
+        """Ask for a phone's first call."""
+        ref = self.codec.new(phone or fresh_phone())
+        return ref, await self.store.reserve(ref, context, digits, purpose)
+
+    async def reserved(self, phone: str | None = None, context: RequestContext = BACKEND) -> Any:
+        """The answer alone, of those who look at nothing else."""
+        return (await self.reserve(phone, context))[1]
+
+    async def place(
+        self,
+        phone: str | None = None,
+        context: RequestContext = BACKEND,
+        code: str = "012345",
+        digits: int = 4,
+        price: int | None = None,
+    ) -> VerificationRef:
+        """A verification whose call was placed."""
+        ref, call = await self.reserve(phone, context, digits)
+        assert isinstance(call, Reserved), call
+        await self.settle(ref, call, context, code, price)
+        return ref
+
+    async def settle(
+        self,
+        ref: VerificationRef,
+        call: Reserved,
+        context: RequestContext = BACKEND,
+        code: str = "012345",
+        price: int | None = None,
+    ) -> Verification:
+        """Report a call as placed, with the first digits of `code`."""
+        settled = await self.store.settle(ref, context, call, ref.digest(code[: call.code_length]), price)
+        assert isinstance(settled, Verification), settled
+        return settled
+
+    async def resend(
+        self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345", price: int | None = None
+    ) -> Verification:
+        """Another call of a verification, placed."""
+        call = await self.store.reserve_resend(ref, context)
+        assert isinstance(call, Reserved), call
+        return await self.settle(ref, call, context, code, price)
+
+    async def check(self, ref: VerificationRef, digits: str, context: RequestContext = BACKEND) -> Any:
+        return await self.store.check(ref, context.client, digits)
+
+    async def right(self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345") -> Any:
+        """Check the right code."""
+        length = int(await self.server.hget(self.names.verification(ref)["verification"], "code_length"))
+        return await self.check(ref, code[:length], context)
+
+    async def wrong(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
+        """Check a wrong code."""
+        return await self.check(ref, "999999", context)
+
+    async def status(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
+        found = await self.store.read(ref, context.client)
+        return found.status if isinstance(found, Verification) else found
+
+    async def counted(self, *parts: str) -> dict[str, int]:
+        """What a counter holds by name, in all its slices."""
+        total: dict[str, int] = {}
+        for field, value in (await self.server.hgetall(self.names.key(*parts))).items():
+            name, _, slice_ = field.decode().partition(":")
+            if slice_:
+                total[name] = total.get(name, 0) + int(value)
+        return total
+
+    async def guessed(self, ref: VerificationRef) -> dict[str, int]:
+        """What guesses against a phone have cost, by lane."""
+        return await self.counted(self.names.verification(ref)["guesses"].removeprefix(self.prefix))
+
+    async def keys(self) -> dict[str, int]:
+        """All keys of the deployment, and how many milliseconds they live."""
+        found = {key.decode(): await self.server.pttl(key) for key in await self.server.keys(f"{self.prefix}*")}
+        return dict(sorted(found.items()))
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator["Redis"]:
-    """A client of a server, and what `coalescer_of` makes for it."""
-    async with connect(url, 5.0) as client, aclosing(Coalescer(client)) as coalescer:
-        _COALESCERS[client] = coalescer
-        yield client
-
-
-_COALESCERS: WeakKeyDictionary["Redis", Coalescer] = WeakKeyDictionary()
-
-
-def coalescer_of(server: Any) -> Coalescer:
-    """What sends a store's commands to the server of a test."""
-    return _COALESCERS[server]
+async def deployed(server: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A deployment on a server."""
+    async with aclosing(Pipelines(server, TIMEOUT)) as pipelines:
+        yield World(server, monkeypatch, pipelines)
 
 
 @pytest.fixture
-def codec() -> IdCodec:
-    return IdCodec(b"pepper of the contract tests 0123456789")
-
-
-@pytest.fixture
-def store(server: Any) -> RedisStore:
-    return RedisStore(coalescer_of(server), POLICY)
+async def world(server: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with deployed(server, monkeypatch) as world:
+        yield world

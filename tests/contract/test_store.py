@@ -1,19 +1,14 @@
-"""One suite for every store: the embedded Valkey and Redis."""
+"""A verification's life, in every store: the embedded Valkey and Redis."""
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.store.connection import examine
-from app.store.keys import keys_of, phone_key
-from app.store.redis_store import RedisStore
+from app.store.health import examine
 from app.verification.call import Refusal
-from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
-from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     AlreadyUsed,
     Approval,
@@ -21,6 +16,7 @@ from app.verification.model import (
     CallFailed,
     CallInProgress,
     CanceledBefore,
+    CodeIncomplete,
     CodeIncorrect,
     Expired,
     Limit,
@@ -29,49 +25,30 @@ from app.verification.model import (
     Status,
     Verification,
 )
-from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import Rate
-from tests.contract.conftest import POLICY, coalescer_of
-from tests.harness import fresh_phone, make_older
-
-WEB, OTHER = (RequestContext(Client(name, name)) for name in ("web", "other"))
+from app.verification.ports import Reserved
+from app.verification.rates import Rate, parse_rates
+from tests.contract.conftest import BACKEND, OTHER, World, device, stranger
+from tests.harness import fresh_phone
 
 
-@pytest.fixture
-def ref(codec: IdCodec) -> VerificationRef:
-    return codec.new(fresh_phone(), 4)
-
-
-async def _reserved(store: RedisStore, ref: VerificationRef, before: VerificationRef | None = None) -> Reserved:
-    call = await store.start([ref], WEB, None, before)
-    assert isinstance(call, Reserved), call
-    return call
-
-
-async def _pending(store: RedisStore, ref: VerificationRef, code: str = "0123") -> Reserved:
-    call = await _reserved(store, ref)
-    assert isinstance(await store.settle(ref, WEB, call, ref.digest(code), None), Verification)
-    return call
-
-
-async def _ago(server: Any, ref: VerificationRef, seconds: float) -> None:
-    await make_older(server, ref, seconds)
-
-
-async def test_a_started_call_is_settled_and_its_code_approved_once(store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
-    first = await store.check(ref, WEB, ref.digest("0123"))
-    again = await store.check(ref, WEB, ref.digest("0123"))
+async def test_a_placed_call_is_settled_and_its_code_approved_once(world: World) -> None:
+    ref, call = await world.reserve(purpose="login")
+    await world.settle(ref, call)
+    first, again = await world.right(ref), await world.right(ref)
     assert isinstance(first, Approval)
-    assert isinstance(again, Approval)
-    assert (first.repeated, again.repeated) == (False, True)
-    assert again.approved_at == first.approved_at
+    assert (first.phone, first.purpose, first.repeated) == (ref.phone, "login", False)
+    assert again == replace(first, repeated=True)
 
 
-async def test_the_times_are_the_policys(store: RedisStore, ref: VerificationRef) -> None:
-    call = await _reserved(store, ref)
-    settled = await store.settle(ref, WEB, call, b"d" * 16, None)
-    assert isinstance(settled, Verification)
+async def test_the_last_digits_of_what_was_typed_count_and_too_few_spend_no_attempt(world: World) -> None:
+    ref = await world.place()
+    assert await world.check(ref, "012") == CodeIncomplete(4)
+    assert isinstance(await world.check(ref, "74957650123"), Approval)
+
+
+async def test_the_times_are_the_policys(world: World) -> None:
+    ref, call = await world.reserve()
+    settled = await world.settle(ref, call)
     times = settled.times
     assert times.created_at == call.at
     assert times.expires_at == times.now + 300_000
@@ -79,335 +56,342 @@ async def test_the_times_are_the_policys(store: RedisStore, ref: VerificationRef
     assert (settled.status, settled.attempts_left, settled.calls) == (Status.PENDING, 3, 1)
 
 
-async def test_a_second_start_while_the_first_is_being_placed_is_told_so(
-    store: RedisStore, codec: IdCodec, ref: VerificationRef
-) -> None:
-    await _reserved(store, ref)
-    second = await store.start([codec.new(ref.phone, 4)], OTHER, None, None)
-    assert isinstance(second, CallInProgress)
-    assert 25 <= second.retry_after <= 30
+async def test_a_hundred_starts_at_once_are_one_call(world: World) -> None:
+    phone = fresh_phone()
+    contexts = [BACKEND, OTHER, device(), stranger(), stranger()]
+    answers = await asyncio.gather(*(world.reserved(phone, contexts[n % 5]) for n in range(100)))
+    assert sum(isinstance(answer, Reserved) for answer in answers) == 1
+    denied = [answer for answer in answers if isinstance(answer, CallInProgress)]
+    assert len(denied) == 99
+    assert all(25 <= answer.retry_after <= 30 for answer in denied)
 
 
-async def test_the_ladder_grows_with_each_call_and_restarts_after_an_approval(
-    store: RedisStore, server: Any, codec: IdCodec, ref: VerificationRef
-) -> None:
+async def test_the_resend_cooldown_grows_with_each_call_and_restarts_after_an_approval(world: World) -> None:
+    phone = fresh_phone()
     for step in (30, 60, 300, 300):
-        current = codec.new(ref.phone, 4)
-        await _pending(store, current)
-        too_soon = await store.start([codec.new(ref.phone, 4)], WEB, None, None)
-        assert isinstance(too_soon, LimitReached)
-        assert (too_soon.limit, too_soon.retry_after) == (Limit.RESEND_COOLDOWN, step)
-        await _ago(server, current, step)
-    current = codec.new(ref.phone, 4)
-    await _pending(store, current)
-    assert isinstance(await store.check(current, WEB, current.digest("0123")), Approval)
-    after = await store.start([codec.new(ref.phone, 4)], WEB, None, None)
-    assert isinstance(after, LimitReached), "the hour's five are spent, whatever the ladder says"
-    assert after.limit is Limit.CALLS_PER_PHONE
+        await world.place(phone)
+        assert await world.reserved(phone) == LimitReached(Limit.RESEND_COOLDOWN, step)
+        await world.travel(step)
+    assert isinstance(await world.right(await world.place(phone)), Approval)
+    after = await world.reserved(phone)
+    assert after.limit is Limit.CALLS_PER_PHONE, "the hour's five are used, whatever the cooldown says"
 
 
-async def test_an_hour_of_silence_restarts_the_ladder(
-    store: RedisStore, server: Any, codec: IdCodec, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await _ago(server, ref, 30)
-    second = codec.new(ref.phone, 4)
-    await _pending(store, second)
-    await _ago(server, second, 3600)
-    third = codec.new(ref.phone, 4)
-    await _pending(store, third)
-    refused = await store.start([codec.new(ref.phone, 4)], WEB, None, None)
-    assert isinstance(refused, LimitReached)
-    assert refused.retry_after == 30
+async def test_an_hour_without_a_call_restarts_the_cooldown(world: World) -> None:
+    phone = fresh_phone()
+    await world.place(phone)
+    await world.travel(30)
+    await world.place(phone)
+    await world.travel(3600)
+    await world.place(phone)
+    assert await world.reserved(phone) == LimitReached(Limit.RESEND_COOLDOWN, 30)
 
 
-async def test_the_limits_per_hour_and_day_are_exact(server: Any, codec: IdCodec, ref: VerificationRef) -> None:
-    store = RedisStore(
-        coalescer_of(server), replace(POLICY, cooldowns=(5,), calls_per_phone=(Rate(2, 3600), Rate(3, 86400)))
-    )
-    await _pending(store, ref)
-    await _ago(server, ref, 3599)
-    second = codec.new(ref.phone, 4)
-    await _pending(store, second)
-    await _ago(server, second, 0.5)
-    held = await store.start([codec.new(ref.phone, 4)], WEB, None, None)
-    assert isinstance(held, LimitReached), "both calls lie within the hour"
-    await _ago(server, second, 5)
-    third = codec.new(ref.phone, 4)
-    await _pending(store, third)
-    await _ago(server, third, 3600)
-    by_day = await store.start([codec.new(ref.phone, 4)], WEB, None, None)
-    assert isinstance(by_day, LimitReached)
-    assert by_day.limit is Limit.CALLS_PER_PHONE
-    assert 86400 - 2 * 3600 - 60 < by_day.retry_after <= 86400 - 2 * 3600
+async def test_a_cooldown_of_more_than_an_hour_lasts_as_long(world: World) -> None:
+    world.rule(cooldowns=(7200,), calls_per_phone=parse_rates("20/hour"))
+    ref = await world.place()
+    await world.travel(7100)
+    assert await world.reserved(ref.phone) == LimitReached(Limit.RESEND_COOLDOWN, 100)
+    await world.travel(100)
+    await world.place(ref.phone)
 
 
-async def test_a_refused_call_gives_everything_back(store: RedisStore, codec: IdCodec, ref: VerificationRef) -> None:
+async def test_one_call_of_a_phone_and_day_is_a_sample_whatever_its_limits(world: World) -> None:
+    world.rule(calls_per_phone=parse_rates("5/hour"))
+    phone = fresh_phone()
+    sampled = []
+    for hours in (0, 2, 5, 18, 24):
+        await world.travel(hours * 3600)
+        ref, call = await world.reserve(phone)
+        sampled.append(call.sampled)
+        await world.settle(ref, call)
+    assert sampled == [True, False, False, False, True]
+
+
+async def test_the_limits_per_hour_and_day_are_exact(world: World) -> None:
+    world.rule(cooldowns=(5,), calls_per_phone=(Rate(2, 3600), Rate(3, 86400)))
+    phone = fresh_phone()
+    await world.place(phone)
+    await world.travel(3590)
+    await world.place(phone)
+    await world.travel(9)
+    assert await world.reserved(phone) == LimitReached(Limit.CALLS_PER_PHONE, 1, 0), "both lie within the hour"
+    await world.travel(1)
+    await world.place(phone)
+    await world.travel(3600)
+    by_day = await world.reserved(phone)
+    assert by_day == LimitReached(Limit.CALLS_PER_PHONE, 86400 - 7200, 1)
+    await world.travel(by_day.retry_after)
+    await world.place(phone)
+
+
+async def test_a_refused_call_gives_its_place_back(world: World) -> None:
+    phone = fresh_phone()
     for _ in range(12):
-        current = codec.new(ref.phone, 4)
-        call = await _reserved(store, current)
-        assert await store.release(current, WEB, call, Refusal.OTHER) == 0
-        assert isinstance(await store.check(current, WEB, b"d" * 16), CallFailed)
+        ref, call = await world.reserve(phone)
+        assert await world.store.cancel_reservation(ref, BACKEND, call, Refusal.OTHER) == 0
+        assert isinstance(await world.wrong(ref), CallFailed)
 
 
-async def test_a_call_of_unknown_fate_keeps_its_place_and_fails_its_verification(
-    store: RedisStore, codec: IdCodec, ref: VerificationRef
-) -> None:
-    call = await _reserved(store, ref)
-    assert 29_000 < await store.keep(ref, WEB, call) <= 30_000
-    found = await store.read(ref, "web")
-    assert isinstance(found, Verification)
-    assert found.status is Status.FAILED
-    assert isinstance(await store.start([codec.new(ref.phone, 4)], WEB, None, None), LimitReached)
+async def test_a_call_of_unknown_outcome_keeps_its_place_and_fails_its_verification(world: World) -> None:
+    ref, call = await world.reserve()
+    assert 29_000 < await world.store.commit_unknown(ref, BACKEND, call) <= 30_000
+    assert await world.status(ref) is Status.FAILED
+    assert isinstance(await world.reserved(ref.phone), LimitReached)
 
 
-async def test_reporting_a_call_twice_changes_nothing(store: RedisStore, ref: VerificationRef) -> None:
-    call = await _reserved(store, ref)
-    once = await store.settle(ref, WEB, call, ref.digest("0123"), None)
-    twice = await store.settle(ref, WEB, call, ref.digest("0123"), None)
-    assert isinstance(once, Verification)
-    assert isinstance(twice, Verification)
+async def test_reporting_a_call_twice_changes_nothing(world: World) -> None:
+    ref, call = await world.reserve()
+    once, twice = await world.settle(ref, call), await world.settle(ref, call)
     assert replace(twice, times=once.times) == once
     assert twice.times.expires_at == once.times.expires_at
-    assert await store.release(ref, WEB, call, Refusal.OTHER) > 0, "a call that settled is not given back"
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
+    assert await world.store.cancel_reservation(ref, BACKEND, call, Refusal.OTHER) > 0, "what settled is not given back"
+    assert isinstance(await world.right(ref), Approval)
 
 
-async def test_a_refusal_told_twice_does_not_touch_the_call_after_it(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await _ago(server, ref, 30)
-    refused = await store.resend(ref, WEB)
+async def test_a_refusal_that_is_reported_twice_does_not_touch_the_call_after_it(world: World) -> None:
+    ref = await world.place()
+    await world.travel(30)
+    refused = await world.store.reserve_resend(ref, BACKEND)
     assert isinstance(refused, Reserved)
-    await store.release(ref, WEB, refused, Refusal.OTHER)
-    placed = await store.resend(ref, WEB)
+    await world.store.cancel_reservation(ref, BACKEND, refused, Refusal.OTHER)
+    placed = await world.store.reserve_resend(ref, BACKEND)
     assert isinstance(placed, Reserved)
-    await store.release(ref, WEB, refused, Refusal.OTHER)
-    assert isinstance(await store.resend(ref, WEB), CallInProgress), "the second call still blocks the third"
-    assert isinstance(await store.settle(ref, WEB, placed, ref.digest("0002"), None), Verification)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0002")), Approval)
+    await world.store.cancel_reservation(ref, BACKEND, refused, Refusal.OTHER)
+    assert isinstance(await world.store.reserve_resend(ref, BACKEND), CallInProgress), "the second call still blocks"
+    await world.settle(ref, placed, code="0002")
+    assert isinstance(await world.check(ref, "0002"), Approval)
 
 
-async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref, "0001")
+async def test_the_codes_of_the_last_two_calls_count_and_no_older_one(world: World) -> None:
+    ref = await world.place(code="0001")
     for code, wait in (("0002", 30), ("0003", 60)):
-        await _ago(server, ref, wait)
-        call = await store.resend(ref, WEB)
-        assert isinstance(call, Reserved), call
-        await store.settle(ref, WEB, call, ref.digest(code), None)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0001")), CodeIncorrect)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0002")), Approval)
+        await world.travel(wait)
+        await world.resend(ref, code=code)
+    assert isinstance(await world.check(ref, "0001"), CodeIncorrect)
+    assert isinstance(await world.check(ref, "0002"), Approval)
 
 
-async def test_a_refused_resend_leaves_the_first_code_in_force(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await _ago(server, ref, 30)
-    call = await store.resend(ref, WEB)
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_resend_that_is_not_placed_leaves_the_first_code_in_force(world: World, *, refused: bool) -> None:
+    ref = await world.place()
+    await world.travel(30)
+    call = await world.store.reserve_resend(ref, BACKEND)
     assert isinstance(call, Reserved)
-    await store.release(ref, WEB, call, Refusal.OTHER)
-    found = await store.read(ref, "web")
+    if refused:
+        await world.store.cancel_reservation(ref, BACKEND, call, Refusal.OTHER)
+    else:
+        await world.store.commit_unknown(ref, BACKEND, call)
+    found = await world.store.read(ref, BACKEND.client)
     assert isinstance(found, Verification)
-    assert (found.status, found.calls) == (Status.PENDING, 1)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
+    assert (found.status, found.calls, found.attempts_left) == (Status.PENDING, 1 if refused else 2, 3)
+    assert isinstance(await world.right(ref), Approval)
 
 
-async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await _ago(server, ref, 299)
-    call = await store.resend(ref, WEB)
-    assert isinstance(call, Reserved)
-    settled = await store.settle(ref, WEB, call, ref.digest("0002"), None)
-    assert isinstance(settled, Verification)
+async def test_a_resend_moves_the_expiry_at_most_to_the_longest_life(world: World) -> None:
+    ref = await world.place()
+    await world.travel(299)
+    settled = await world.resend(ref, code="0002")
     assert settled.times.expires_at == settled.times.now + 300_000
-    await _ago(server, ref, 290)
-    call = await store.resend(ref, WEB)
-    assert isinstance(call, Reserved)
-    settled = await store.settle(ref, WEB, call, ref.digest("0003"), None)
-    assert isinstance(settled, Verification)
+    await world.travel(290)
+    settled = await world.resend(ref, code="0003")
     assert settled.times.expires_at == settled.times.created_at + 600_000
-    assert settled.times.resend_at is None, "nobody is told of a resend that comes after the end"
+    assert settled.times.resend_at is None, "a resend that comes after the end is no use"
 
 
-async def test_an_expired_verification_takes_no_code_and_no_resend_and_is_not_revived(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await _ago(server, ref, 301)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Expired)
-    assert isinstance(await store.resend(ref, WEB), Expired)
-    assert isinstance(await store.cancel(ref, "web"), Expired)
-    found = await store.read(ref, "web")
-    assert isinstance(found, Verification)
-    assert found.status is Status.EXPIRED
+async def test_an_expired_verification_takes_no_code_and_no_resend_and_is_not_revived(world: World) -> None:
+    ref = await world.place()
+    await world.travel(299)
+    assert await world.wrong(ref) == CodeIncorrect(2)
+    await world.travel(2)
+    assert isinstance(await world.right(ref), Expired)
+    assert isinstance(await world.store.reserve_resend(ref, BACKEND), Expired)
+    assert isinstance(await world.store.cancel(ref, BACKEND.client), Expired)
+    assert await world.status(ref) is Status.EXPIRED
+    await world.travel(600)
+    assert await world.check(ref, "0123") == await world.status(ref) == NotFound()
 
 
-async def test_a_settle_after_the_end_revives_nothing(server: Any, store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
-    await _ago(server, ref, 30)
-    call = await store.resend(ref, WEB)
+async def test_a_settle_after_the_end_revives_nothing(world: World) -> None:
+    ref = await world.place()
+    await world.travel(30)
+    call = await world.store.reserve_resend(ref, BACKEND)
     assert isinstance(call, Reserved)
-    assert await store.cancel(ref, "web") is None
-    assert isinstance(await store.settle(ref, WEB, call, ref.digest("0002"), None), CanceledBefore)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0002")), CanceledBefore)
-    await server.delete(keys_of(ref)[0])
-    assert isinstance(await store.settle(ref, WEB, call, ref.digest("0002"), None), NotFound)
-    assert await server.exists(keys_of(ref)[0]) == 0
+    assert await world.store.cancel(ref, BACKEND.client) is None
+    assert isinstance(await world.store.settle(ref, BACKEND, call, ref.digest("0002"), None), CanceledBefore)
+    assert isinstance(await world.check(ref, "0002"), CanceledBefore)
+    record = world.names.verification(ref)["verification"]
+    await world.server.delete(record)
+    assert isinstance(await world.store.settle(ref, BACKEND, call, ref.digest("0002"), None), NotFound)
+    assert await world.server.exists(record) == 0
 
 
-async def test_a_wrong_code_after_approval_spends_attempts_so_that_the_grace_is_no_free_guessing(
-    store: RedisStore, ref: VerificationRef
+async def test_a_wrong_code_after_the_approval_spends_attempts_so_that_the_repeat_window_is_no_free_guessing(
+    world: World,
 ) -> None:
-    await _pending(store, ref)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
+    ref = await world.place()
+    assert isinstance(await world.right(ref), Approval)
     for _ in range(3):
-        assert isinstance(await store.check(ref, WEB, ref.digest("9999")), AlreadyUsed)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), AlreadyUsed)
+        assert isinstance(await world.wrong(ref), AlreadyUsed)
+    assert isinstance(await world.right(ref), AlreadyUsed)
 
 
-async def test_after_the_grace_time_the_right_code_is_told_nothing_more(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
-    await _ago(server, ref, 61)
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), AlreadyUsed)
+async def test_after_the_repeat_window_the_right_code_gets_nothing_more(world: World) -> None:
+    ref = await world.place()
+    assert isinstance(await world.right(ref), Approval)
+    await world.travel(59)
+    assert isinstance(await world.right(ref), Approval)
+    await world.travel(1)
+    assert isinstance(await world.right(ref), AlreadyUsed)
 
 
-async def test_another_client_sees_and_changes_nothing(store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
+async def test_another_client_sees_and_changes_nothing(world: World) -> None:
+    ref = await world.place()
     for answer in (
-        await store.check(ref, OTHER, ref.digest("0123")),
-        await store.resend(ref, OTHER),
-        await store.read(ref, "other"),
-        await store.cancel(ref, "other"),
+        await world.right(ref, OTHER),
+        await world.store.reserve_resend(ref, OTHER),
+        await world.status(ref, OTHER),
+        await world.store.cancel(ref, OTHER.client),
     ):
         assert answer == NotFound()
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
+    assert isinstance(await world.right(ref), Approval)
 
 
-async def test_nobody_sees_a_verification_before_its_call_was_placed(store: RedisStore, ref: VerificationRef) -> None:
-    await _reserved(store, ref)
-    assert await store.check(ref, WEB, b"d" * 16) == NotFound()
-    assert await store.read(ref, "web") == NotFound()
-    assert await store.resend(ref, WEB) == NotFound()
+async def test_a_verification_is_not_seen_before_its_call_was_placed(world: World) -> None:
+    ref, _ = await world.reserve()
+    assert await world.right(ref) == NotFound()
+    assert await world.status(ref) == NotFound()
+    assert await world.store.reserve_resend(ref, BACKEND) == NotFound()
 
 
-async def test_every_key_has_a_ttl_from_its_first_write(server: Any, store: RedisStore, codec: IdCodec) -> None:
-    async def ttls(ref: VerificationRef) -> list[int]:
-        return [await server.pttl(key) for key in keys_of(ref)]
+async def test_every_key_has_a_ttl_from_its_first_write(world: World) -> None:
+    async def verification_lives() -> int:
+        keys = await world.keys()
+        assert all(0 < left <= 100_800_000 for left in keys.values()), keys
+        return keys[world.names.verification(ref)["verification"]]
 
-    longest = 93_600_000
-    ref = codec.new(fresh_phone(), 4)
-    call = await _reserved(store, ref)
-    assert all(0 < ttl <= longest for ttl in await ttls(ref))
-    await store.settle(ref, WEB, call, ref.digest("0123"), None)
-    assert (await ttls(ref))[0] <= 900_000
-    for step in (
-        lambda: store.check(ref, WEB, b"x" * 16),
-        lambda: store.check(ref, WEB, ref.digest("0123")),
-        lambda: store.check(ref, WEB, b"x" * 16),
-        lambda: store.cancel(ref, "web"),
-    ):
-        await step()
-        assert all(0 < ttl <= longest for ttl in await ttls(ref))
-    assert (await ttls(ref))[0] <= 600_000
+    context = stranger()
+    ref, call = await world.reserve(context=context)
+    assert await verification_lives() <= 30_000
+    await world.settle(ref, call, context)
+    assert await verification_lives() <= 900_000
+    for step in (world.wrong, world.right, world.wrong):
+        await step(ref, context)
+        await verification_lives()
+    await world.store.cancel(ref, context.client)
+    assert await verification_lives() <= 600_000
 
 
-async def test_reports_of_forgotten_calls_create_no_key(server: Any, store: RedisStore, ref: VerificationRef) -> None:
-    call = await _reserved(store, ref)
-    await server.delete(*keys_of(ref))
-    await store.release(ref, WEB, call, Refusal.OTHER)
-    await store.keep(ref, WEB, call)
-    await store.settle(ref, WEB, call, b"d" * 16, None)
-    await store.check(ref, WEB, b"d" * 16)
-    await store.cancel(ref, "web")
-    assert await server.exists(*keys_of(ref)) == 0
+async def test_reports_of_forgotten_calls_create_no_key(world: World) -> None:
+    world.rule(timeout=0.5)
+    context = stranger()
+    ref, call = await world.reserve(context=context)
+    await world.server.delete(*await world.keys())
+    await world.store.cancel_reservation(ref, context, call, Refusal.OTHER)
+    await world.store.cancel_reservation(ref, context, None, Refusal.OTHER)
+    await world.store.commit_unknown(ref, context, call)
+    await world.store.settle(ref, context, call, ref.digest("0123"), 9000)
+    await world.wrong(ref, context)
+    await world.store.cancel(ref, context.client)
+    assert await world.keys() == {}
 
 
-async def test_a_crash_between_reserving_and_settling_blocks_no_longer_than_its_deadline(
-    server: Any, codec: IdCodec, ref: VerificationRef
-) -> None:
-    store = RedisStore(coalescer_of(server), replace(POLICY, call_deadline=1, cooldowns=(5,)))
-    await _reserved(store, ref)
-    verification, phone = keys_of(ref)
-    assert await server.pttl(verification) <= 1000
-    # As if the deadline had passed: the mark is older, and the ladder's step too.
-    await server.hset(phone, "f", int(time.time() * 1000) - 1)
-    await _ago(server, ref, 6)
-    await _reserved(store, codec.new(ref.phone, 4))
+async def test_a_check_of_a_phone_whose_record_is_gone_leaves_none_that_stays(world: World) -> None:
+    for digits in ("9999", "0123"):
+        ref = await world.place(context=stranger())
+        await world.server.delete(*(key for key in await world.keys() if "verification" not in key))
+        await world.check(ref, digits, stranger())
+        assert all(left > 0 for left in (await world.keys()).values())
 
 
-async def test_the_limits_of_a_phone_outlive_a_rotation_of_the_pepper(store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
-    rotating = IdCodec(b"the next pepper 0123456789 0123456789", b"pepper of the contract tests 0123456789")
-    moved = rotating.new(ref.phone, 4)
-    denied = await store.start([moved], WEB, None, rotating.before(moved))
-    assert isinstance(denied, LimitReached)
-    assert phone_key(moved.tag) != phone_key(ref.tag)
+async def test_a_crash_between_reserving_and_settling_blocks_no_longer_than_its_deadline(world: World) -> None:
+    ref, _ = await world.reserve()
+    await world.travel(29)
+    assert await world.reserved(ref.phone) == CallInProgress(1)
+    await world.travel(1)
+    assert await world.status(ref) == NotFound()
+    await world.place(ref.phone)
 
 
-async def test_a_server_that_lost_its_scripts_is_given_them_again(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await server.script_flush()
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
+async def test_a_server_that_lost_its_scripts_gets_them_again(world: World) -> None:
+    refs = [await world.place() for _ in range(20)]
+    await world.server.script_flush()
+    answers = await asyncio.gather(*(world.right(ref) for ref in refs))
+    assert all(isinstance(answer, Approval) for answer in answers)
 
 
-async def test_a_full_server_decides_nothing_and_recovers(server: Any, store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
-    before = (await server.config_get("maxmemory"))["maxmemory"]
+async def test_a_full_server_reserves_nothing_and_ends_what_was_reserved(world: World) -> None:
+    """The phone rings already, and a person waits: what was reserved has its memory."""
+    ref, call = await world.reserve()
+    refused, refused_call = await world.reserve()
+    before = await world.keys()
     try:
-        await server.config_set("maxmemory", "1")
-        for step in (store.start([ref], WEB, None, None), store.check(ref, WEB, ref.digest("9999"))):
-            with pytest.raises(StoreUnavailable):
-                await step
+        await world.server.config_set("maxmemory", "1")
+        with pytest.raises(StoreUnavailable, match="OutOfMemory"):
+            await world.reserve()
+        assert (await world.keys()).keys() == before.keys()
+        await world.settle(ref, call)
+        assert await world.check(ref, "9999") == CodeIncorrect(2)
+        assert isinstance(await world.check(ref, "0123"), Approval)
+        assert await world.store.cancel_reservation(refused, BACKEND, refused_call, Refusal.OTHER) == 0
     finally:
-        await server.config_set("maxmemory", before)
-    assert await store.check(ref, WEB, ref.digest("9999")) == CodeIncorrect(2), (
-        "the guess at the full server spent nothing"
-    )
+        await world.server.config_set("maxmemory", "0")
+    await world.place(refused.phone)
 
 
-async def test_a_hundred_guesses_at_once_are_three(store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
-    answers = await asyncio.gather(*(store.check(ref, WEB, ref.digest(f"{n:04d}")) for n in range(1000, 1100)))
+async def test_a_hundred_guesses_at_once_are_three(world: World) -> None:
+    ref = await world.place()
+    answers = await asyncio.gather(*(world.check(ref, f"{n:04d}") for n in range(1000, 1100)))
     assert sum(isinstance(answer, CodeIncorrect) for answer in answers) == 3
     assert sum(isinstance(answer, AttemptsExhausted) for answer in answers) == 97
 
 
-async def test_an_eviction_policy_that_drops_counters_is_found(server: Any) -> None:
-    assert (await examine(server)).ready
-    await server.config_set("maxmemory-policy", "allkeys-lru")
+async def test_a_hundred_right_codes_at_once_are_one_approval(world: World) -> None:
+    ref = await world.place()
+    answers = await asyncio.gather(*(world.check(ref, "0123") for _ in range(100)))
+    assert sum(answer.repeated for answer in answers) == 99
+    assert len({answer.approved_at for answer in answers}) == 1
+
+
+async def test_the_right_code_on_the_last_attempt_is_approved(world: World) -> None:
+    ref = await world.place()
+    assert [await world.wrong(ref) for _ in range(2)] == [CodeIncorrect(2), CodeIncorrect(1)]
+    assert isinstance(await world.right(ref), Approval)
+
+
+async def test_an_eviction_policy_that_drops_counters_is_found_and_no_call_placed(world: World) -> None:
+    assert (await examine(world.server, world.prefix)).ready
+    await world.server.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        health = await examine(server)
-        assert not health.ready
-        assert "noeviction" in health.faults[0]
+        assert "noeviction" in (await examine(world.server, world.prefix)).problems[0]
+        await world.store._watch()
+        with pytest.raises(StoreUnavailable, match="noeviction"):
+            await world.reserve()
     finally:
-        await server.config_set("maxmemory-policy", "noeviction")
+        await world.server.config_set("maxmemory-policy", "noeviction")
 
 
-async def test_a_read_only_replica_is_found_and_decides_nothing(
-    server: Any, store: RedisStore, ref: VerificationRef
-) -> None:
-    await _pending(store, ref)
-    await server.replicaof("127.0.0.1", 1)
+async def test_a_read_only_replica_is_found_and_decides_nothing(world: World) -> None:
+    ref = await world.place()
+    await world.server.replicaof("127.0.0.1", 1)
     try:
-        assert not (await examine(server)).ready
+        assert not (await examine(world.server, world.prefix)).ready
         with pytest.raises(StoreUnavailable):
-            await store.check(ref, WEB, ref.digest("0123"))
+            await world.check(ref, "0123")
     finally:
-        await server.replicaof("NO", "ONE")
-    assert isinstance(await store.check(ref, WEB, ref.digest("0123")), Approval)
+        await world.server.replicaof("NO", "ONE")
+    assert isinstance(await world.right(ref), Approval)
 
 
-async def test_a_records_memory_stays_packed(server: Any, store: RedisStore, ref: VerificationRef) -> None:
-    await _pending(store, ref)
-    assert {await server.object("encoding", key) for key in keys_of(ref)} == {b"listpack"}
+async def test_a_test_number_has_no_cooldown_and_is_counted_apart(world: World) -> None:
+    phone = fresh_phone()
+
+    async def start(context: Any = BACKEND) -> Any:
+        return await world.store.reserve(world.codec.new(phone, test=True), context, 4, None)
+
+    answers = [await start() for _ in range(100)]
+    assert all(isinstance(answer, Reserved) for answer in answers)
+    over = await start(stranger())
+    assert over.limit is Limit.CALLS_PER_PHONE
+    assert over.retry_after <= 60 + 5
+    await world.place(phone)

@@ -1,295 +1,404 @@
-"""The guess budget, in every store: whatever is guessed, in whatever order, the sum stays under the bound, and six digits stay open to the owner."""
+"""The guess budget, in every store: a call is placed only if all guesses at its code fit; then a right code always counts, and no day exceeds the bound."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+import random
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from app.store.keys import keys_of, phone_key
-from app.store.redis_store import RedisStore
-from app.verification.client import Client
+from app.verification.call import Refusal
 from app.verification.guess_budget import GuessBudget
-from app.verification.ids import IdCodec, VerificationRef
-from app.verification.model import AlreadyUsed, Approval, CodeIncorrect, Limit, LimitReached, Verification
+from app.verification.ids import VerificationRef
+from app.verification.model import (
+    AlreadyUsed,
+    Approval,
+    CodeIncorrect,
+    Limit,
+    LimitReached,
+    Status,
+    Verification,
+)
 from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import parse_rates
-from tests.contract.conftest import POLICY, coalescer_of, connected
-from tests.harness import fresh_phone, make_older, slices_of
+from tests.contract.conftest import BACKEND, World, device, stranger
+from tests.harness import fresh_phone
 
-ASK = RequestContext(Client("web", "web"))
-SLICE = 7200
+HOUR, DAY = 3600, 86_400
 OFTEN = parse_rates("100/day")
-BUSY = replace(POLICY, cooldowns=(0,), calls_per_phone=OFTEN, guesses=GuessBudget.of(0.002, 3, OFTEN))
-"""Many calls a day: a budget of 2,000 millionths, 600 of them for six digits alone."""
 
 
 @pytest.fixture
-def store(server: Any) -> RedisStore:
-    return RedisStore(coalescer_of(server), BUSY)
+def busy(world: World) -> World:
+    """Many calls a day: a budget of 2,000 millionths, 1,000 of them public; 600 and 300 are for six digits alone."""
+    world.rule(
+        cooldowns=(0,),
+        calls_per_phone=OFTEN,
+        calls_per_ip=parse_rates("1000/hour"),
+        guesses=GuessBudget.of(0.002, 3, OFTEN, 0.5),
+    )
+    return world
 
 
-async def _begun(
-    store: RedisStore, codec: IdCodec, phone: str, least: int = 4, code: str = "012345"
-) -> VerificationRef:
-    """Start a verification; the handle with as many digits as the budget wanted, its code the first ones of `code`."""
-    first = codec.new(phone, least)
-    refs = [first, *(first.longer(digits) for digits in range(least + 1, 7))]
-    call = await store.start(refs, ASK, None, None)
-    assert isinstance(call, Reserved), call
-    ref = refs[call.digits]
-    settled = await store.settle(ref, ASK, call, ref.digest(code[: ref.code_length]), None)
-    assert isinstance(settled, Verification)
-    assert settled.code_length == ref.code_length
+async def length_of(world: World, ref: VerificationRef) -> int:
+    return int(await world.server.hget(world.names.verification(ref)["verification"], "code_length"))
+
+
+async def held(world: World, ref: VerificationRef) -> dict[str, bytes]:
+    """The holds in a phone's record, by the verification's name."""
+    record = await world.server.hgetall(world.names.verification(ref)["phone"])
+    return {name.decode()[5:]: value for name, value in record.items() if name.startswith(b"hold:")}
+
+
+async def guess_at(world: World, phone: str, context: RequestContext = BACKEND, digits: int = 4) -> VerificationRef:
+    """A verification that was guessed at until it was locked."""
+    ref = await world.place(phone, context, digits=digits)
+    for _ in range(3):
+        assert isinstance(await world.wrong(ref, context), CodeIncorrect)
     return ref
 
 
-async def _wrong(store: RedisStore, ref: VerificationRef) -> Any:
-    return await store.check(ref, ASK, ref.digest("9" * ref.code_length))
-
-
-async def _right(store: RedisStore, ref: VerificationRef, code: str = "012345") -> Any:
-    return await store.check(ref, ASK, ref.digest(code[: ref.code_length]))
-
-
-async def _spent(server: Any, ref: VerificationRef) -> int:
-    stored = await server.hget(phone_key(ref.tag), "g") or b""
-    return sum(slices_of(stored).values())
-
-
-async def _pass(server: Any, ref: VerificationRef, slices: int) -> None:
-    """As if so many slices of two hours had passed for this phone."""
-    key = phone_key(ref.tag)
-    if stored := await server.hget(key, "g"):
-        newest = int.from_bytes(stored[4:10], "big") - slices
-        await server.hset(key, "g", stored[:4] + newest.to_bytes(6, "big") + stored[10:])
-    await make_older(server, ref, slices * SLICE)
-
-
-async def test_a_strangers_guesses_make_codes_longer_and_the_owner_still_verifies(
-    server: Any, store: RedisStore, codec: IdCodec
-) -> None:
-    phone = fresh_phone()
-    lengths, owner = [], 0
-    for n in range(100):
-        ref = await _begun(store, codec, phone)
-        lengths.append(ref.code_length)
+@pytest.mark.parametrize("public", [True, False])
+async def test_a_strangers_guesses_make_codes_longer_and_the_owner_still_verifies(busy: World, *, public: bool) -> None:
+    phone, lengths, owner = fresh_phone(), [], 0
+    for n in range(50 if public else 100):
+        context = stranger() if public else BACKEND
+        ref = await busy.place(phone, context)
+        lengths.append(await length_of(busy, ref))
         if n % 10 == 9:
-            assert isinstance(await _right(store, ref), Approval)
+            assert isinstance(await busy.right(ref, context), Approval)
             owner += 1
             continue
-        answers = [await _wrong(store, ref) for _ in range(3)]
-        assert all(isinstance(answer, CodeIncorrect) for answer in answers), "each had room when it was begun"
-    assert owner == 10, "the owner verifies on each of ten tries"
-    assert lengths[0] == 4
+        answers = [await busy.wrong(ref, context) for _ in range(3)]
+        assert all(isinstance(answer, CodeIncorrect) for answer in answers)
+    assert owner == len(lengths) / 10, "the owner verifies on each try"
     assert lengths == sorted(lengths), "longer and longer"
-    assert lengths[-1] == 6
-    assert await _spent(server, ref) <= BUSY.guesses.bound
+    assert (lengths[0], lengths[-1]) == (4, 6)
+    spent = await busy.guessed(ref)
+    assert spent["public" if public else "trusted"] <= (1000 if public else 2000)
 
 
-async def test_a_guess_at_two_codes_costs_both(server: Any, store: RedisStore, codec: IdCodec) -> None:
-    ref = await _begun(store, codec, fresh_phone())
-    await _wrong(store, ref)
-    assert await _spent(server, ref) == 100
-    call = await store.resend(ref, ASK)
-    assert isinstance(call, Reserved)
-    await store.settle(ref, ASK, call, ref.digest("4567"), None)
-    await _wrong(store, ref)
-    assert await _spent(server, ref) == 300
-    again = await store.resend(ref, ASK)
-    assert isinstance(again, Reserved)
-    await store.settle(ref, ASK, again, ref.digest("4567"), None)
-    await _wrong(store, ref)
-    assert await _spent(server, ref) == 400, "the same digits twice are one code"
-
-
-async def test_an_approval_gives_back_what_its_own_verification_cost_and_no_more(
-    server: Any, store: RedisStore, codec: IdCodec
-) -> None:
+async def test_what_the_public_lane_guesses_leaves_the_trusted_lane_its_share(busy: World) -> None:
     phone = fresh_phone()
-    other = await _begun(store, codec, phone)
-    await _wrong(store, other)
-    ref = await _begun(store, codec, phone)
-    await _wrong(store, ref)
-    await _wrong(store, ref)
-    assert await _spent(server, ref) == 300
-    assert isinstance(await _right(store, ref), Approval)
-    assert await _spent(server, ref) == 100
-    assert isinstance(await _right(store, ref), Approval)
-    assert await _spent(server, ref) == 100, "told again, it gives nothing back again"
-    assert isinstance(await _wrong(store, ref), AlreadyUsed)
-    assert await _spent(server, ref) == 200, "a wrong code within the grace time costs as well"
-
-
-async def test_at_the_end_of_its_room_no_guess_is_compared_right_or_wrong(
-    server: Any, store: RedisStore, codec: IdCodec
-) -> None:
-    phone = fresh_phone()
-    refs = [await _begun(store, codec, phone) for _ in range(6)]
-    assert {ref.code_length for ref in refs} == {4}
-    for ref in refs[:4]:
+    refs = [await busy.place(phone, stranger()) for _ in range(50)]
+    assert [await length_of(busy, ref) for ref in refs[:3]] == [4, 4, 5], "two of 300 fit into 700, held or counted"
+    assert isinstance(await busy.reserved(phone, stranger()), LimitReached)
+    for ref in refs:
         for _ in range(3):
-            await _wrong(store, ref)
-    await _wrong(store, refs[4])
-    await _wrong(store, refs[4])
-    assert await _spent(server, ref) == 1400, "all that is not the reserve"
-    for denied in (await _right(store, refs[5]), await _wrong(store, refs[5])):
-        assert isinstance(denied, LimitReached)
-        assert denied.limit is Limit.GUESS_BUDGET
-        assert 86_400 <= denied.retry_after <= 86_400 + SLICE
-    assert await _spent(server, ref) == 1400
-    six = await _begun(store, codec, phone)
-    assert six.code_length == 6
-    assert isinstance(await _right(store, six), Approval)
+            await busy.wrong(ref, stranger())
+    assert (await busy.guessed(ref))["public"] <= 1000
+    owner = [await busy.place(phone, device()) for _ in range(3)]
+    assert [await length_of(busy, ref) for ref in owner] == [4, 5, 5]
+    for ref in [*owner, *[await busy.place(phone, BACKEND) for _ in range(47)]]:
+        context = stranger() if ref in owner else BACKEND
+        assert isinstance(await busy.right(ref, context), Approval), "each of the calls that are left"
 
 
-async def test_a_hundred_guesses_at_once_cost_what_was_compared(server: Any, store: RedisStore, codec: IdCodec) -> None:
+async def test_a_right_code_is_approved_whatever_others_guessed_meanwhile(busy: World) -> None:
     phone = fresh_phone()
-    refs = [await _begun(store, codec, phone) for _ in range(6)]
-    answers = await asyncio.gather(*(_wrong(store, ref) for ref in refs for _ in range(20)))
-    compared = sum(isinstance(answer, CodeIncorrect) for answer in answers)
-    assert compared * 100 == await _spent(server, refs[0]) == 1400
+    owner = await busy.place(phone)
+    for _ in range(60):
+        await guess_at(busy, phone)
+    assert isinstance(await busy.right(owner), Approval)
 
 
-async def test_a_test_number_costs_nothing(server: Any, store: RedisStore, codec: IdCodec) -> None:
-    ref = codec.new(fresh_phone(), 4, test=True)
-    call = await store.start([ref], ASK, None, None)
+async def test_no_call_is_placed_for_a_code_that_cant_be_checked(world: World) -> None:
+    world.rule(cooldowns=(0,), calls_per_phone=OFTEN, guesses=GuessBudget(10, 5, 10, 10, 3))
+    phone = fresh_phone()
+    await guess_at(world, phone)
+    refs = [await world.place(phone) for _ in range(2)]
+    assert await world.reserved(phone) == LimitReached(Limit.GUESS_BUDGET, 600), "holds may be free again by then"
+    for ref in refs:
+        for _ in range(3):
+            await world.wrong(ref)
+    denied = await world.reserved(phone)
+    assert denied.limit is Limit.GUESS_BUDGET
+    assert DAY <= denied.retry_after <= DAY + 2 * HOUR
+    await world.travel(denied.retry_after)
+    await world.place(phone)
+
+
+async def test_a_guess_at_two_codes_costs_both(busy: World) -> None:
+    ref = await busy.place(code="0123")
+    await busy.wrong(ref)
+    assert await busy.guessed(ref) == {"trusted": 100}
+    await busy.resend(ref, code="4567")
+    await busy.wrong(ref)
+    assert await busy.guessed(ref) == {"trusted": 300}
+    await busy.resend(ref, code="4567")
+    await busy.wrong(ref)
+    assert await busy.guessed(ref) == {"trusted": 400}, "the same digits twice are one code"
+
+
+async def test_a_resend_whose_two_codes_dont_fit_allows_fewer_attempts(busy: World) -> None:
+    phone = fresh_phone()
+    ref = await busy.place(phone)
+    for _ in range(20):
+        await busy.place(phone, digits=5)  # 600 held
+    await guess_at(busy, phone)
+    assert (await busy.resend(ref, code="4567")).attempts_left == 2, "500 are left, and each guess costs 200"
+    assert await busy.wrong(ref) == CodeIncorrect(1)
+    assert isinstance(await busy.right(ref), Approval)
+
+
+async def test_a_resend_is_denied_where_not_one_guess_at_two_codes_fits(busy: World) -> None:
+    phone = fresh_phone()
+    ref = await busy.place(phone)
+    await guess_at(busy, phone)
+    for _ in range(24):
+        await busy.place(phone, digits=5)
+    assert [await busy.wrong(ref), await busy.wrong(ref)] == [CodeIncorrect(2), CodeIncorrect(1)]
+    denied = await busy.store.reserve_resend(ref, BACKEND)
+    assert isinstance(denied, LimitReached)
+    assert denied.limit is Limit.GUESS_BUDGET
+    assert isinstance(await busy.right(ref), Approval)
+
+
+async def test_a_resend_that_never_reports_back_leaves_room_for_what_may_still_be_guessed(busy: World) -> None:
+    phone = fresh_phone()
+    ref = await busy.place(phone)
+    for _ in range(36):
+        await busy.place(phone, digits=5)  # 1,080 held: two codes leave room for one guess, the first code has three
+    assert isinstance(await busy.store.reserve_resend(ref, BACKEND), Reserved)
+    await busy.travel(30)
+    assert await length_of(busy, await busy.place(phone, digits=5)) == 6
+    assert [await busy.wrong(ref) for _ in range(3)] == [CodeIncorrect(2), CodeIncorrect(1), CodeIncorrect(0)]
+
+
+@pytest.mark.parametrize("how", ["locked", "canceled", "failed", "unknown", "expired"])
+async def test_what_a_verification_held_is_free_when_it_ends(busy: World, how: str) -> None:
+    phone = fresh_phone()
+    if how in {"failed", "unknown"}:
+        ref, call = await busy.reserve(phone)
+        end = busy.store.commit_unknown(ref, BACKEND, call)
+        await (busy.store.cancel_reservation(ref, BACKEND, call, Refusal.OTHER) if how == "failed" else end)
+        end.close()
+    elif how == "locked":
+        ref = await guess_at(busy, phone)
+    else:
+        ref = await busy.place(phone)
+        await (busy.travel(301) if how == "expired" else busy.store.cancel(ref, BACKEND.client))
+    if how != "expired":
+        assert await held(busy, ref) == {}
+    four = [await length_of(busy, await busy.place(phone)) for _ in range(4)]
+    assert four == [4, 4, 4, 5 if how == "locked" else 4], "1,400 millionths are four times 300, and what was counted"
+
+
+async def test_an_approval_gives_back_what_its_own_verification_cost_and_no_more(busy: World) -> None:
+    phone = fresh_phone()
+    await busy.wrong(await busy.place(phone))
+    ref = await busy.place(phone)
+    await busy.wrong(ref)
+    await busy.travel(200)
+    await busy.wrong(ref)
+    assert await busy.guessed(ref) == {"trusted": 300}
+    assert isinstance(await busy.right(ref), Approval)
+    assert await busy.guessed(ref) == {"trusted": 100}
+    assert isinstance(await busy.right(ref), Approval)
+    assert await busy.guessed(ref) == {"trusted": 100}, "repeated, it gives nothing back again"
+    assert isinstance(await busy.wrong(ref), AlreadyUsed)
+    assert await busy.guessed(ref) == {"trusted": 200}, "a wrong code within the repeat window costs as well"
+
+
+async def test_an_approval_gives_back_from_the_slices_that_it_was_counted_in(busy: World) -> None:
+    phone = fresh_phone()
+    old = await busy.place(phone)
+    await busy.wrong(old)
+    state = await busy.store.read(old, BACKEND.client)
+    assert isinstance(state, Verification)
+    await busy.travel(2 * HOUR - state.times.now / 1000 % (2 * HOUR) - 100)  # slices are two hours
+    other, ref = await busy.place(phone), await busy.place(phone)
+    for each in (other, ref):
+        await busy.wrong(each)
+    await busy.travel(200)
+    for each in (other, ref):
+        await busy.wrong(each)
+    assert isinstance(await busy.right(ref), Approval)
+    counter = await busy.server.hgetall(busy.names.verification(ref)["guesses"])
+    assert sorted(counter.values()) in ([b"100", b"100", b"100"], [b"100", b"200"]), "what others cost counts on"
+
+
+async def test_a_hundred_guesses_at_once_cost_what_was_compared(busy: World) -> None:
+    phone = fresh_phone()
+    refs = [await busy.place(phone) for _ in range(4)]
+    answers = await asyncio.gather(*(busy.wrong(ref) for ref in refs for _ in range(25)))
+    assert sum(isinstance(answer, CodeIncorrect) for answer in answers) == 12
+    assert await busy.guessed(refs[0]) == {"trusted": 1200}
+
+
+async def test_a_hundred_starts_at_once_hold_no_more_than_there_is(busy: World) -> None:
+    phone = fresh_phone()
+
+    async def start(context: RequestContext) -> Any:
+        ref, call = await busy.reserve(phone, context)
+        while not isinstance(call, Reserved):  # another call is being placed
+            ref, call = await busy.reserve(phone, context)
+        return await busy.settle(ref, call, context)
+
+    placed = await asyncio.gather(*(start(stranger()) for _ in range(12)), *(start(BACKEND) for _ in range(12)))
+    lengths = [found.code_length for found in placed]
+    assert len(lengths) == 24
+    assert lengths.count(4) == 4, "two of each lane, or three and one"
+
+
+async def test_a_test_number_costs_nothing(busy: World) -> None:
+    ref = busy.codec.new(fresh_phone(), test=True)
+    call = await busy.store.reserve(ref, BACKEND, 4, None)
     assert isinstance(call, Reserved)
-    await store.settle(ref, ASK, call, ref.digest("0000"), None)
-    await _wrong(store, ref)
-    assert await _spent(server, ref) == 0
+    await busy.settle(ref, call)
+    await busy.wrong(ref)
+    assert await busy.guessed(ref) == {}
 
 
-async def test_the_budget_outlives_calls_and_a_rotation_of_the_pepper(
-    server: Any, store: RedisStore, codec: IdCodec
-) -> None:
-    ref = await _begun(store, codec, fresh_phone())
-    await _wrong(store, ref)
-    assert 86_400_000 + SLICE * 1000 - 5000 < await server.pttl(phone_key(ref.tag)) <= 86_400_000 + SLICE * 1000
-    await _begun(store, codec, ref.phone)
-    assert await server.pttl(phone_key(ref.tag)) > 86_400_000, "a later call does not shorten it"
-    rotating = IdCodec(b"the next pepper 0123456789 0123456789", b"pepper of the contract tests 0123456789")
-    moved = rotating.new(ref.phone, 4)
-    await server.hdel(phone_key(ref.tag), "f")
-    assert isinstance(await store.start([moved], ASK, None, rotating.before(moved)), Reserved)
-    assert await _spent(server, moved) == 100
+async def test_what_was_guessed_is_remembered_for_longer_than_a_day_whatever_is_called(busy: World) -> None:
+    ref = await busy.place()
+    await busy.wrong(ref)
+    assert (await busy.keys())[busy.names.verification(ref)["guesses"]] > (DAY + 2 * HOUR) * 1000
+    await busy.place(ref.phone)
+    assert (await busy.keys())[busy.names.verification(ref)["guesses"]] > (DAY + 2 * HOUR) * 1000
+    await busy.travel(DAY)
+    assert await busy.guessed(ref) == {"trusted": 100}
 
 
 # ---- against a plain model that remembers every guess
 
 
 @dataclass
-class Guess:
-    at: int  # in slices
-    cost: int
-    verification: int
+class Live:
+    """A verification, and what its guesses have cost: when, how much."""
+
+    ref: VerificationRef
+    context: RequestContext
+    lane: str
+    length: int
+    codes: list[str] = field(default_factory=list)
+    call: Reserved | None = None
+    guesses: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def cost(self) -> int:
+        """Of one guess at the codes that count."""
+        cost: int = len(set(self.codes[-2:])) * 10 ** (6 - self.length)
+        return cost
 
 
-@dataclass
-class Model:
-    """What an observer with a perfect memory knows."""
+class Play:
+    """One phone, whose starts, calls, guesses and pauses come in a random order."""
 
-    now: int = 0
-    guesses: list[Guess] = field(default_factory=list)
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.chance, self.phone, self.now = world, random.Random(seed), fresh_phone(), 0.0
+        self.all: list[Live] = []
+        self.live: list[Live] = []
 
-    def today(self) -> int:
-        """What guesses of the last 24 hours have cost."""
-        return sum(guess.cost for guess in self.guesses if guess.at > self.now - 12)
+    async def step(self) -> None:
+        under_way = any(each.call for each in self.live)
+        if under_way and self.chance.random() < 0.25:
+            await self.report()
+        elif not under_way and not self._any():
+            await self.start()
+        else:
+            names = ["start", "resend", "wrong", "right", "cancel", "wait", "sleep"]
+            await getattr(self, self.chance.choices(names, [8, 6, 10, 0.3, 0.2, 0.3, 0.1])[0])()
+        await self.look()
 
-    def most(self) -> int:
-        """The most that guesses which count have cost in any 24 hours."""
-        starts = {guess.at for guess in self.guesses} or {0}
-        return max(sum(guess.cost for guess in self.guesses if start <= guess.at < start + 12) for start in starts)
-
-
-STEP = st.one_of(
-    st.tuples(st.just("start"), st.integers(4, 6)),
-    st.tuples(st.just("wrong"), st.integers(0, 5)),
-    st.tuples(st.just("wrong"), st.integers(0, 5)),
-    st.tuples(st.just("right"), st.integers(0, 5)),
-    st.tuples(st.just("resend"), st.integers(0, 5)),
-    st.tuples(st.just("pass"), st.integers(1, 13)),
-)
-
-
-@pytest.mark.parametrize("url", ["embedded_url", "redis_url"])
-def test_no_order_of_guesses_exceeds_the_bound_in_any_day(
-    url: str, request: pytest.FixtureRequest, codec: IdCodec
-) -> None:
-    address = request.getfixturevalue(url)
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.lists(STEP, min_size=20, max_size=90))
-    def holds(steps: list[tuple[str, int]]) -> None:
-        asyncio.run(_play(address, codec, steps))
-
-    holds()
-
-
-async def _play(url: str, codec: IdCodec, steps: list[tuple[str, int]]) -> None:
-    async with connected(url) as server:
-        store, model, phone = RedisStore(coalescer_of(server), BUSY), Model(), fresh_phone()
-        live: list[tuple[int, VerificationRef, list[str]]] = []
-        for number, (step, value) in enumerate(steps):
-            if step == "start":
-                code = f"{number:06d}"
-                live.append((number, await _begun(store, codec, phone, value, code), [code]))
-            elif step == "pass":
-                if live:
-                    await _pass(server, live[-1][1], value)
-                model.now += value if live else 0
-                live.clear()
-            elif live:
-                await _guess(store, model, live[value % len(live)], step)
-            assert model.most() <= BUSY.guesses.bound
-            if live:
-                assert model.today() <= await _counted(server, live[-1][1]), "rounded up, never down"
-
-
-async def _counted(server: Any, ref: VerificationRef) -> int:
-    """What the store takes the guesses of the last 24 hours to have cost."""
-    stored = await server.hget(phone_key(ref.tag), "g")
-    if not stored:
-        return 0
-    seconds, _ = await server.time()
-    shift = max(0, seconds // SLICE - int.from_bytes(stored[4:10], "big"))
-    return sum(cost for behind, cost in slices_of(stored).items() if behind + shift < 13)
-
-
-async def _guess(store: RedisStore, model: Model, begun: tuple[int, VerificationRef, list[str]], step: str) -> None:
-    number, ref, codes = begun
-    if step == "resend":
-        call = await store.resend(ref, ASK)
+    async def start(self) -> None:
+        context = self.chance.choice([stranger(), stranger(), device(), BACKEND])
+        ref, call = await self.world.reserve(self.phone, context, self.chance.choice([4, 4, 4, 5, 6]))
         if isinstance(call, Reserved):
-            codes.append(f"{call.at % 1_000_000:06d}")
-            await store.settle(ref, ASK, call, ref.digest(codes[-1][: ref.code_length]), None)
-        return
-    answer = await (_wrong(store, ref) if step == "wrong" else _right(store, ref, codes[-1]))
-    if isinstance(answer, CodeIncorrect) or (isinstance(answer, AlreadyUsed) and step == "wrong"):
-        counting = len({code[: ref.code_length] for code in codes[-2:]}) if isinstance(answer, CodeIncorrect) else 0
-        model.guesses.append(Guess(model.now, counting * 10 ** (6 - ref.code_length), number))
-    elif isinstance(answer, Approval):
-        model.guesses = [guess for guess in model.guesses if guess.verification != number]
-    elif isinstance(answer, LimitReached):
-        assert ref.code_length < 6, "six digits are always open"
+            self.all.append(Live(ref, context, context.lane.value, call.code_length, call=call))
+            self.live.append(self.all[-1])
+        elif isinstance(call, LimitReached):
+            assert call.limit is Limit.CALLS_PER_PHONE, "six digits always fit"
+            await self._pass(HOUR)
+        elif not any(each.call for each in self.live):
+            await self._pass(30)  # a worker died
+
+    async def report(self) -> None:
+        """A call that is under way ends in one of its ways, or its worker has died."""
+        for each in [each for each in self.live if each.call]:
+            call, each.call = each.call, None
+            store, how = self.world.store, self.chance.random()
+            assert call
+            if how < 0.7:
+                code = self.chance.choice(["012345", "012345", f"{self.chance.randrange(900_000):06d}"])[: each.length]
+                if isinstance(
+                    await store.settle(each.ref, each.context, call, each.ref.digest(code), None), Verification
+                ):
+                    each.codes.append(code)
+            elif how < 0.8:
+                await store.cancel_reservation(each.ref, each.context, call, Refusal.OTHER)
+            elif how < 0.9:
+                await store.commit_unknown(each.ref, each.context, call)
+
+    async def resend(self) -> None:
+        each = self._any()
+        if each and not each.call:
+            call = await self.world.store.reserve_resend(each.ref, each.context)
+            each.call = call if isinstance(call, Reserved) else None
+
+    async def wrong(self) -> None:
+        if each := self._any():
+            state = await self.world.store.read(each.ref, each.context.client)
+            answer = await self.world.check(each.ref, "999999", each.context)
+            counted = isinstance(answer, AlreadyUsed) and isinstance(state, Verification) and state.attempts_left > 0
+            if isinstance(answer, CodeIncorrect) or (counted and self._repeats(state)):
+                each.guesses.append((self.now, each.cost))
+
+    async def right(self) -> None:
+        if each := self._any():
+            state = await self.world.store.read(each.ref, each.context.client)
+            answer = await self.world.check(each.ref, each.codes[-1] if each.codes else "012345", each.context)
+            if isinstance(state, Verification) and state.status is Status.PENDING and state.attempts_left:
+                assert isinstance(answer, Approval), "a right code is never refused"
+            if isinstance(answer, Approval):
+                each.guesses, each.codes = [], each.codes[-1:]
+
+    async def cancel(self) -> None:
+        if each := self._any():
+            await self.world.store.cancel(each.ref, each.context.client)
+
+    async def wait(self) -> None:
+        await self._pass(self.chance.choice([1, 20, 31, 61, 200]))
+
+    async def sleep(self) -> None:
+        await self._pass(self.chance.choice([700, 2 * HOUR, 5 * HOUR, 22 * HOUR, 25 * HOUR]))
+
+    async def look(self) -> None:
+        """What was guessed in the last 24 hours, and what may still be, stay under the bound; all but six digits under what is not their reserve."""
+        used = {(lane, six): 0 for lane in ("public", "trusted") for six in (True, False)}
+        for each in self.all:
+            used[each.lane, each.length == 6] += sum(cost for at, cost in each.guesses if at > self.now - DAY)
+        live = list(self.live)
+        states = await asyncio.gather(*(self.world.store.read(each.ref, each.context.client) for each in live))
+        for each, state in zip(live, states, strict=True):
+            if isinstance(state, Verification) and (state.status is Status.PENDING or self._repeats(state)):
+                used[each.lane, each.length == 6] += state.attempts_left * each.cost
+            elif each.call is None:
+                self.live.remove(each)
+        budget = self.world.policy.guesses
+        assert used["public", False] <= budget.public_room(4)
+        assert used["public", False] + used["public", True] <= budget.public_bound
+        assert used["public", False] + used["trusted", False] <= budget.room(4)
+        assert sum(used.values()) <= budget.bound
+
+    def _any(self) -> Live | None:
+        placed = [each for each in self.live if each.codes]
+        under_way = [each for each in placed if each.call]
+        return self.chance.choice(under_way if under_way and self.chance.random() < 0.5 else placed) if placed else None
+
+    @staticmethod
+    def _repeats(state: Any) -> bool:
+        return state.status is Status.APPROVED and state.times.now < state.approved_at + 60_000
+
+    async def _pass(self, seconds: float) -> None:
+        self.now += seconds
+        await self.world.travel(seconds)
 
 
-async def test_what_an_approval_gives_back_from_two_slices_makes_nothing_older(
-    server: Any, store: RedisStore, codec: IdCodec
-) -> None:
-    phone = fresh_phone()
-    old = await _begun(store, codec, phone)
-    await _wrong(store, old)
-    ref = await _begun(store, codec, phone)
-    await _wrong(store, ref)
-    key = phone_key(ref.tag)
-    stored = await server.hget(key, "g")
-    newest = int.from_bytes(stored[4:10], "big") - 1
-    await server.hset(key, "g", stored[:4] + newest.to_bytes(6, "big") + stored[10:])
-    await _wrong(store, ref)
-    assert isinstance(await _right(store, ref), Approval)
-    stored = await server.hget(key, "g")
-    assert slices_of(stored) == {0: 100}, "the other verification's guess counts on, as one that was made now"
-    assert await server.exists(*keys_of(old)) == 2
+@pytest.mark.parametrize("seed", range(6))
+async def test_no_order_of_calls_and_guesses_exceeds_the_bound_in_any_day(busy: World, seed: int) -> None:
+    busy.rule(guesses=GuessBudget.of(random.Random(seed).choice([0.0011, 0.0015, 0.002]), 3, OFTEN, 0.5))
+    play = Play(busy, seed)
+    for _ in range(250):
+        await play.step()
+    assert sum(len(each.guesses) for each in play.all) >= 30

@@ -1,119 +1,192 @@
-"""The money budget, in every store: reserved before a call, settled after it, exact over whoever asks at once."""
+"""The money budget, in every store: reserved before a call, settled after it, exact however many ask at once."""
 
 import asyncio
+import random
 from dataclasses import replace
 from typing import Any
 
-from app.store.redis_store import RedisStore
+import pytest
+
 from app.verification.call import Refusal
 from app.verification.client import Client
-from app.verification.ids import IdCodec
-from app.verification.model import Cap, SpendCapReached, Verification
+from app.verification.model import Cap, SpendCapReached
 from app.verification.money import parse_caps
 from app.verification.ports import RequestContext, Reserved
-from tests.contract.conftest import POLICY, coalescer_of
-from tests.harness import fresh_phone, slices_of
+from tests.contract.conftest import BACKEND, POLICY, World, stranger
+from tests.harness import fresh_phone
 
 PRICE = 3500
+HOUR, DAY = 3600, 86_400
 
 
-class Till:
-    """A client with caps of its own: what is counted of all calls is shared with other tests, so that these look at the client's."""
-
-    def __init__(self, server: Any, own: str, **spending: Any) -> None:
-        self.server = server
-        name = f"c{fresh_phone()[1:]}"
-        self.ask = RequestContext(Client(name, name, (), parse_caps(own)))
-        self.key = f"ld:m:client:{name}"
-        policy = replace(POLICY, spending=replace(POLICY.spending, **spending))
-        self.store = RedisStore(coalescer_of(server), policy)
-        self._codec = IdCodec(b"pepper of the contract tests 0123456789")
-
-    async def call(self, phone: str | None = None) -> tuple[Any, Any]:
-        ref = self._codec.new(phone or fresh_phone(), 4)
-        return ref, await self.store.start([ref], self.ask, None, None)
-
-    async def spent(self) -> int:
-        """What the first of its caps holds."""
-        stored = await self.server.get(self.key) or b""
-        return sum(slices_of(stored).values())
+@pytest.fixture
+def till(world: World) -> World:
+    world.rule(spending=replace(POLICY.spending, caps=parse_caps("10/hour")), calls_per_ip=POLICY.calls_total)
+    return world
 
 
-async def test_a_call_reserves_the_expected_price_and_settles_at_the_answers(server: Any) -> None:
-    till = Till(server, "100/hour, 500/day")
+async def spent(world: World, seconds: int = HOUR) -> int:
+    return sum((await world.counted("money", str(seconds))).values())
+
+
+async def knows_price(world: World, price: int = PRICE) -> None:
+    """A call of the past showed a price."""
+    await world.place(price=price)
+    await world.travel(2 * HOUR)
+
+
+async def calls_at_once(world: World, price: int | None, count: int = 100, context: Any = None) -> list[Any]:
+    """Whole calls of that price, as the service places them; what they came to."""
+
+    async def call() -> Any:
+        asked = context or BACKEND
+        ref, reserved = await world.reserve(context=asked)
+        if isinstance(reserved, Reserved):
+            await asyncio.sleep(random.random() / 50)
+            await world.settle(ref, reserved, asked, price=price)
+        return reserved
+
+    return await asyncio.gather(*(call() for _ in range(count)))
+
+
+def placed(answers: list[Any]) -> int:
+    return sum(isinstance(answer, Reserved) for answer in answers)
+
+
+async def test_a_call_reserves_what_is_expected_and_settles_at_the_answers_price(till: World) -> None:
+    await knows_price(till)
     for actual, sum_after in ((None, 3500), (3500, 7000), (2000, 9000), (12_345, 21_345), (0, 21_345)):
-        ref, call = await till.call()
-        assert isinstance(call, Reserved)
-        before = await till.spent()
-        for _ in range(2):  # told twice, it is settled once
-            assert isinstance(await till.store.settle(ref, till.ask, call, b"d" * 16, actual), Verification)
-        assert await till.spent() == sum_after
-        assert before >= sum_after - max(actual or 0, PRICE)
+        ref, call = await till.reserve()
+        for _ in range(2):  # reported twice, it is settled once
+            await till.settle(ref, call, price=actual)
+        assert await spent(till) == sum_after
 
 
-async def test_a_refusal_gives_its_price_back_and_an_unknown_fate_keeps_it(server: Any) -> None:
-    till = Till(server, "100/hour")
-    ref, call = await till.call()
-    for _ in range(2):
-        await till.store.release(ref, till.ask, call, Refusal.BALANCE)
-    assert await till.spent() == 0
-    ref, call = await till.call()
-    for _ in range(2):
-        await till.store.keep(ref, till.ask, call)
-    assert await till.spent() == PRICE
-    await till.call()
-    assert await till.spent() == 2 * PRICE, "a worker that died keeps its reservation"
+async def test_a_refusal_gives_its_price_back_and_an_unknown_outcome_keeps_it(till: World) -> None:
+    for end in ("refused", "unknown"):
+        ref, call = await till.reserve()
+        for _ in range(2):
+            if end == "refused":
+                await till.store.cancel_reservation(ref, BACKEND, call, Refusal.BALANCE)
+            else:
+                await till.store.commit_unknown(ref, BACKEND, call)
+        assert await spent(till) == (0 if end == "refused" else PRICE)
+    await till.reserve()
+    assert await spent(till) == 2 * PRICE, "a worker that died keeps its reservation"
 
 
-async def test_a_hundred_calls_at_once_cost_no_more_than_the_cap(server: Any) -> None:
-    till = Till(server, "3.5/hour")
-    answers = [answer for _, answer in await asyncio.gather(*(till.call() for _ in range(100)))]
-    assert sum(isinstance(answer, Reserved) for answer in answers) == 10
+async def test_the_highest_price_of_the_last_day_is_reserved_and_at_least_the_expected_one(till: World) -> None:
+    for price, reserved in ((None, PRICE), (2000, PRICE), (9000, PRICE), (2000, 9000), (2000, 9000)):
+        ref, call = await till.reserve()
+        assert call.price == reserved
+        await till.settle(ref, call, price=price)
+    await till.travel(DAY + 2 * HOUR)
+    assert (await till.reserve())[1].price == PRICE
+
+
+@pytest.mark.parametrize("price", [PRICE, 10 * PRICE, 2 * PRICE, 12_345, None])
+@pytest.mark.parametrize("public", [False, True])
+async def test_a_hundred_calls_at_once_cost_no_more_than_the_cap(till: World, price: int, *, public: bool) -> None:
+    """Before anything is known of their price, up to ten times the expected one."""
+    cap, context = (50_000, stranger()) if public else (100_000, BACKEND)
+    answers = await calls_at_once(till, price, context=context)
+    assert placed(answers) == cap // (price or PRICE)
+    assert await spent(till) == placed(answers) * (price or PRICE)
     denied = next(answer for answer in answers if not isinstance(answer, Reserved))
     assert isinstance(denied, SpendCapReached)
-    assert denied.cap is Cap.CLIENT
-    assert 3300 <= denied.retry_after <= 3900
-    assert await till.spent() == 35_000
+    assert (denied.cap, denied.public) == (Cap.ALL, public)
+    assert HOUR - 5 <= denied.retry_after <= HOUR + 300
 
 
-async def test_the_cap_of_a_day_holds_beside_the_hours(server: Any) -> None:
-    till = Till(server, "100/hour, 0.70/day")
-    answers = [(await till.call())[1] for _ in range(3)]
-    assert [isinstance(answer, Reserved) for answer in answers] == [True, True, False]
-    assert answers[2].retry_after > 82_000
+async def test_while_no_price_was_seen_so_many_are_called_at_once_as_fit_at_ten_times_the_price(till: World) -> None:
+    (first, call), (second, other) = [await till.reserve() for _ in range(2)]
+    waiting = asyncio.ensure_future(till.reserved())
+    await asyncio.sleep(0.15)  # it asks again each 0.1 s
+    assert not waiting.done(), "three could cost 10.50"
+    await till.settle(first, call, price=35_000)
+    await asyncio.sleep(0.15)
+    assert not waiting.done(), "3.50 are paid, and as much is the second call's"
+    await till.settle(second, other, price=35_000)
+    assert isinstance(await waiting, SpendCapReached)
+    assert await spent(till) == 70_000
 
 
-async def test_what_is_settled_late_is_corrected_where_it_was_reserved(server: Any) -> None:
-    till = Till(server, "1/hour")
-    ref, call = await till.call()
-    stored = await server.get(till.key)
-    older = stored[:4] + (int.from_bytes(stored[4:10], "big") - 3).to_bytes(6, "big") + stored[10:]
-    await server.set(till.key, older, keepttl=True)
-    late = Reserved(call.number, call.at - 3 * 300_000)
-    await till.store.settle(ref, till.ask, late, b"d" * 16, 9000)
-    counts = await server.get(till.key)
-    assert slices_of(counts) == {3: 9000}
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_call_that_ends_without_a_price_says_nothing_of_what_others_cost(till: World, *, refused: bool) -> None:
+    calls = [await till.reserve() for _ in range(2)]
+    waiting = [asyncio.ensure_future(till.reserve()) for _ in range(2)]
+    ref, call = calls.pop()
+    if refused:
+        await till.store.cancel_reservation(ref, BACKEND, call, Refusal.BUSY)
+    else:
+        await till.store.commit_unknown(ref, BACKEND, call)
+    done, (other,) = await asyncio.wait(waiting, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+    for ref, call in [*calls, *[each.result() for each in done]]:
+        await till.settle(ref, call, price=35_000)
+    assert isinstance((await other)[1], SpendCapReached)
+    assert await spent(till) == 70_000 + (0 if refused else PRICE)
 
 
-async def test_a_countrys_cap_and_the_cap_of_all_hold(server: Any) -> None:
-    await server.delete("ld:m:country:KZ")
-    till = Till(server, "100/hour", by_country={"KZ": parse_caps("0.35/day")})
-    answers = [(await till.call(f"+7701{fresh_phone()[-7:]}"))[1] for _ in range(2)]
-    assert isinstance(answers[0], Reserved)
-    assert (answers[1].cap, isinstance(answers[1], SpendCapReached)) == (Cap.COUNTRY, True)
-    assert isinstance((await till.call())[1], Reserved), "other countries go on"
-    closed = Till(server, "100/hour", caps=parse_caps("0/hour"))
-    _, answer = await closed.call()
-    assert isinstance(answer, SpendCapReached)
-    assert answer.cap is Cap.ALL
-    assert await closed.spent() == 0, "what is denied is counted nowhere"
+async def test_a_call_whose_worker_died_holds_others_up_no_longer_than_its_deadline(till: World) -> None:
+    for _ in range(2):
+        await till.reserve()
+    await till.travel(31)
+    assert isinstance(await asyncio.wait_for(till.reserved(), 0.5), Reserved)
 
 
-async def test_a_price_beyond_all_bounds_closes_the_cap(server: Any) -> None:
-    till = Till(server, "100/hour")
-    ref, call = await till.call()
-    await till.store.settle(ref, till.ask, call, b"d" * 16, 2**32)
-    assert await till.spent() == 2**32 - 1
-    _, answer = await till.call()
-    assert isinstance(answer, SpendCapReached)
-    await server.delete("ld:m")
+async def test_a_small_cap_is_not_closed_by_ten_times_the_expected_price(till: World) -> None:
+    till.rule(spending=replace(POLICY.spending, caps=parse_caps("1/hour")))
+    assert placed(await calls_at_once(till, PRICE, 20)) == 2
+
+
+async def test_the_cap_of_a_day_holds_beside_the_hours(till: World) -> None:
+    till.rule(spending=replace(POLICY.spending, caps=parse_caps("100/hour, 0.70/day")))
+    answers = [*await calls_at_once(till, PRICE, 3)]
+    assert placed(answers) == 2
+    assert answers[-1].retry_after > 82_000
+    await till.travel(answers[-1].retry_after)
+    assert placed(await calls_at_once(till, PRICE, 3)) == 2
+
+
+async def test_what_is_settled_late_is_corrected_where_it_was_reserved(till: World) -> None:
+    ref, call = await till.reserve()
+    await till.travel(25)
+    await till.settle(ref, call, price=9000)
+    assert set((await till.server.hgetall(till.names.key("money:3600"))).values()) == {b"9000"}
+
+
+async def test_the_caps_of_a_client_and_a_country_hold_beside_the_cap_of_all(till: World) -> None:
+    till.rule(spending=replace(POLICY.spending, caps=parse_caps("10/hour"), by_country={"KZ": parse_caps("0.35/day")}))
+    await knows_price(till)
+    rich = RequestContext(Client("rich", "rich", spend=parse_caps("1/hour")))
+    client = await calls_at_once(till, PRICE, 5, rich)
+    assert [getattr(answer, "cap", None) for answer in client].count(Cap.CLIENT) == 3
+    await till.place(f"+7701{fresh_phone()[-7:]}")
+    assert (await till.reserved(f"+7701{fresh_phone()[-7:]}")).cap is Cap.COUNTRY
+    before = await spent(till)
+    till.rule(spending=replace(POLICY.spending, caps=parse_caps("0/hour")))
+    denied = await till.reserved()
+    assert (denied.cap, denied.public) == (Cap.ALL, False)
+    assert await spent(till) == before, "what is denied is counted nowhere"
+
+
+async def test_a_price_beyond_all_bounds_closes_the_cap(till: World) -> None:
+    await till.place(price=2**40)
+    assert isinstance(await till.reserved(), SpendCapReached)
+
+
+async def test_a_public_key_with_a_cap_of_its_own_may_use_all_of_it(till: World) -> None:
+    context = replace(stranger(), client=Client("page", "page", spend=parse_caps("0.70/hour"), public=True))
+    await knows_price(till)
+    answers = [await till.reserved(context=context) for _ in range(3)]
+    assert (placed(answers), answers[2].cap, answers[2].public) == (2, Cap.CLIENT, False)
+
+
+async def test_the_public_lane_spends_its_share_and_leaves_the_trusted_lane_the_rest(till: World) -> None:
+    await knows_price(till)
+    assert placed(await calls_at_once(till, PRICE, 40, stranger())) == 14
+    denied = await till.reserved(context=stranger())
+    assert (denied.public, denied.used) == (True, 14 * PRICE)
+    answers = await calls_at_once(till, PRICE, 40)
+    assert placed(answers) == 14, "28 in all"
+    assert not next(answer for answer in answers if isinstance(answer, SpendCapReached)).public

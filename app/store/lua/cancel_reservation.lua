@@ -3,10 +3,11 @@
 -- A reserved call did not come about, or no one knows whether it did. The verification fails if it was its first call; one that has a code keeps it.
 -- May be repeated. Runs in a full store. Atomic, because the reservation and the verification must agree.
 -- keys     verification, phone, suspended, pricing; request with an idempotency key; country, range; and those that request.limits name
--- request  client, ref, lane, address, limits (of money), country, range; number, at and reserved_price, if they are known: else those of the last call;
+-- request  client, ref, nonce, lane, address, limits (of money), country, range; number, at and reserved_price, if the reply to the reservation was not lost;
 --          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, the reservation stays
 -- reply    canceled {wait: ms until the phone may be called again}
 local phone, verification = read_phone(keys.phone), read_verification()
+request.lane = verification.lane or request.lane
 local number = request.number or tonumber(verification.calls or 1)
 local call = call_of(verification, number) or {at = request.at, price = request.reserved_price}
 local ours = report_back(phone, call_name(number))
@@ -18,7 +19,7 @@ if ours and call.at then
     give_call_back(phone, call.at)
     correct_money(request.limits, request.lane, call.at, -call.price)
   end
-  if tonumber(redis.call('GET', keys.pricing) or 0) > 0 then redis.call('DECR', keys.pricing) end
+  redis.call('HDEL', keys.pricing, call_name(number))
 end
 
 if verification.status == 'placing' then
@@ -26,12 +27,13 @@ if verification.status == 'placing' then
 elseif verification.status and ours then
   if request.refused then redis.call('HINCRBY', keys.verification, 'refused', 1) end
   -- The codes did not change, and so neither do the guesses.
-  local left = tonumber(verification.max_attempts) - tonumber(verification.wrong or 0)
-  local hold = phone.holds[request.ref]
-  local units = left * codes_of(verification) * tonumber(verification.guess_cost)
-  if hold and verification.status == 'pending' then hold_guesses(keys.phone, request.ref, hold.lane, units, hold.ends_at) end
+  if verification.status == 'pending' then change_hold(keys.phone, request.ref, {units = open_guesses(verification)}) end
   redis.call('HDEL', keys.verification, 'next_max_attempts')
 end
 local wait = wait_for_call(phone, request.lane, request.address)
-remember(request.refused and {outcome = 'refused', reason = request.refused} or {outcome = 'unknown', wait = wait})
+if not request.number then
+  forget()
+else
+  remember(request.refused and {outcome = 'refused', reason = request.refused} or {outcome = 'unknown', wait = wait})
+end
 return reply('canceled', {wait = wait})

@@ -16,7 +16,7 @@ if wrong >= max_attempts then
   if status == 'pending' then bury('locked') end
   return reply('ended', {status = status == 'pending' and 'locked' or status})
 end
-if status == 'approved' and now - tonumber(verification.approved_at) > policy.repeat_window then return reply('ended', {status = 'approved'}) end
+if status == 'approved' and now - tonumber(verification.approved_at) >= policy.repeat_window then return reply('ended', {status = 'approved'}) end
 local digest = request.digests[verification.code_length]
 if not digest then return reply('incomplete', {code_length = tonumber(verification.code_length)}) end
 
@@ -66,9 +66,8 @@ if digest == verification.code or digest == verification.previous_code then
   redis.call('PEXPIRE', keys.verification, policy.tombstone)
   if cost > 0 then
     -- Wrong codes still count while the approval may be repeated: else that time would be free guessing.
-    if redis.call('HEXISTS', keys.phone, 'hold:' .. request.ref) == 1 then
-      hold_guesses(keys.phone, request.ref, lane, (max_attempts - wrong) * tonumber(verification.guess_cost), now + policy.repeat_window)
-    end
+    verification.previous_code = nil
+    change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = now + policy.repeat_window})
     -- The owner answered: the resend cooldown, which is there against calls that no one answers, starts again.
     redis.call('HDEL', keys.phone, 'step')
     give_back_to_addresses()
@@ -83,7 +82,7 @@ redis.call('HINCRBY', keys.verification, 'wrong', 1)
 if cost > 0 then
   count(keys.guesses, policy.guess_window, lane, cost)
   redis.call('HINCRBY', keys.verification, 'spent:' .. slice_at(now, policy.guess_window), cost)
-  change_hold(keys.phone, request.ref, -cost)
+  change_hold(keys.phone, request.ref, {spent = cost})
 end
 local alert = wrong == 0 and status == 'pending' and watch('guessed_at')
 if status == 'approved' then return reply('ended', {status = 'approved'}) end

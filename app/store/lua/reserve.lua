@@ -3,7 +3,7 @@
 -- Atomic, because of many starts for one phone one may call, and of many copies of one request one.
 -- keys     verification, phone, guesses, suspended, price, pricing; request with an idempotency key; country, range; lane, sprayed, solution where a challenge may
 --          be required; and those that request.limits name
--- request  client, ref, seed, lane, address, network, code_length, limits, country, range, test; purpose, bodies, challenge, solved_level where there are any
+-- request  client, ref, seed, nonce, lane, address, network, code_length, limits, country, range, test; purpose, bodies, challenge, solved_level where there are any
 -- reply    reserved {number, at, price, code_length, sampled: the phone had no other call today, quotas} | challenge_required {level} | codes_predictable | in_progress {wait} | limited {limit, wait, …}
 --          | price_pending | suspended {scope, wait, just_now} | key_reused | key_in_use | replayed {seed, first}
 local phone = read_phone(keys.phone)
@@ -35,7 +35,7 @@ if not request.test then
 end
 
 if level then redis.call('SET', keys.solution, 'used', 'PX', policy.challenge_lifetime) end
-count_limits(limits)
+count_limits(limits, call_name(1))
 count_placed(guards)
 count_lane('placed')
 claim()

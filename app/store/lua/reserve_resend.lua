@@ -30,15 +30,17 @@ if not request.test then
   attempts = math.min(attempts, wrong + math.floor(free / (2 * cost)))
   if attempts <= wrong then return guesses_deny(guesses, request.lane) end
   reserve_call(phone, call_name(number), request.lane, request.address)
-  hold_guesses(keys.phone, request.ref, request.lane, (attempts - wrong) * 2 * cost, expires_at + policy.call_deadline)
+  -- Until the call is settled, and if it never is, the attempts are not fewer.
+  local units = math.max(open_guesses(verification), (attempts - wrong) * 2 * cost)
+  hold_guesses(keys.phone, request.ref, request.lane, units, expires_at + policy.call_deadline)
 end
 
-count_limits(limits)
+count_limits(limits, call_name(number))
 count_placed(guards)
 count_lane('placed')
 claim()
 -- The expiry moves now: the verification must not end while its call is being placed.
 redis.call('HSET', keys.verification, 'calls', number, 'expires_at', expires_at, 'next_max_attempts', attempts,
   'call_' .. number, string.format('%d:%d:%s:%s', now, limits.price or 0, request.address, request.network))
-redis.call('PEXPIREAT', keys.verification, expires_at + policy.tombstone)
+redis.call('PEXPIRE', keys.verification, expires_at - now + policy.tombstone)
 return reply('reserved', {number = number, at = now, price = limits.price or 0, code_length = code_length, quotas = quotas_of(limits)})

@@ -3,15 +3,16 @@
 -- Stores the code of a placed call, and what the call cost. May be repeated: the second time changes nothing and replies the same.
 -- Runs in a full store: the phone rings already. Atomic, because code, previous code and expiry change together under the checks beside it.
 -- keys     verification, phone, price, pricing; request with an idempotency key; and those that request.limits name
--- request  client, ref, lane, address, number, at, reserved_price, price (what it cost), digests (of the code, by its length), limits (of money)
+-- request  client, ref, nonce, lane, address, number, at, reserved_price, price (what it cost), code (its digest), limits (of money); test
 -- reply    settled {the state} | not_found | ended {status}
 local phone, verification = read_phone(keys.phone), read_verification()
+request.lane = verification.lane or request.lane
 if report_back(phone, call_name(request.number)) and not request.test then
   if request.price ~= request.reserved_price then
     correct_money(request.limits, request.lane, request.at, request.price - request.reserved_price)
   end
   if request.price >= tonumber(redis.call('GET', keys.price) or 0) then redis.call('SET', keys.price, request.price, 'PX', policy.price_lifetime) end
-  redis.call('DEL', keys.pricing)
+  redis.call('HDEL', keys.pricing, call_name(request.number))
 end
 
 local outcome
@@ -27,9 +28,9 @@ else
     redis.call('HSET', keys.verification, 'status', 'pending', 'settled', request.number, 'code', request.code, 'expires_at', expires_at,
       'max_attempts', verification.next_max_attempts or verification.max_attempts)
     redis.call('HDEL', keys.verification, 'next_max_attempts')
-    redis.call('PEXPIREAT', keys.verification, expires_at + policy.tombstone)
-    change_hold(keys.phone, request.ref, 0, expires_at)
+    redis.call('PEXPIRE', keys.verification, expires_at - now + policy.tombstone)
     verification = read_verification()
+    change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = expires_at})
   end
   outcome = state_of(verification, now + wait_for_call(phone, request.lane, request.address))
   outcome.outcome = 'settled'

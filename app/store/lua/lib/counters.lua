@@ -52,7 +52,7 @@ local function correct(key, window, name, at, amount)
   if redis.call('HEXISTS', key, field) == 1 then redis.call('HINCRBY', key, field, amount) end
 end
 
--- Milliseconds until what these names count together is `room` or less.
+-- Milliseconds until what these names count together is `room` or less; 0 if it is now.
 local function wait_for(counter, room, ...)
   local slices, left = {}, 0
   for _, name in ipairs({...}) do
@@ -61,6 +61,7 @@ local function wait_for(counter, room, ...)
       left = left + amount
     end
   end
+  if left <= room then return 0 end
   if room < 0 then return counter.window * 1000 end
   table.sort(slices, function(a, b) return a.slice < b.slice end)
   local last = slice_at(now, counter.window) - policy.slices

@@ -41,12 +41,13 @@ local function hold_guesses(phone_key, ref, lane, units, ends_at)
   redis.call('HSET', phone_key, 'hold:' .. ref, cjson.encode({lane = lane, units = units, ends_at = ends_at}))
 end
 
--- Changes a hold that is still there. units: a difference.
-local function change_hold(phone_key, ref, units, ends_at)
+-- Changes a hold that is still there: to so many units and another end, or by what a guess has spent.
+local function change_hold(phone_key, ref, change)
   local held = redis.call('HGET', phone_key, 'hold:' .. ref)
   if not held then return end
   local hold = cjson.decode(held)
-  hold_guesses(phone_key, ref, hold.lane, math.max(0, hold.units + units), ends_at or hold.ends_at)
+  local units = math.max(0, (change.units or hold.units) - (change.spent or 0))
+  hold_guesses(phone_key, ref, hold.lane, units, change.ends_at or hold.ends_at)
 end
 
 local function drop_hold(phone_key, ref)

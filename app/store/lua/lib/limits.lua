@@ -31,12 +31,13 @@ local function reserve_price(opened)
   end
 end
 
--- While no price was seen, each call under way may cost ten times what is expected. Whether the next one must wait until the first of them shows the price:
--- calls that are placed at once must not exceed a cap, whatever they turn out to cost. One call alone need not wait.
+-- A call that was reserved while no price was seen may cost ten times what is expected; once one was seen, that much. Whether the next call must wait
+-- until such calls show their price: calls that are placed at once must not exceed a cap, whatever they cost. One call alone need not wait.
 local function price_is_pending(opened)
-  local under_way = opened.price_unknown and tonumber(redis.call('GET', keys.pricing) or 0) or 0
+  local under_way = opened.price and redis.call('HLEN', keys.pricing) or 0
   if under_way == 0 then return false end
-  local risk = opened.price + (under_way + 1) * (policy.unknown_price - opened.price)
+  local worst = opened.price_unknown and policy.unknown_price or opened.price
+  local risk = worst + under_way * (worst - policy.expected_price)
   for _, each in ipairs(opened) do
     if each.limit.unit == 'money' and wait_for_limit(each.limit, each.counter, opened.lane, risk) > 0 then return true end
   end
@@ -51,17 +52,17 @@ local function limits_deny(opened)
     if wait > longest then longest, denied = wait, each end
   end
   if not denied then return price_is_pending(opened) and reply('price_pending') or nil end
-  local limit, counter = denied.limit, denied.counter
+  local limit, used = denied.limit, total_of(denied.counter, 'public', 'trusted')
   return reply('limited', {
-    limit = limit.name, place = limit.place, unit = limit.unit, wait = longest, window = limit.window,
-    max = limit.max, public_max = limit.public_max, used = total_of(counter, 'public', 'trusted'), used_by_public = total_of(counter, 'public'),
+    limit = limit.name, place = limit.place, wait = longest, window = limit.window, max = limit.max, used = used, by_share = used + denied.amount <= limit.max,
   })
 end
 
-local function count_limits(opened)
+-- call: its name while it is under way.
+local function count_limits(opened, call)
   for _, each in ipairs(opened) do count_in(each.counter, opened.lane, each.amount) end
   if opened.price_unknown then
-    redis.call('INCR', keys.pricing)
+    redis.call('HSET', keys.pricing, call, 'yes')
     redis.call('PEXPIRE', keys.pricing, policy.call_deadline)
   end
 end

@@ -2,7 +2,7 @@
 --   call:AT        LANE:ADDRESS of each call that a limit counts, by when it was reserved (unix ms); ADDRESS is a digest, empty for none;
 --                  `:converted` behind it once the verification was approved
 --   step           calls in the present series of resend cooldowns; a series ends with an approval or a quiet hour
---   busy_until     until when a call is being placed (unix ms); placing is that call, REF:NUMBER
+--   busy_until     until when a call is being placed (unix ms); placing is that call's name
 --   hold:REF       guesses that a live verification may still make (guesses.lua)
 -- Limits are exact: every counted call keeps its own time.
 local function read_phone(key)
@@ -71,18 +71,19 @@ local function phone_denies(phone, lane, address)
   return nil
 end
 
--- Takes the right to place one call.
+-- Takes the right to place one call, and drops what no limit counts any more.
 local function reserve_call(phone, call, lane, address)
-  local longest = policy.quiet
-  for _, rate in ipairs(policy.calls_per_phone.trusted) do longest = math.max(longest, rate.window * 1000) end
   for _, earlier in ipairs(phone.calls) do
-    if earlier.at + longest <= now then redis.call('HDEL', phone.key, 'call:' .. earlier.at) end
+    if earlier.at + policy.phone_memory <= now then redis.call('HDEL', phone.key, 'call:' .. earlier.at) end
+  end
+  for ref, hold in pairs(phone.holds) do
+    if hold.ends_at <= now then redis.call('HDEL', phone.key, 'hold:' .. ref) end
   end
   local last = phone.calls[#phone.calls]
   local step = last and now - last.at < policy.quiet and phone.step or 0
   redis.call('HSET', phone.key, 'call:' .. now, lane .. ':' .. address, 'step', step + 1,
     'busy_until', now + policy.call_deadline, 'placing', call)
-  redis.call('PEXPIRE', phone.key, longest + policy.call_deadline)
+  redis.call('PEXPIRE', phone.key, policy.phone_memory + policy.call_deadline)
 end
 
 -- The placing of a call reported back: the next one need not wait for it. Whether it was this call's mark.

@@ -23,13 +23,20 @@ local function call_of(verification, number)
   return at and {at = tonumber(at), price = tonumber(price), address = address, network = network}
 end
 
+-- What a call is called while it is under way: no other request has the name, not even another one of this verification.
 local function call_name(number)
-  return request.ref .. ':' .. number
+  return request.ref .. ':' .. number .. ':' .. request.nonce
 end
 
 -- Codes that count now: two between a resend and the approval.
 local function codes_of(verification)
   return verification.previous_code and verification.previous_code ~= verification.code and 2 or 1
+end
+
+-- What all guesses that it still allows may cost.
+local function open_guesses(verification)
+  local left = math.max(0, tonumber(verification.max_attempts) - tonumber(verification.wrong or 0))
+  return left * codes_of(verification) * tonumber(verification.guess_cost)
 end
 
 -- Ends a verification: its codes go, and a tombstone stays for a while.
