@@ -255,4 +255,5 @@ class Watch:
         if health.ready:
             log.info("ready", store=health.server)
         else:
-            log.error("not_ready", problems=health.problems, detail=health.detail or None)
+            words = {"detail": health.detail} if health.detail else {}
+            log.error("not_ready", problems=health.problems, **words)
