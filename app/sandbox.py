@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.api.clients import Kind, clients_entry, new_key, parse_clients
+from app.api.origins import LOCALHOST_ORIGINS, allows
 from app.made_keys import kept
 from app.processes import StartError, die_with_parent
 from app.settings import Settings
@@ -68,9 +69,15 @@ def sandbox_keys(path: Path) -> Keys:
         raise StartError(f"{path} is damaged: remove it, and new keys are made") from error
 
 
+def _own_origin(settings: Settings) -> tuple[str, ...]:
+    """The demo page's, where it is reached by a name or address of its own."""
+    own = f"http://{reachable(settings.host)}:{settings.port}"
+    return () if allows(frozenset(LOCALHOST_ORIGINS), own) else (own,)
+
+
 def _entries(settings: Settings, keys: Keys) -> str:
-    own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
-    page = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True, audience="sandbox-backend")
+    origins = (*LOCALHOST_ORIGINS, *_own_origin(settings))
+    page = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, origins, native=True, audience="sandbox-backend")
     return page + clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
 
 

@@ -5,6 +5,7 @@ uvicorn serves, and its supervisor watches over several workers. If the service 
 
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -62,12 +63,15 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
     Raises:
         SystemExit: the application could not start; the log says why.
     """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes a file; shells often allow 1,024
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,
         workers=settings.workers,
         loop="uvloop",
         http=Listener,
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,
