@@ -346,7 +346,6 @@ def test_an_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, values: dict
         ({"LOG_FORMAT": "JSON"}, "log_format", "json"),
         ({"CHALLENGE_PROVIDER": "ALTCHA"}, "challenge_provider", "altcha"),
         ({"KEY_PREFIX": "eu.{shop-1}:"}, "key_prefix", "eu.{shop-1}:sandbox:"),
-        ({"PUBLIC_SHARE": "0"}, "public_share", 0.0),
     ],
 )
 def test_other_spellings_are_read(
