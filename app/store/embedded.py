@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from app.processes import EX_UNAVAILABLE, StartError, die_with_parent, ownership, private_directory
+from app.processes import EX_UNAVAILABLE, StartError, die_with_parent, ownership
 
 MAX_SOCKET_PATH = 100
 """Bytes: the kernel accepts 108 on Linux and 104 on macOS (unix(7))."""
@@ -152,7 +152,7 @@ def _client(path: Path) -> "Redis":
 def _lock(store: Path) -> int:
     """Make the directory, private to this user, and lock it; the lock's file descriptor."""
     try:
-        private_directory(store)
+        store.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EmbeddedStoreError(

@@ -76,11 +76,13 @@ def test_what_cant_be_reached_is_said_of_each_and_shows_no_url(command: Command,
 def test_another_users_store_is_an_ownership_error_and_not_one_of_the_url(
     command: Command, live: dict[str, str]
 ) -> None:
-    Path("data/store").mkdir(parents=True)
-    os.chown("data/store", 12345, 12345)
+    for name in ("data/store", "data/keys"):
+        Path(name).mkdir(parents=True)
+        os.chown(name, 12345, 12345)
     done = command("doctor", **live)
     assert done.status == 1
-    assert "data/store belongs to user 12345, this process runs as root" in done.out
+    for name in ("data/store", "data/keys"):
+        assert f"{name} belongs to user 12345, this process runs as root" in done.out
     assert "REDIS_URL" not in done.out
 
 
