@@ -77,7 +77,8 @@ def ownership(path: Path) -> str:
 def usable(path: Path) -> bool:
     """Whether this user may write to a directory and owns it; of one that does not exist yet, whether it could be made."""
     there = nearest(path)
-    return os.access(there, os.R_OK | os.W_OK | os.X_OK) and (there != path or path.stat().st_uid == os.geteuid())
+    may = os.access(there, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    return may and (there != path or path.stat().st_uid == os.geteuid())
 
 
 def nearest(path: Path) -> Path:

@@ -394,7 +394,7 @@ def load_settings(dotenv: Path | None = Path(".env")) -> Settings:
     problems += unknown_names(sources, {name for name, _, _ in described()})
     given_by = {
         "_env_file": dotenv if file and file.readable else None,
-        "_secrets_dir": SECRETS_DIR if secrets.readable and SECRETS_DIR.is_dir() else None,
+        "_secrets_dir": SECRETS_DIR if secrets.readable and secrets.given else None,
     }
     values, bad = _values(given_by)
     problems += bad.values()
