@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -23,14 +23,6 @@ from app.workers import listen
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The two keys that the sandbox prints."""
-
-    public: str
-    secret: str
 
 
 @contextmanager
@@ -55,16 +47,15 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
             yield settings
 
 
-def sandbox_keys(path: Path) -> Keys:
-    """The sandbox's keys: kept, so that what was built with them goes on working.
+def sandbox_keys(path: Path) -> dict[Kind, str]:
+    """The sandbox's public and secret key: kept, so that what was built with them goes on working.
 
     Raises:
         StartError: they can't be kept, or the file is damaged.
     """
-    fresh = {"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET)}
     try:
-        held = json.loads(kept(path, lambda: json.dumps(fresh)))
-        return Keys(str(held["public"]), str(held["secret"]))
+        held = json.loads(kept(path, lambda: json.dumps({kind: new_key(kind) for kind in Kind})))
+        return {kind: str(held[kind]) for kind in Kind}
     except (ValueError, LookupError, TypeError) as error:
         raise StartError(f"{path} is damaged: remove it, and new keys are made") from error
 
@@ -75,10 +66,12 @@ def _own_origin(settings: Settings) -> tuple[str, ...]:
     return () if allows(frozenset(LOCALHOST_ORIGINS), own) else (own,)
 
 
-def _entries(settings: Settings, keys: Keys) -> str:
+def _entries(settings: Settings, keys: dict[Kind, str]) -> str:
     origins = (*LOCALHOST_ORIGINS, *_own_origin(settings))
-    page = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, origins, native=True, audience="sandbox-backend")
-    return page + clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
+    page = clients_entry(
+        "sandbox-web", Kind.PUBLIC, keys[Kind.PUBLIC], origins, native=True, audience="sandbox-backend"
+    )
+    return page + clients_entry("sandbox-backend", Kind.SECRET, keys[Kind.SECRET])
 
 
 @contextmanager
@@ -105,7 +98,7 @@ def _simulate(listener: socket.socket, api_key: str, parent: int) -> None:
     run_simulator(SimulatorCredentials(api_key=api_key), listener)
 
 
-def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
+def banner(settings: Settings, keys: dict[Kind, str] | None, simulator: str) -> str:
     """What the sandbox prints: that nothing leaves the machine, the addresses, the keys, and a script to paste."""
     address = f"http://{reachable(settings.host)}:{settings.port}"
     lines = [
@@ -119,14 +112,14 @@ def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
     if keys is None:
         return "\n".join([*lines, "  Clients      those of LASTDIGITS_CLIENTS_FILE", ""])
     lines += [
-        f"  Public key   {keys.public}          for a page or an app",
-        f"  Secret key   {keys.secret}          for a backend",
+        f"  Public key   {keys[Kind.PUBLIC]}          for a page or an app",
+        f"  Secret key   {keys[Kind.SECRET]}          for a backend",
         "",
         "  Paste this to verify a phone from start to end. purpose says what the verification is for: it goes into the token.",
         "  client_ip is your user's address: a backend sends it, so that the limits for each address count.",
         "",
     ]
-    return "\n".join([*lines, _script(address, simulator, keys.secret), ""])
+    return "\n".join([*lines, _script(address, simulator, keys[Kind.SECRET]), ""])
 
 
 def _script(address: str, simulator: str, key: str) -> str:

@@ -29,8 +29,9 @@ from app.telemetry.tallies import Tallies, shared_tallies
 
 _BACKLOG = 2048
 
-WORKER_TIMEOUT = 60
-"""Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine."""
+WORKER_TIMEOUT = 30
+"""Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine. Meanwhile the
+supervisor hears no signal, so it must be less than supervisors wait after SIGTERM: 40 s (deploy/lastdigits.service)."""
 
 _PERMANENT = {errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, socket.EAI_NONAME}
 """Errors of a bind that do not pass by themselves: a port below 1024, no IPv6 here, a name that does not exist."""

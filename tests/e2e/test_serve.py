@@ -270,6 +270,17 @@ def test_a_store_that_is_old_at_the_start_is_rewritten(tmp_path: Path) -> None:
     assert '"store_rewritten"' in (tmp_path / "log").read_text()
 
 
+def test_a_worker_that_is_slow_is_not_replaced(tmp_path: Path, simulator: Simulator) -> None:
+    with serving(tmp_path, simulator.send_url) as service:
+        pids = service.workers()
+        os.kill(pids[0], signal.SIGSTOP)
+        time.sleep(6.5)  # uvicorn's own limit is 5 s
+        os.kill(pids[0], signal.SIGCONT)
+        _await_ready(service.url)
+        time.sleep(1)
+        assert service.workers() == pids
+
+
 def test_a_log_that_cant_be_written_costs_no_call_its_code_and_a_call_is_finished_before_the_end(
     tmp_path: Path, simulator: Simulator, phone: str, phones: Any
 ) -> None:

@@ -157,14 +157,6 @@ def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(
     assert len(problems) == 5, "what could not be read is not also missing"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("LASTDIGITS_PORT=1\n")
-    Path(".env").chmod(0)
-    _secret("lastdigits_pepper", b"x").chmod(0)
-    assert all("Permission denied" in problem for problem in _problems(monkeypatch))
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [
