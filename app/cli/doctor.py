@@ -8,18 +8,17 @@ import asyncio
 import ssl
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from redis.exceptions import RedisError
-
 from app.cli import complain, say
 from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
-from app.store.connection import Client, connect, examine, read_clock
+from app.store.connection import FAILURES, Client, connect
 from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
+from app.store.health import examine, read_clock
 from app.verification.call import Placed, Refused, Unknown
 from app.verification.phone import Rejected, parse_phone
 from app.verification.signing_keys import parse_signing_keys
@@ -91,7 +90,7 @@ async def _store(settings: Settings) -> list[Finding]:
             return [_sleeping(settings.embedded)]
     except StartError as error:
         return [(False, "redis", str(error))]
-    async with connect(settings.redis_url, settings.redis_timeout) as client:
+    async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
         return await _answers_of(client, settings.key_prefix)
 
 
@@ -120,7 +119,7 @@ async def _answers_of(client: Client, prefix: str) -> list[Finding]:
     good: Finding = (True, "redis", f"{health.server} answers in {took:.1f} ms, and drops no counters")
     try:
         there = await read_clock(client, prefix)
-    except RedisError as error:
+    except FAILURES as error:
         return [good, (False, "clock", f"Redis does not answer TIME: {error}")]
     apart = abs(there - time.time())
     fix = ": run an NTP service on both" if apart > CLOCK_TOLERANCE else ""
@@ -131,10 +130,10 @@ async def _forget_codes(settings: Settings) -> int:
     """Remove the samples of codes, of an embedded store too; the workers notice within a minute."""
     path = settings.embedded
     with embedded_server(path) if path and not is_served(path) else nullcontext():
-        async with connect(settings.redis_url, settings.redis_timeout) as client:
+        async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
             try:
                 removed = await client.delete(*(f"{settings.key_prefix}codes:{digits}" for digits in (4, 5, 6)))
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 complain(f"the samples were not removed: {type(error).__name__}: {error}")
                 return 1
     say(f"Removed {removed} samples of codes. The service judges by new ones within a minute.")

@@ -11,8 +11,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
 
+from app.store.connection import FAILURES, words_of
 from app.verification.errors import StoreUnavailable
 
 MAX_PIPELINES = 4
@@ -74,7 +74,7 @@ class Pipelines:
             async with asyncio.timeout(self._timeout):
                 return await self._client.execute_command(*command)
         except (OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            raise StoreUnavailable(words_of(error)) from error
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -110,8 +110,8 @@ class Pipelines:
         try:
             async with asyncio.timeout(self._timeout):
                 replies = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as error:
-            replies = [StoreUnavailable(f"{type(error).__name__}: {error}")] * len(batch)
+        except FAILURES as error:
+            replies = [StoreUnavailable(words_of(error))] * len(batch)
         for waiting, reply in zip(batch, replies, strict=True):
             if waiting.answer.done():
                 continue

@@ -19,8 +19,9 @@ import uvloop
 from redis.asyncio import Redis
 
 from app.store import redis_store
-from app.store.connection import Watch, connect
+from app.store.connection import connect
 from app.store.embedded import embedded_server
+from app.store.health import Watch
 from app.store.keys import Names
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
