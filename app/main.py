@@ -39,6 +39,7 @@ from app.verification.ports import Observer
 from app.verification.service import VerificationService
 from app.verification.signing_keys import parse_signing_keys
 from app.verification.token import TokenIssuer
+from app.web import mount_web
 
 DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
 number that called. Errors are problem details (RFC 9457) with a stable `code`."""
@@ -112,6 +113,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     )
     for router in (verify.router, backend.router, policy.router, operations.router):
         app.router.routes.extend(router.routes)
+    mount_web(app, sandbox=settings.demo)
     return app
 
 

@@ -1,5 +1,6 @@
 """The sandbox: what the service makes for itself when it has no provider, and what it tells whoever started it."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from app.telephony.simulator import SimulatorCredentials, run_simulator
 from app.verification.errors import LastdigitsError
 from app.verification.ids import MIN_PEPPER_BYTES
 from app.verification.signing_keys import new_signing_key, write_signing_keys
+from app.web import DemoContext
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
@@ -31,10 +33,11 @@ class SandboxError(LastdigitsError):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The two keys that the sandbox prints."""
+    """The two keys that the sandbox prints, and one whose client may spend on one call an hour: the demo page shows by it what a cap does."""
 
     public: str
     secret: str
+    capped: str
 
 
 def keep_pepper(directory: Path) -> SecretStr:
@@ -60,9 +63,13 @@ def keep_signing_keys(directory: Path) -> Path:
 
 def sandbox_keys(directory: Path | None) -> Keys:
     """The sandbox's keys: kept beside an embedded store, so that what was built against them goes on; else new at each start."""
-    fresh = json.dumps({"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET)})
+    fresh = json.dumps(
+        {"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET), "capped": new_key(Kind.PUBLIC)}
+    )
     held = json.loads(_keep(directory / "sandbox-keys.json", fresh) if directory else fresh)
-    return Keys(held["public"], held["secret"])
+    # A file of before the demo page has no third key: it is derived, so that it stays the same over restarts.
+    capped = held.get("capped") or f"pk_{hashlib.sha256(held['secret'].encode()).hexdigest()}"
+    return Keys(held["public"], held["secret"], capped)
 
 
 def _keep(path: Path, fresh: str) -> str:
@@ -114,6 +121,7 @@ def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -
     own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
     entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True, audience="sandbox-backend")
     entries += clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
+    entries += clients_entry("sandbox-capped", Kind.PUBLIC, keys.capped, own, spend="0.5/hour")
     provider = ProviderSettings(
         url=f"{simulator}/api/call-password/send/",
         api_key=SecretStr(api_key),
@@ -125,9 +133,10 @@ def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -
         pool_size=100,
         pool_timeout=2.0,
     )
-    return replace(
-        settings, provider=provider, clients=settings.clients or parse_clients(entries, "the sandbox's clients")
-    )
+    # With a clients file of the operator's own, the sandbox's keys are not known: there is no demo.
+    demo = None if settings.clients else DemoContext(simulator, keys.public, keys.secret, keys.capped)
+    clients = settings.clients or parse_clients(entries, "the sandbox's clients")
+    return replace(settings, provider=provider, clients=clients, demo=demo)
 
 
 def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:

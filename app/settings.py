@@ -25,6 +25,7 @@ from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import Policy
 from app.verification.rates import Rate, parse_rates
 from app.verification.signing_keys import SigningKeyError, parse_signing_keys
+from app.web import DemoContext
 
 SECRETS_DIR = Path("/run/secrets")
 
@@ -64,6 +65,7 @@ class Settings:
         signing_keys_file: where they were read, and are read again on SIGHUP.
         pepper: None where it is still to be made: beside the embedded store, or in the sandbox.
         sandbox: whether calls go to the simulator: no phone rings.
+        demo: what the demo page needs; None outside the sandbox.
         warnings: what an operator should know though the service starts.
     """
 
@@ -87,6 +89,7 @@ class Settings:
     simulator_host: str
     simulator_port: int
     sandbox: bool
+    demo: DemoContext | None = None
     warnings: tuple[str, ...] = ()
 
     @property

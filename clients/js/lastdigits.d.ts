@@ -108,3 +108,4 @@ export declare class LastdigitsError extends Error {
 
 export declare function createClient(options: ClientOptions): Client;
 export declare function memoryStorage(): KeyValueStorage;
+export declare const systemClock: Clock;

@@ -14,18 +14,17 @@ export class LastdigitsError extends Error {
   constructor(code, members = {}, cause = undefined) {
     super(members.title ?? code, { cause });
     this.name = "LastdigitsError";
-    this.code = code;
-    this.status = members.status ?? null;
-    this.title = members.title ?? null;
-    this.detail = members.detail ?? null;
-    this.limit = members.limit ?? null;
-    this.retryAfter = members.retry_after ?? null;
-    this.attemptsLeft = members.attempts_left ?? null;
-    this.codeLength = members.code_length ?? null;
-    this.challenge = members.challenge ?? null;
-    this.errors = members.errors ?? [];
+    const none = { status: null, title: null, detail: null, limit: null, retryAfter: null, attemptsLeft: null, codeLength: null, challenge: null, errors: [] };
+    Object.assign(this, none, camelCased(members), { code });
   }
 }
+
+/** Time as it is. Browsers refuse a `setTimeout` that is called as a method of something else. */
+export const systemClock = {
+  now: () => Date.now(),
+  setTimeout: (run, milliseconds) => setTimeout(run, milliseconds),
+  clearTimeout: (id) => clearTimeout(id),
+};
 
 /** Make a client. `lastdigits.d.ts` describes the options and the answers. */
 export function createClient(options) {
@@ -33,7 +32,7 @@ export function createClient(options) {
   if (!options.baseUrl || !key) throw new TypeError("createClient: baseUrl and key are required");
   const baseUrl = options.baseUrl.replace(/\/+$/, "");
   const newKey = options.newKey ?? randomKey;
-  const clock = options.clock ?? { now: () => Date.now(), setTimeout, clearTimeout };
+  const clock = options.clock ?? systemClock;
   const send = options.fetch ?? ((url, init) => fetch(url, init));
   const running = new Map();
 

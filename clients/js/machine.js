@@ -5,7 +5,7 @@
 //     └───── problem ──┘          └──▶ ended (expired, attempts spent, canceled): start again, or change the phone
 
 import { findDigits } from "./digits.js";
-import { memoryStorage } from "./lastdigits.js";
+import { memoryStorage, systemClock } from "./lastdigits.js";
 
 const RESUME_WITHIN = 120_000; // Milliseconds: a start that a reload cut short is resumed; the client keeps its Idempotency-Key as long.
 const MAX_DEVICES = 5;
@@ -36,7 +36,7 @@ const FIRST = {
 export function createVerification(client, options = {}) {
   const { purpose, storage = memoryStorage(), slowAfter = 4000 } = options;
   const slot = options.slot ?? "lastdigits:verification";
-  const clock = options.clock ?? { now: () => Date.now(), setTimeout, clearTimeout };
+  const clock = options.clock ?? systemClock;
   const devices = devicesIn(options.devices ?? memoryStorage(), `lastdigits:devices:${client.baseUrl}|${client.key}`, clock.now);
   const listeners = new Set();
   let state = { ...FIRST };

@@ -1,0 +1,22 @@
+// Solves ALTCHA challenges: in a worker where this file runs as one, else for the page that imports it.
+
+import { solveChallenge } from "altcha-lib";
+import { deriveKey } from "altcha-lib/algorithms/web/pbkdf2";
+
+/** The payload that the service takes, base64. */
+export async function solve(challenge) {
+  const solution = await solveChallenge({ challenge, deriveKey });
+  if (!solution) throw new Error("the challenge was not solved in time");
+  return btoa(JSON.stringify({ challenge, solution }));
+}
+
+if (typeof WorkerGlobalScope !== "undefined" && self instanceof WorkerGlobalScope) {
+  self.onmessage = async ({ data }) => {
+    try {
+      self.postMessage({ payload: await solve(data) });
+    } catch (error) {
+      self.postMessage({ error: String(error) });
+    }
+  };
+  self.postMessage({ ready: true });
+}
