@@ -70,12 +70,12 @@ export class PhoneVerify extends HTMLElement {
   }
 
   attributeChangedCallback(name, before, after) {
-    if (!this.isConnected || !this.#verification || before === after) return;
+    if (!this.#words || !this.isConnected || before === after) return; // Attributes of the markup come before connectedCallback.
     if (name === "lang") return this.#speak();
     if (name === "required") return this.#draw();
     if (name === "countries") return this.#allow();
     if (name === "phone") return void (this.#view.phone.value = after ?? "");
-    this.#verification.dispose();
+    this.#verification?.dispose();
     this.#begin();
   }
 
@@ -129,7 +129,9 @@ export class PhoneVerify extends HTMLElement {
   start(phone) {
     this.#local = null;
     this.#view.phone.value = phone;
-    return this.#verification?.start(this.#view.phone.value);
+    if (this.#verification) return this.#verification.start(this.#view.phone.value);
+    console.error("phone-verify: set the attribute client-key to your public key, pk_…");
+    this.#refuse({ code: "key_missing" });
   }
   /** Send digits, as if they had been typed. */
   check(text) {
@@ -157,10 +159,10 @@ export class PhoneVerify extends HTMLElement {
   #begin() {
     const baseUrl = this.getAttribute("base-url") || new URL(import.meta.url).origin;
     const key = this.getAttribute("client-key");
-    if (!key) {
-      console.error("phone-verify: the attribute client-key is missing: set it to your public key, pk_…");
-      return this.#refuse({ code: "key_missing" });
-    }
+    this.#verification = null;
+    this.#last = null;
+    // Frameworks set attributes after the element is in the page: a key may still come.
+    if (!key) return this.#draw();
     const slot = `lastdigits:${baseUrl}|${key}|${this.#place()}`;
     const session = stored("sessionStorage");
     const client = createClient({
@@ -175,7 +177,6 @@ export class PhoneVerify extends HTMLElement {
     const purpose = this.getAttribute("purpose") ?? undefined;
     this.#verification = createVerification(client, { purpose, codeLength, storage: session, slot, devices: stored("localStorage") });
     this.#verification.subscribe(() => this.#draw());
-    this.#last = null;
     this.#draw();
     this.#verification.restore();
   }
