@@ -191,7 +191,7 @@ export class PhoneVerify extends HTMLElement {
 
   /** What tells this element from others of the page after a reload. */
   #place() {
-    return this.id || this.getAttribute("name") || [...document.querySelectorAll(this.localName)].indexOf(this);
+    return this.id || `${this.name ?? ""}${[...document.querySelectorAll(this.localName)].indexOf(this)}`;
   }
 
   #draw = () => {

@@ -18,7 +18,7 @@ const SAME = {
 };
 
 /** Whether a problem is for who made the page. */
-export const isSetup = (code) => /^(key_|origin_|invalid_r|malformed|unsupp|no_such|unexp|code_length|body_)/.test(code);
+export const isSetup = (code) => /^(key_|method_|origin_|invalid_r|malformed|unsupp|no_such|unexp|code_length|body_)/.test(code);
 
 const short = (tag) => (tag ?? "").toLowerCase().split("-")[0];
 
