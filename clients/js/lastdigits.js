@@ -67,8 +67,16 @@ export function createClient(options) {
       } catch (error) {
         if (error.code !== "challenge_required" || !solveChallenge || solved === MAX_CHALLENGES) throw error;
         how.onProgress?.({ type: "challenge" });
-        body = { ...body, challenge: await solveChallenge(error.challenge, { signal: how.signal }) };
+        body = { ...body, challenge: await solution(error, how.signal) };
       }
+    }
+  }
+
+  async function solution(problem, signal) {
+    try {
+      return await solveChallenge(problem.challenge, { signal });
+    } catch (error) {
+      throw signal?.aborted ? new LastdigitsError("aborted") : new LastdigitsError(problem.code, problem, error);
     }
   }
 

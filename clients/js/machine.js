@@ -88,15 +88,16 @@ export function createVerification(client, options = {}) {
     const { signal } = current;
     const timer = clock.setTimeout(() => !signal.aborted && set({ slow: true }), slowAfter);
     const onProgress = ({ type }) => !signal.aborted && set(type === "challenge" ? { solving: true } : { retrying: true });
-    const settle = (then, value) => !signal.aborted && (set({ slow: false, retrying: false, solving: false }), then(value));
+    let outcome;
     try {
-      const answer = await request({ signal, onProgress });
-      settle(done, answer);
+      outcome = [done, await request({ signal, onProgress })];
     } catch (error) {
-      settle(failed, error);
-    } finally {
-      clock.clearTimeout(timer);
+      outcome = [failed, error];
     }
+    clock.clearTimeout(timer);
+    if (signal.aborted) return;
+    set({ slow: false, retrying: false, solving: false });
+    outcome[0](outcome[1]);
   }
 
   function called(answer) {

@@ -32,6 +32,4 @@ def _version(package: Path) -> str | None:
 
 def run_node(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = ["node", *arguments]
-    return subprocess.run(
-        command, env=os.environ | environ, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=120, check=False)

@@ -85,8 +85,8 @@ class _Pages(BaseHTTPRequestHandler):
     of: dict[int, Shop] = {}  # noqa: RUF012  shared by the handlers of all shops, by port
 
     def do_GET(self) -> None:
-        host, port = self.server.server_address[:2]
-        html, policy = self.of[int(port)].pages.get(urlsplit(self.path).path, ("<!doctype html><title>order</title>", ""))
+        port = self.connection.getsockname()[1]
+        html, policy = self.of[port].pages.get(urlsplit(self.path).path, ("<!doctype html><title>order</title>", ""))
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         if policy:

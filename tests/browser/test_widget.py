@@ -17,7 +17,14 @@ TITLES = {"en": "Confirm your phone", "ru": "Подтвердите телефо
 
 @pytest.mark.parametrize(
     ("lang", "scheme", "width"),
-    [("ru", "light", 320), ("ru", "dark", 1280), ("en", "dark", 320), ("en", "light", 1280), ("kk", "light", 320), ("kk", "dark", 1280)],
+    [
+        ("ru", "light", 320),
+        ("ru", "dark", 1280),
+        ("en", "dark", 320),
+        ("en", "light", 1280),
+        ("kk", "light", 320),
+        ("kk", "dark", 1280),
+    ],
 )
 def test_a_person_verifies_a_phone_by_mouse(
     chromium: Browser, shop: Shop, tools: Path, lang: str, scheme: Any, width: int
@@ -146,7 +153,9 @@ def test_the_right_digits_are_found_in_what_is_pasted(page: Page, shop: Shop, sp
     visit = Visit.of(page, shop.write())
     phone = visit.start()
     call = shop.simulator.calls(phone)[0]
-    visit.paste(spelled.format(number=f"+7 495 {call['from'][4:7]}-{call['from'][7:9]}-{call['from'][9:]}", code=call["code"]))
+    visit.paste(
+        spelled.format(number=f"+7 495 {call['from'][4:7]}-{call['from'][7:9]}-{call['from'][9:]}", code=call["code"])
+    )
     visit.step("approved")
     assert visit.errors == []
 
@@ -185,7 +194,12 @@ def test_a_lost_answer_is_asked_for_again_and_is_one_call(page: Page, shop: Shop
 def test_a_slow_network_is_said(page: Page, shop: Shop) -> None:
     visit = Visit.of(page, shop.write())
     phone = fresh_phone()
-    page.route("**/verify/start", lambda route: (page.wait_for_timeout(4500), route.continue_()))
+
+    def hold(route: Any) -> None:
+        page.wait_for_timeout(4500)
+        route.continue_()
+
+    page.route("**/verify/start", hold)
     visit.enter(phone)
     visit.find("#phone").press("Enter")
     expect(visit.find(".call .note").first).to_have_text("The connection is slow. Please wait.", timeout=10_000)
@@ -236,6 +250,15 @@ def test_it_takes_part_in_its_form(page: Page, shop: Shop) -> None:
     page.locator("#buy").click()
     page.wait_for_url("**/order?phone_token=*")
     assert token in page.url
+
+
+def test_a_disabled_fieldset_disables_it(page: Page, shop: Shop) -> None:
+    visit = Visit.of(page, shop.write())
+    page.evaluate("document.querySelector('phone-verify').setAttribute('disabled', '')")
+    page.keyboard.press("Tab")
+    expect(visit.find("#phone")).not_to_be_focused()
+    page.evaluate("document.querySelector('phone-verify').removeAttribute('disabled')")
+    visit.start()
 
 
 def test_its_form_resets_it(page: Page, shop: Shop) -> None:
@@ -328,7 +351,9 @@ def test_a_device_is_kept_and_a_service_without_it_is_no_obstacle(page: Page, sh
 
     def with_device(route: Any) -> None:
         answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "device": "dev_1"} if answer.status == 200 else answer.json())
+        route.fulfill(
+            response=answer, json={**answer.json(), "device": "dev_1"} if answer.status == 200 else answer.json()
+        )
 
     page.route("**/verify/check", with_device)
     phone = visit.start()

@@ -32,7 +32,12 @@ def test_each_problem_has_its_words(page: Page, shop: Shop, lang: str) -> None:
     visit = Visit.of(page, shop.write(lang))
     visit.widget.evaluate("element => { element.solveChallenge = async () => 'unsolved' }")
     current: dict[str, Any] = {}
-    page.route("**/verify/start", lambda route: route.fulfill(status=current["status"], json=current, headers={"Access-Control-Allow-Origin": shop.url}))
+    page.route(
+        "**/verify/start",
+        lambda route: route.fulfill(
+            status=current["status"], json=current, headers={"Access-Control-Allow-Origin": shop.url}
+        ),
+    )
     for code, row in ROWS.items():
         if code in BACKENDS_ONLY | REPEATED:
             continue

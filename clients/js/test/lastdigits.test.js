@@ -141,3 +141,9 @@ test("an answer of somebody else is no success and no problem of the service", a
   await assert.rejects(client(fakeService(answer(200, "<html>Log in to the Wi-Fi"))).check({ id: "a", code: "1" }), failing("network_error"));
   await assert.rejects(client(fakeService(answer(403, "<html>Forbidden"))).check({ id: "a", code: "1" }), failing("unexpected_answer"));
 });
+
+test("a solver that fails is the challenge's problem", async () => {
+  const service = fakeService(problem(428, "challenge_required", { challenge: {} }));
+  const it = client(service, { solveChallenge: () => Promise.reject(new TypeError("no crypto.subtle")) });
+  await assert.rejects(it.start(PHONE), (error) => failing("challenge_required")(error) && error.cause instanceof TypeError);
+});
