@@ -3,9 +3,12 @@
 import { solveChallenge } from "altcha-lib";
 import { deriveKey } from "altcha-lib/algorithms/web/pbkdf2";
 
+const TIMEOUT = 600_000; // Milliseconds: a challenge is valid as long. The library's own 90 seconds are too few for a slow phone.
+
 /** The payload that the service takes, base64. */
 export async function solve(challenge) {
-  const solution = await solveChallenge({ challenge, deriveKey });
+  if (!challenge.parameters) throw new Error(`no solver for challenges of ${challenge.provider}: set the element's solveChallenge`);
+  const solution = await solveChallenge({ challenge, deriveKey, timeout: TIMEOUT });
   if (!solution) throw new Error("the challenge was not solved in time");
   return btoa(JSON.stringify({ challenge, solution }));
 }

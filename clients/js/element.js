@@ -189,7 +189,7 @@ export class PhoneVerify extends HTMLElement {
     rows.then(learn).then(() => this.#view.phone.allow(countriesOf(this.getAttribute("countries") ?? "")), console.warn);
   }
 
-  /** What tells this element from others of the page after a reload. */
+  /** What identifies this element among those of the page after a reload. */
   #place() {
     return this.id || `${this.name ?? ""}${[...document.querySelectorAll(this.localName)].indexOf(this)}`;
   }
@@ -223,7 +223,7 @@ export class PhoneVerify extends HTMLElement {
     }
     if (state.problem && state.problem !== before?.problem) {
       const { code, limit = null, retryAfter = null, attemptsLeft = null, status = null } = state.problem;
-      if (state.problem instanceof LastdigitsError && isSetup(code)) console.error(`phone-verify: ${code}: ${state.problem.detail ?? state.problem.title}`);
+      if (state.problem instanceof LastdigitsError && isSetup(code)) console.error(`phone-verify: ${code}`, state.problem.cause ?? state.problem.detail);
       emit("problem", { code, limit, retryAfter, attemptsLeft, status });
     }
   }

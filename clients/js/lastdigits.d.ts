@@ -12,10 +12,12 @@ export interface Clock {
   clearTimeout(id: unknown): void;
 }
 
-/** An ALTCHA challenge, version 2. */
+/** What a 428 answer asks for: an ALTCHA challenge, version 2, or the site key of another provider. */
 export interface Challenge {
-  parameters: Record<string, unknown>;
-  signature: string;
+  provider?: string;
+  parameters?: Record<string, unknown>;
+  signature?: string;
+  site_key?: string;
 }
 
 export interface ClientOptions {
@@ -29,7 +31,7 @@ export interface ClientOptions {
   storage?: KeyValueStorage;
   /** Keeps the actions of several clients in one storage apart. */
   scope?: string;
-  /** Solves a challenge and returns ALTCHA's payload, base64. Without it a challenge is an error, `challenge_required`. */
+  /** Solves a challenge and returns what the service takes: ALTCHA's payload, base64, or another provider's token. Without it a challenge is an error, `challenge_required`. */
   solveChallenge?: (challenge: Challenge, options: { signal?: AbortSignal }) => Promise<string>;
   /** Makes an Idempotency-Key where there is no `crypto.getRandomValues`: at least 128 random bits. */
   newKey?: () => string;
@@ -73,7 +75,7 @@ export interface Approved {
   token: string;
   /** Seconds. */
   tokenExpiresIn: number;
-  /** Send it with later starts of this phone. */
+  /** Send it with later requests for this phone. */
   device?: string;
 }
 
@@ -83,9 +85,9 @@ export interface Client {
   /** Have a phone called. Lost answers are asked for again by themselves, under one Idempotency-Key. */
   start(body: { phone: string; codeLength?: number; purpose?: string; device?: string }, options?: RequestOptions): Promise<Pending>;
   /** Compare what the person typed. A lost answer is an error: a wrong code may have cost an attempt. */
-  check(body: { id: string; code: string }, options?: RequestOptions): Promise<Approved>;
+  check(body: { id: string; code: string; device?: string }, options?: RequestOptions): Promise<Approved>;
   /** Have the phone called again. */
-  resend(body: { id: string }, options?: RequestOptions): Promise<Pending>;
+  resend(body: { id: string; device?: string }, options?: RequestOptions): Promise<Pending>;
 }
 
 /** Every promise of a client is rejected with this. */

@@ -114,9 +114,12 @@ export function createClient(options) {
     key,
     start: ({ phone, codeLength, purpose, device }, how = {}) =>
       call("/verify/start", whole({ phone, code_length: codeLength, purpose, device }), how),
-    resend: ({ id }, how = {}) => call("/verify/resend", { id }, how),
+    resend: ({ id, device }, how = {}) => call("/verify/resend", whole({ id, device }), how),
     // A check has no Idempotency-Key: a wrong code whose answer was lost would cost a second attempt, so the person repeats it.
-    check: ({ id, code }, how = {}) => shared("/verify/check", { id, code }, () => postRetrying("/verify/check", { id, code }, how)),
+    check({ id, code, device }, how = {}) {
+      const body = whole({ id, code, device });
+      return shared("/verify/check", body, () => postRetrying("/verify/check", body, how));
+    },
   };
 }
 

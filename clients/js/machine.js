@@ -123,21 +123,21 @@ export function createVerification(client, options = {}) {
     if (left && sameNumber(phone, left.phone) && left.expiresAt > clock.now()) return resume(left);
     current = new AbortController();
     set({ ...FIRST, step: "calling", phone });
-    const device = await devices.of(phone);
-    await run((how) => started(phone, device, how), {
+    await run((how) => known(client.start, { phone, purpose, codeLength: options.codeLength }, how), {
       done: called,
       failed: (problem) => set({ step: "phone", problem, waitUntil: wait(problem) }),
     });
   }
 
-  async function started(phone, device, how) {
-    const members = { phone, purpose, codeLength: options.codeLength };
+  /** Send a request with the device token of the phone, if it has one. */
+  async function known(send, members, how) {
+    const device = await devices.of(state.phone);
     try {
-      return await client.start({ ...members, device }, how);
+      return await send({ ...members, device }, how);
     } catch (error) {
       // A service that knows no `device` must not lock its people out.
       if (!device || !error.errors?.some(({ field }) => field === "device")) throw error;
-      return client.start(members, how);
+      return send(members, how);
     }
   }
 
@@ -152,7 +152,7 @@ export function createVerification(client, options = {}) {
     const code = findDigits(text, { length: state.codeLength, own: state.phone });
     if (code === null) return set({ problem: { code: "digits_not_found" } });
     set({ checking: true, problem: null });
-    await run((how) => client.check({ id: state.id, code }, how), { done: approved, failed: refused });
+    await run((how) => known(client.check, { id: state.id, code }, how), { done: approved, failed: refused });
   }
 
   function approved(answer) {
@@ -170,8 +170,12 @@ export function createVerification(client, options = {}) {
 
   async function resend() {
     if (state.step !== "code" || state.resending || shown().resendIn > 0) return;
+    await callAgain();
+  }
+
+  async function callAgain() {
     set({ resending: true, problem: null });
-    await run((how) => client.resend({ id: state.id }, how), { done: called, failed: notCalled });
+    await run((how) => known(client.resend, { id: state.id }, how), { done: called, failed: notCalled });
   }
 
   function notCalled(problem) {
@@ -193,13 +197,8 @@ export function createVerification(client, options = {}) {
     if (kept.step === "calling" && clock.now() - kept.at < RESUME_WITHIN) return start(kept.phone);
     if (kept.step !== "code" || kept.expiresAt <= clock.now()) return set({ phone: kept.phone });
     set({ ...FIRST, ...kept, resending: false });
-    if (kept.resending) await resumeResend();
-  }
-
-  // The request was sent before the page was reloaded: its Idempotency-Key gets the answer, not another call.
-  async function resumeResend() {
-    set({ resending: true });
-    await run((how) => client.resend({ id: state.id }, how), { done: called, failed: notCalled });
+    // The request was sent before the page was reloaded: its Idempotency-Key gets the answer, not another call.
+    if (kept.resending) await callAgain();
   }
 
   return {

@@ -40,7 +40,7 @@ export function createView(root, actions) {
     shown = state;
   }
 
-  // Whoever was in the element goes on at the next field; whoever was elsewhere stays there.
+  // A person who was in the element goes on at the next field. One who was elsewhere stays there.
   function arrive(state, focused, words, values) {
     const title = { calling: nodes.callTitle, ended: nodes.endedTitle, approved: nodes.approvedTitle }[state.step];
     if (!state.problem) write(nodes.said, saidOf(state, words, values));

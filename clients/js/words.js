@@ -5,7 +5,7 @@ import en from "./lang/en.json" with { type: "json" };
 /* global __LANGUAGES__ */
 const KNOWN = __LANGUAGES__;
 
-// Problems that a person can't tell apart, or can't do anything about, share their words.
+// Problems that are the same to a person share their words.
 const SAME = {
   canceled: "verification_not_found",
   code_incomplete: "digits_not_found",
@@ -17,8 +17,8 @@ const SAME = {
   store_unavailable: "unavailable",
 };
 
-/** Whether a problem is for who made the page. */
-export const isSetup = (code) => /^(key_|method_|origin_|invalid_r|malformed|unsupp|no_such|unexp|code_length|body_)/.test(code);
+/** Whether a problem is for the people who made the page: the console says more. */
+export const isSetup = (code) => /^(challenge_|key_|method_|head_|origin_|invalid_r|malformed|unsupp|no_such|unexp|code_length|body_)/.test(code);
 
 const short = (tag) => (tag ?? "").toLowerCase().split("-")[0];
 

@@ -51,7 +51,7 @@ for (const [text, length, expected] of [
   });
 }
 
-test("a code that is being typed is told from a number", () => {
+test("a code that is being typed is not taken for a number", () => {
   for (const code of ["", "1", "4567", "45 67"]) assert.equal(isMoreThanCode(code, 4), false);
   for (const more of ["+", "+7 4", "12345", "код"]) assert.equal(isMoreThanCode(more, 4), true);
 });

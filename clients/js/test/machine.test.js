@@ -94,7 +94,7 @@ test("it expires by itself", async () => {
   assert.equal(clock.pending(), 0);
 });
 
-test("the countdown is told each second", async () => {
+test("listeners hear of the countdown each second", async () => {
   const { verification, clock } = await pending();
   const seen = [];
   verification.subscribe(({ resendIn }) => seen.push(resendIn));
@@ -196,16 +196,20 @@ test("what expired while the page was closed is not shown", async () => {
   assert.deepEqual([after.verification.state.step, after.verification.state.phone], ["phone", PHONE]);
 });
 
-test("a device is kept with its phone and sent with the next start", async () => {
+test("a device is kept with its phone and sent with the next requests", async () => {
   const devices = memoryStorage();
   const first = begin([answer(201, PENDING), answer(200, APPROVED)], { devices });
   await first.verification.start(PHONE);
   await first.verification.check("1234");
-  const next = begin([answer(201, PENDING), answer(201, PENDING)], { devices });
+  const wrong = problem(422, "code_incorrect", { attempts_left: 2 });
+  const next = begin([answer(201, PENDING), answer(200, PENDING), wrong, answer(201, PENDING)], { devices });
   await next.verification.start(PHONE);
+  await next.clock.pass(30_000);
+  await next.verification.resend();
+  await next.verification.check("0000");
   next.verification.changePhone();
   await next.verification.start("+79990000000");
-  assert.deepEqual(next.service.requests.map(({ body }) => body.device), ["dev-1", undefined]);
+  assert.deepEqual(next.service.requests.map(({ body }) => body.device), ["dev-1", "dev-1", "dev-1", undefined]);
 });
 
 test("a service that knows no device is asked without it", async () => {
@@ -235,7 +239,7 @@ test("a slow network is said, and a lost one too", async () => {
   assert.equal(verification.state.slow, true);
 });
 
-test("a verification that is disposed of leaves no timer and tells nobody", async () => {
+test("a verification that is disposed of leaves no timer and calls no listener", async () => {
   const { verification, clock, steps } = begin([silent()]);
   verification.start(PHONE);
   await clock.pass(0);

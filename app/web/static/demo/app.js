@@ -99,7 +99,8 @@ async function logged(url, init) {
     const answer = await fetch(url, init);
     const copy = answer.clone();
     row.answered(answer.status, await copy.text(), performance.now() - began);
-    of("no-budgets").hidden = showLimits(of("budgets"), answer.headers, words()) || of("no-budgets").hidden;
+    showLimits(of("budgets"), answer.headers, words());
+    policy();
     if (!answer.ok && url.toString().match(/start|resend/)) phone.refused(row.code);
     return answer;
   } catch (error) {
@@ -111,7 +112,7 @@ async function logged(url, init) {
 async function policy() {
   if (!context) return;
   const limits = await json("/demo/policy").catch(() => null);
-  if (limits) showBounds(of("bounds"), of("budgets"), limits, words());
+  if (limits) of("no-budgets").hidden = showBounds(of("bounds"), of("budgets"), limits, words());
 }
 
 // ---- the lines to paste

@@ -29,6 +29,7 @@ export const WORDS = {
     calls: "Calls an hour that the money allows",
     spend: "Money an hour and a day",
     left: "{left} of {limit} left",
+    lanes: "{public} public, {trusted} trusted, of {limit}",
     scenarios: {
       fine: ["All is well", "Each call goes through."],
       busy: ["Provider busy", "The provider refuses the next calls. No call is placed, nothing is spent."],
@@ -71,6 +72,7 @@ export const WORDS = {
     calls: "Звонков в час, на сколько хватит денег",
     spend: "Деньги в час и в сутки",
     left: "осталось {left} из {limit}",
+    lanes: "публичные {public}, свои {trusted}, из {limit}",
     scenarios: {
       fine: ["Всё хорошо", "Звонки проходят."],
       busy: ["Провайдер занят", "Провайдер отказывает. Звонка нет, ничего не потрачено."],
