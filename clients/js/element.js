@@ -130,7 +130,7 @@ export class PhoneVerify extends HTMLElement {
     this.#local = null;
     this.#view.phone.value = phone;
     if (this.#verification) return this.#verification.start(this.#view.phone.value);
-    console.error("phone-verify: set the attribute client-key to your public key, pk_…");
+    console.error("phone-verify: client-key is missing");
     this.#refuse({ code: "key_missing" });
   }
   /** Send digits, as if they had been typed. */

@@ -15,7 +15,7 @@ from pathlib import Path
 import phonenumbers
 from phonenumbers import PhoneMetadata, PhoneNumberFormat, PhoneNumberType
 
-BUILT_IN = ("AM", "BY", "KG", "KZ", "RU", "TJ", "UZ")
+BUILT_IN = ("BY", "KZ", "RU", "UZ")
 """The countries whose rows are part of the widget; those of others are loaded when a page names one."""
 
 _TAILS = ("000000000000", "234567890123", "555555555555", "999999999999")

@@ -390,6 +390,27 @@ def test_motion_is_reduced_for_who_asks(chromium: Browser, shop: Shop) -> None:
     context.close()
 
 
+def test_a_language_is_one_file(page: Page, shop: Shop) -> None:
+    german = {"title": "Telefon bestätigen", "problems": {"phone_invalid": "Bitte die Nummer prüfen."}}
+    cors = {"Access-Control-Allow-Origin": "*"}
+    page.route("**/widget/lang/de.json", lambda route: route.fulfill(json=german, headers=cors))
+    visit = Visit.of(page, shop.write(attributes='lang="de"'))
+    expect(visit.find("h2").first).to_have_text("Telefon bestätigen")
+    visit.find("#phone").press("Enter")
+    expect(visit.find("#phoneError")).to_have_text("Bitte die Nummer prüfen.")
+    expect(visit.find("button.primary").first).to_have_text("Call me")
+
+
+def test_a_country_that_is_not_built_in_is_loaded(page: Page, shop: Shop) -> None:
+    visit = Visit.of(page, shop.write(attributes='countries="RU DE"'))
+    expect(visit.find("select option")).to_have_text(["RU +7", "DE +49"])
+    visit.find("#phone").press_sequentially("+491512345678")
+    expect(visit.find("select")).to_have_value("DE")
+    expect(visit.find("#phone")).to_have_value("1512 345678")
+    assert visit.widget.evaluate("element => element.phone") == "+491512345678"
+    assert visit.errors == []
+
+
 def test_a_language_without_a_file_is_english(page: Page, shop: Shop) -> None:
     visit = Visit.of(page, shop.write(attributes='lang="xx"'))
     expect(visit.find("h2").first).to_have_text("Confirm your phone")
