@@ -62,7 +62,8 @@ bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU 
 # Playwright drives the system's Chromium; it downloads none.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium
+test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium, and npm for axe-core
+	@command -v npm >/dev/null || { echo "make test-browser: needs npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	@[ -n "$(CHROMIUM)" ] || { \
 		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; }
 	CHROMIUM="$(CHROMIUM)" $(PY) -m pytest -m browser $(ARGS)

@@ -40,7 +40,7 @@ export function readPhone(text, region, allowed) {
 }
 
 function international(digits, region, allowed) {
-  const fitting = [region, ...allowed].map(country).filter(({ code }) => digits.startsWith(code) || code.startsWith(digits));
+  const fitting = [region, ...allowed].map(country).filter(({ code }) => digits.startsWith(code));
   if (!fitting.length) return { region: null, digits };
   const begins = fitting.find(({ code, first }) => first.includes(digits[code.length] ?? first[0])) ?? fitting[0];
   return { region: begins.region, digits: digits.slice(begins.code.length) };
