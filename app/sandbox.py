@@ -1,5 +1,6 @@
 """The sandbox: what the service makes for itself when it has no provider, and what it prints at its start."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,12 +14,13 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from app.api.clients import Kind, clients_entry, new_key, parse_clients
+from app.api.clients import PREFIXES, Kind, clients_entry, new_key, parse_clients
 from app.api.origins import LOCALHOST_ORIGINS, allows
 from app.made_keys import kept
 from app.processes import StartError, die_with_parent
 from app.settings import Settings
 from app.simulator import SimulatorCredentials, run_simulator
+from app.web import DemoContext
 from app.workers import listen
 
 _PHONE = "+7 999 123-45-67"
@@ -38,7 +40,9 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
         simulator = f"http://{reachable(settings.simulator_host)}:{listener.getsockname()[1]}"
         keys = None if settings.clients or not settings.keys else sandbox_keys(settings.keys / "sandbox-keys.json")
         if keys:
-            settings = replace(settings, clients=parse_clients(_entries(settings, keys), "the sandbox's clients"))
+            clients = parse_clients(_entries(settings, keys), "the sandbox's clients")
+            demo = DemoContext(simulator, keys[Kind.PUBLIC], keys[Kind.SECRET], _capped_key(keys))
+            settings = replace(settings, clients=clients, demo=demo)
         if settings.simulator:
             url = f"{simulator}/api/call-password/send/"
             settings = replace(settings, provider=replace(settings.simulator, url=url, api_key=SecretStr(api_key)))
@@ -71,7 +75,13 @@ def _entries(settings: Settings, keys: dict[Kind, str]) -> str:
     page = clients_entry(
         "sandbox-web", Kind.PUBLIC, keys[Kind.PUBLIC], origins, native=True, audience="sandbox-backend"
     )
-    return page + clients_entry("sandbox-backend", Kind.SECRET, keys[Kind.SECRET])
+    capped = clients_entry("sandbox-capped", Kind.PUBLIC, _capped_key(keys), origins, spend="0.5/hour")
+    return page + capped + clients_entry("sandbox-backend", Kind.SECRET, keys[Kind.SECRET])
+
+
+def _capped_key(keys: dict[Kind, str]) -> str:
+    """The key of a client that may spend on one call an hour: the demo page shows by it what a cap does. It stays the same, like the others."""
+    return PREFIXES[Kind.PUBLIC] + hashlib.sha256(keys[Kind.SECRET].encode()).hexdigest()
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import MAX_LIFETIME, Policy
 from app.verification.rates import Rate, parse_rates
 from app.verification.signing_keys import SigningKeyError, parse_signing_keys
+from app.web import DemoContext
 
 SECRETS_DIR = Path("/run/secrets")
 PROVIDER_URL = "https://voice.mobilgroup.ru/api/call-password/send/"
@@ -343,6 +344,7 @@ class Settings:
         sandbox: whether calls go to the simulator: no phone rings.
         sources: where settings were read and which, for a person.
         warnings: what an operator should know though the service starts.
+        demo: in the sandbox, what its demo page needs.
     """
 
     host: str
@@ -373,6 +375,7 @@ class Settings:
     challenge_secret_key: SecretStr | None
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    demo: DemoContext | None = None
 
     @property
     def embedded(self) -> Path | None:
