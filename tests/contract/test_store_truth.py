@@ -1,0 +1,268 @@
+"""An answer of "unavailable" is true, in every store: nothing was done, and nothing will be done later."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from app.store.connection import connect
+from app.store.embedded import embedded_server
+from app.store.pipelines import Pipelines
+from app.store.urls import parse_url
+from app.verification.call import CallOutcome, Placed, Refusal
+from app.verification.client import Caller, IdempotentRequest
+from app.verification.entropy import EntropyMonitor
+from app.verification.errors import StoreUnavailable
+from app.verification.model import Approval, CodeIncorrect, Pending
+from app.verification.ports import Reserved
+from app.verification.service import Start, VerificationService
+from tests.contract.conftest import BACKEND, TIMEOUT, World, deployed, stranger
+from tests.harness import fresh_phone
+
+
+async def contents(world: World) -> dict[bytes, bytes]:
+    """All keys, and what each holds."""
+    keys = await world.server.keys(f"{world.prefix}*")
+    return {key: await world.server.dump(key) for key in keys}
+
+
+async def test_what_begins_after_its_callers_time_does_nothing(world: World) -> None:
+    context = stranger()
+    ref, call = await world.reserve(context=context)
+    placed = await world.place(context=context)
+    approved = await world.place()
+    await world.right(approved)
+    before, late = await contents(world), world.rule(timeout=-1)
+    for step in (
+        late.reserve(world.codec.new(fresh_phone()), context, 4, "login"),
+        late.reserve_resend(placed, context),
+        late.settle(ref, context, call, ref.digest("0123"), 9000),
+        late.cancel_reservation(ref, context, call, Refusal.OTHER),
+        late.commit_unknown(ref, context, call),
+        late.check(placed, context.client, "9999"),
+        late.check(placed, context.client, "0123"),
+        late.cancel(placed, context.client),
+        late.redeem(approved, 2**45),
+        late.sample({4: b"abcd"}),
+        late.read(placed, context.client),
+        late.status(),
+    ):
+        with pytest.raises(StoreUnavailable, match="too late"):
+            await step
+    assert await contents(world) == before
+
+
+@pytest.mark.parametrize("seconds", [100, -100])
+async def test_a_worker_whose_idea_of_the_clock_is_wrong_corrects_it_and_sends_once_more(
+    world: World, seconds: float
+) -> None:
+    ref = await world.place()
+    await world.travel(seconds)
+    assert await world.wrong(ref) == CodeIncorrect(2), "one attempt is spent"
+    await world.travel(seconds)
+    assert isinstance(await world.right(ref), Approval)
+    await world.travel(1000 * seconds)
+    await world.place()
+
+
+# ---- a server that stops
+
+
+@pytest.fixture
+async def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, Any]]:
+    """A deployment on a server of its own, and that server's process."""
+    with embedded_server(tmp_path / "store") as process:
+        async with connect(f"embedded://{tmp_path / 'store'}", 0.5) as server:
+            assert isinstance(server, Redis)
+            async with aclosing(Pipelines(server, 0.5)) as pipelines:
+                world = World(server, monkeypatch, pipelines)
+                world.rule(timeout=0.5)
+                yield world, process
+
+
+async def test_a_server_that_stopped_and_goes_on_executes_nothing_that_was_answered_as_unavailable(
+    frozen: tuple[World, Any],
+) -> None:
+    world, process = frozen
+    refs = [await world.place() for _ in range(10)]
+    idempotency = world.codec.idempotency("backend", "start", IdempotentRequest("one", b"body"))
+    phones = [fresh_phone() for _ in range(40)]
+    before = await contents(world)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        answers = await asyncio.gather(
+            *(world.reserved(phone, replace(BACKEND, idempotency=idempotency)) for phone in phones[:1]),
+            *(world.reserved(phone, stranger()) for phone in phones[1:]),
+            *(world.check(ref, digits) for ref, digits in zip(refs, ["0123", "9999"] * 5, strict=True)),
+            return_exceptions=True,
+        )
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert {type(answer) for answer in answers} == {StoreUnavailable}
+    await world.server.ping()
+    async with connect(f"embedded://{process.args[process.args.index('--dir') + 1]}", TIMEOUT) as other:
+        assert isinstance(other, Redis)
+        world.server = other
+        assert await contents(world) == before
+    again = await world.reserved(phones[0], replace(BACKEND, idempotency=idempotency))
+    assert isinstance(again, Reserved), "the same idempotency key then works"
+    assert isinstance(await world.check(refs[1], "0123"), Approval)
+
+
+# ---- replies that are lost
+
+
+class Proxy:
+    """A relay to a server that loses what the server says to the next command that a test names."""
+
+    def __init__(self) -> None:
+        self.lose: bytes | None = None
+        self.lost = 0
+
+    @asynccontextmanager
+    async def between(self, url: str, path: Path) -> AsyncIterator[str]:
+        """The address of the relay to a server's."""
+        where = parse_url(url)
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            up_reader, up_writer = await self._connect(where)
+            back = asyncio.ensure_future(self._copy(up_reader, writer))
+            with suppress(ConnectionError):
+                while data := await reader.read(1 << 20):
+                    if self.lose and self.lose in data:
+                        back.cancel()
+                        await asyncio.wait([back])
+                        self.lose, self.lost = None, self.lost + 1
+                        up_writer.write(data)
+                        await up_reader.read(1 << 20)  # it was executed
+                        break
+                    up_writer.write(data)
+            for each in (writer, up_writer):
+                each.close()
+
+        async with await asyncio.start_unix_server(relay, str(path)):
+            yield f"unix://{path}"
+            await asyncio.sleep(0.01)  # the relay's side of the connections ends too
+
+    @staticmethod
+    async def _connect(where: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if where.kind == "standalone":
+            return await asyncio.open_connection(*where.hosts[0])
+        path = where.path / "valkey.sock" if where.kind == "embedded" else where.path
+        return await asyncio.open_unix_connection(path)
+
+    @staticmethod
+    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 20):
+            writer.write(data)
+
+
+class Telephone:
+    """A provider that takes every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def place(self, phone: str, code_length: int) -> CallOutcome:
+        self.calls.append(phone)
+        return Placed("0123456"[:code_length], None, None)
+
+
+@pytest.fixture
+async def lossy(
+    url: str, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[World, Proxy]]:
+    """A deployment behind a relay; its test looks at the server itself."""
+    proxy = Proxy()
+    async with (
+        proxy.between(url, tmp_path / "relay") as address,
+        connect(address, 0.3) as client,
+        deployed(client, monkeypatch) as world,
+    ):
+        world.rule(timeout=0.3)
+        world.server = server
+        yield world, proxy
+
+
+def service_of(world: World, telephone: Telephone) -> VerificationService:
+    """The service over a deployment; without the parts that a start needs no more."""
+    entropy = EntropyMonitor(world.store, world.codec, world.policy.guesses, lambda _: None)
+    parts: Any = None
+    return VerificationService(world.store, telephone, world.codec, world.policy, parts, entropy, parts, lambda _: None)
+
+
+def caller_of(key: str | None = None) -> Caller:
+    return Caller(BACKEND.client, None, IdempotentRequest(key, b"body") if key else None)
+
+
+async def test_a_start_whose_reply_was_lost_gives_all_back_and_its_key_works_again(lossy: tuple[World, Proxy]) -> None:
+    world, proxy = lossy
+    telephone, phone = Telephone(), fresh_phone()
+    service = service_of(world, telephone)
+    await world.place()
+    before = await contents(world)
+    proxy.lose = b'"code_length":4'
+    with pytest.raises(StoreUnavailable):
+        await service.start(caller_of("one"), Start(phone))
+    assert proxy.lost == 1
+    assert len(await contents(world)) > len(before), "it was reserved"
+    await service.close(5)
+    assert telephone.calls == []
+    assert (await world.counted("money", "3600"), await world.counted("lane")) == (
+        {"trusted": 3500},
+        {"trusted_placed": 1},
+    )
+    assert isinstance(await service.start(caller_of("one"), Start(phone)), Pending)
+    assert telephone.calls == [phone]
+
+
+async def test_a_resend_whose_reply_was_lost_gives_its_call_back(lossy: tuple[World, Proxy]) -> None:
+    world, proxy = lossy
+    telephone = Telephone()
+    service = service_of(world, telephone)
+    started = await service.start(caller_of(), Start(fresh_phone()))
+    assert isinstance(started, Pending)
+    await world.travel(30)
+    proxy.lose = b'"seed"'
+    with pytest.raises(StoreUnavailable):
+        await service.resend(caller_of(), started.verification.id)
+    await service.close(5)
+    resent = await service.resend(caller_of(), started.verification.id)
+    assert isinstance(resent, Pending)
+    assert (resent.verification.calls, len(telephone.calls)) == (2, 2)
+    assert await world.counted("money", "3600") == {"trusted": 7000}
+
+
+async def test_a_start_that_its_caller_cancels_is_called_or_gives_all_back(world: World) -> None:
+    world.rule(timeout=0.1)
+    telephone = Telephone()
+    service = service_of(world, telephone)
+    await world.status(await world.place())
+    for turns in range(60):  # before it is sent, while it is under way, when it was answered
+        starting = asyncio.ensure_future(service.start(caller_of(), Start(fresh_phone())))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+    await service.close(5)
+    assert await world.counted("money", "3600") == {"trusted": 3500 * (1 + len(telephone.calls))}
+    assert await world.counted("lane") == {"trusted_placed": 1 + len(telephone.calls)}
+
+
+async def test_a_reservation_that_is_still_on_its_way_is_given_back_too(world: World) -> None:
+    """Its connection ended, so its caller gave up early; the server executes it all the same, until its time is over."""
+    store = world.rule(timeout=0.3)
+    ref = world.codec.new(fresh_phone())
+    giving_back = asyncio.ensure_future(store.cancel_reservation(ref, BACKEND, None, Refusal.UNREACHABLE))
+    await asyncio.sleep(0.1)
+    assert isinstance(await store.reserve(ref, BACKEND, 4, None), Reserved)
+    await giving_back
+    assert isinstance(await world.reserved(ref.phone), Reserved)
