@@ -107,7 +107,8 @@ async def test_a_counter_counts_what_the_model_does_whatever_happens(world: Worl
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_window_sees_more_calls_than_its_limit_and_the_wait_is_right(world: World, seed: int) -> None:
-    chance, placed, denied, now = random.Random(seed), [], 0, 0.0
+    chance, denied, now = random.Random(seed), 0, 0.0
+    placed: list[tuple[float, str]] = []
     rates, share = parse_rates("6/minute, 20/hour"), 0.5
     world.rule(calls_total=rates, public_share=share)
 
