@@ -28,9 +28,10 @@ LABEL org.opencontainers.image.title="lastdigits" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="docker.io/library/python:3.12-slim-bookworm"
 
-# Root owns the code and the service can't change it. The user's number is fixed, so that an orchestrator can insist on it (runAsNonRoot).
+# Root owns the code and the service can't change it. /srv/data is for a volume with the keys that a sandbox makes for itself. The user's number is fixed, so that an orchestrator can insist on it (runAsNonRoot).
 RUN groupadd --system --gid 10001 lastdigits \
- && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin lastdigits
+ && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin lastdigits \
+ && install --directory --owner=10001 --group=10001 --mode=700 /srv/data
 COPY --from=build /opt/lastdigits /opt/lastdigits
 ENV PATH=/opt/lastdigits/bin:$PATH LASTDIGITS_HOST=0.0.0.0
 WORKDIR /srv
@@ -38,9 +39,9 @@ USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 
-# Liveness only: /readyz also looks at Redis, which a restart of this container would not mend. http.client, since urllib would obey a proxy's variables.
+# Liveness only: /readyz also looks at Redis, which a restart of this container would not repair. http.client, since urllib would obey a proxy's variables.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["python", "-I", "-S", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('LASTDIGITS_PORT') or 8000), timeout=3); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
+  CMD ["python", "-I", "-S", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(p) if (p := os.environ.get('LASTDIGITS_PORT', '')).isdigit() else 8000, timeout=3); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 
 ENTRYPOINT ["lastdigits"]
 CMD ["serve"]

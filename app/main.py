@@ -1,4 +1,4 @@
-"""The application: plain constructors, put together once. With cli.py and serving.py the only file that sees every room."""
+"""The application: plain constructors, put together once. With cli.py and cli/serve.py the only file that sees every room."""
 
 import asyncio
 import gc
@@ -29,7 +29,7 @@ from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies
-from app.verification.challenge import ChallengeProvider
+from app.verification.challenge import ChallengeKind, ChallengeProvider
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
@@ -55,7 +55,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     """Build the application.
 
     Args:
-        settings: complete ones: with a provider, a pepper, signing keys and clients (serving.py fills in what the sandbox makes for itself).
+        settings: complete ones: with a provider, a pepper, signing keys and clients (cli/serve.py fills in what the sandbox makes for itself).
         tallies: where this worker and the others count; None where it is alone.
     """
 
@@ -122,14 +122,18 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         settings.pepper.get_secret_value().encode(), previous.get_secret_value().encode() if previous else None
     )
     policy, timeout = settings.policy, settings.redis_timeout
+    secret = settings.challenge_secret_key
     challenges = make_challenges(
-        settings.challenge_provider, codec.challenge_key(), settings.challenge_site_key, settings.challenge_secret
+        ChallengeKind(settings.challenge_provider),
+        codec.challenge_key(),
+        settings.challenge_site_key,
+        secret.get_secret_value() if secret else None,
     )
     async with (
         connect(settings.redis_url, timeout) as client,
         connect(settings.redis_url, timeout) as watched,
         aclosing(Pipelines(client, timeout)) as pipelines,
-        _provider(settings.provider) as provider,
+        provider_of(settings.provider) as provider,
         _closing(challenges),
     ):
         watch = Watch(watched, settings.key_prefix)
@@ -160,7 +164,8 @@ async def _closing(challenges: ChallengeProvider) -> AsyncIterator[None]:
         await challenges.close()
 
 
-def _provider(settings: ProviderSettings) -> Mobilgroup:
+def provider_of(settings: ProviderSettings) -> Mobilgroup:
+    """The provider that these settings name, not yet connected."""
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
     return Mobilgroup(settings.url, _credentials(settings), limits, settings.proxy)
 

@@ -1,20 +1,91 @@
-"""The service's child processes: none outlives the service, however it ends."""
+"""What the service needs of the operating system: child processes that end with it, and files that only its user reads."""
 
 import ctypes
 import os
+import pwd
+import secrets
 import signal
 import sys
+from pathlib import Path
+
+from app.verification.errors import LastdigitsError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+EX_UNAVAILABLE = 69
+"""Exit status for what may pass by itself (sysexits.h): supervisors try again."""
+
+EX_CONFIG = 78
+"""Exit status for what a person must change (sysexits.h): trying again does not help."""
+
+
+class StartError(LastdigitsError):
+    """The service can't start; the message names the fix.
+
+    Attributes:
+        status: the process's exit status: `EX_CONFIG`, or `EX_UNAVAILABLE` for what may pass by itself.
+    """
+
+    def __init__(self, message: str, status: int = EX_CONFIG) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent ends, even by SIGKILL. Linux only; elsewhere this does nothing.
 
     Args:
-        parent: the parent's process id. If it has ended already, the kernel would never tell: then this process ends at once.
+        parent: the parent's process id. If it has ended already, the kernel sends no signal: then this process ends at once.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(0)
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory, and those above it that are missing, for this user only.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    for missing in [each for each in reversed([path, *path.parents]) if not each.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, in one step: a reader sees the old text or the new one, whole.
+
+    A file that is replaced keeps its owner and mode: root may change what the service's user reads.
+
+    Raises:
+        OSError: it can't be written; then nothing has changed.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            before = path.stat()
+            if os.geteuid() == 0:
+                os.chown(draft, before.st_uid, before.st_gid)
+            draft.chmod(before.st_mode & 0o777)
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def ownership(path: Path) -> str:
+    """Who owns a path, or the nearest directory above that exists, and who asks: `/srv/data belongs to root, this process runs as app`."""
+    there = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    return f"{there} belongs to {_user(there.lstat().st_uid)}, this process runs as {_user(os.geteuid())}"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

@@ -1,13 +1,9 @@
-"""SIGHUP: the files of clients and of signing keys are read again, by every process, without a restart.
-
-A file that can't stand changes nothing: what was in force stays in force, and the log says why.
-"""
+"""SIGHUP: every process reads the files of clients and of signing keys again, without a restart. An invalid file changes nothing, and the log says why."""
 
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -21,34 +17,28 @@ log = structlog.get_logger()
 
 
 def read_again(settings: Settings) -> Settings:
-    """The settings with what stands in the files now; of a file that can't stand, with what they held before."""
-    if settings.clients_file is None and settings.signing_keys_file is None:
-        log.info("nothing_to_reload", detail="neither CLIENTS_FILE nor SIGNING_KEYS_FILE is set")
-    if settings.clients_file is not None:
-        with _or_as_before("clients_not_reloaded"):
-            settings = replace(settings, clients=load_clients(settings.clients_file))
-    if settings.signing_keys_file is not None:
-        with _or_as_before("signing_keys_not_reloaded"):
-            settings = replace(settings, signing_keys=read_signing_keys(settings.signing_keys_file))
+    """The settings with what is in the files now; of an invalid file, with what it held before."""
+    clients, keys = settings.clients_file, settings.signing_keys_file
+    if clients:
+        settings = _changed(settings, "clients_not_reloaded", lambda: {"clients": load_clients(clients)})
+    if keys:
+        settings = _changed(settings, "signing_keys_not_reloaded", lambda: {"signing_keys": read_signing_keys(keys)})
     return settings
 
 
-@contextmanager
-def _or_as_before(event: str) -> Iterator[None]:
-    """Tell why a file can't stand, and go on with what was in force."""
-    fault = ""
+def _changed(settings: Settings, event: str, read: Callable[[], dict[str, object]]) -> Settings:
     try:
-        yield
-    except (ClientsError, SigningKeyError) as found:
-        fault = str(found)
-    except Exception as found:  # noqa: BLE001  whatever stands in a file, a service that runs goes on
-        fault = type(found).__name__
-    if fault:
-        log.error(event, detail=f"{fault}: what was in force before stays in force")
+        return replace(settings, **read())  # type: ignore[arg-type]  # one member of it, by its name
+    except (ClientsError, SigningKeyError) as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001  whatever a file holds, a service that runs goes on
+        reason = type(error).__name__
+    log.error(event, detail=f"{reason}; what was in force stays in force")
+    return settings
 
 
 class Reloading:
-    """Puts what stands in the files into force in this process, whenever SIGHUP comes."""
+    """Puts what is in the files into force in this process, whenever SIGHUP comes."""
 
     def __init__(self, settings: Settings, service: Service) -> None:
         self._settings = settings
@@ -56,22 +46,30 @@ class Reloading:
         self._had_terminal = has_terminal()
 
     def listen(self) -> None:
-        """Hear SIGHUP from now on. For the event loop of the process's main thread."""
+        """React to SIGHUP from now on. For the event loop of the process's main thread."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
 
     def reload(self) -> None:
-        """Read the files again."""
+        """Read the files again. The log names those that are in force now, and for each other one why it is not."""
         if hung_up(had_terminal=self._had_terminal):
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        self._settings = settings = read_again(self._settings)
-        if settings.clients:
-            self._service.clients = settings.clients
-        if settings.signing_keys:
-            self._service.tokens.adopt(parse_signing_keys(settings.signing_keys.get_secret_value()))
-        log.info(
-            "reloaded", clients=len(self._service.clients), signs_with=self._service.tokens.signs_with, pid=os.getpid()
-        )
+        before, after = self._settings, read_again(self._settings)
+        self._settings = after
+        files = []
+        if after.clients and after.clients is not before.clients:
+            self._service.clients = after.clients
+            files.append("clients")
+        if after.signing_keys and after.signing_keys is not before.signing_keys:
+            self._service.tokens.adopt(parse_signing_keys(after.signing_keys.get_secret_value()))
+            files.append("signing_keys")
+        if files:
+            signs_with = self._service.tokens.signs_with
+            log.info(
+                "reloaded", files=files, clients=len(self._service.clients), signs_with=signs_with, pid=os.getpid()
+            )
+        elif not (after.clients_file or after.signing_keys_file):
+            log.info("nothing_to_reload", detail="neither CLIENTS_FILE nor SIGNING_KEYS_FILE is set")
 
 
 def has_terminal() -> bool:
@@ -83,7 +81,7 @@ def hung_up(*, had_terminal: bool) -> bool:
     """Whether SIGHUP came because the terminal is gone: then it means what it always meant there, the end.
 
     Args:
-        had_terminal: what `has_terminal` said at the start. A service that never had one, under systemd or in a container, is told to reload.
+        had_terminal: what `has_terminal` returned at the start. For a service that never had one, under systemd or in a container, SIGHUP means reload.
     """
     if not had_terminal:
         return False

@@ -1,4 +1,4 @@
-"""The sandbox: what the service makes for itself when it has no provider, and what it tells whoever started it."""
+"""The sandbox: what the service makes for itself when it has no provider, and what it prints at its start."""
 
 import json
 import multiprocessing
@@ -14,19 +14,14 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from app.api.clients import Kind, clients_entry, new_key, parse_clients
-from app.processes import die_with_parent
-from app.settings import ProviderSettings, Settings
+from app.made_keys import kept
+from app.processes import StartError, die_with_parent
+from app.settings import Settings
 from app.simulator import SimulatorCredentials, run_simulator
-from app.verification.errors import LastdigitsError
-from app.verification.ids import MIN_PEPPER_BYTES
-from app.verification.signing_keys import new_signing_key, write_signing_keys
+from app.workers import listen
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
-
-
-class SandboxError(LastdigitsError):
-    """What the service made for itself can't be used; the message names the mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,49 +32,50 @@ class Keys:
     secret: str
 
 
-def keep_pepper(directory: Path) -> SecretStr:
-    """The pepper beside an embedded store: made at the first start, kept from then on.
+@contextmanager
+def with_sandbox(settings: Settings) -> Iterator[Settings]:
+    """The settings with all that the sandbox provides: a running simulator for a provider, and two clients unless a file names some.
 
     Raises:
-        SandboxError: the file was cut short: what it should seal would lie open.
+        StartError: the simulator's address can't be listened on, or the keys can't be kept.
     """
-    pepper = _keep(directory / "pepper", secrets.token_hex(32))
-    if len(pepper.encode()) < MIN_PEPPER_BYTES:
-        raise SandboxError(
-            f"{directory / 'pepper'} is cut short: restore it, or remove it and lose what the store holds"
-        )
-    return SecretStr(pepper)
+    api_key = secrets.token_urlsafe(16)
+    where = settings.simulator_host, settings.simulator_port
+    with listen(*where, "LASTDIGITS_SIMULATOR_HOST", "LASTDIGITS_SIMULATOR_PORT") as listener:
+        simulator = f"http://{reachable(settings.simulator_host)}:{listener.getsockname()[1]}"
+        keys = None if settings.clients or not settings.keys else sandbox_keys(settings.keys / "sandbox-keys.json")
+        if keys:
+            settings = replace(settings, clients=parse_clients(_entries(settings, keys), "the sandbox's clients"))
+        if settings.simulator:
+            url = f"{simulator}/api/call-password/send/"
+            settings = replace(settings, provider=replace(settings.simulator, url=url, api_key=SecretStr(api_key)))
+        with _simulator_beside(listener, api_key):
+            print(banner(settings, keys, simulator), flush=True)  # noqa: T201  the banner is for a person
+            yield settings
 
 
-def keep_signing_keys(directory: Path) -> Path:
-    """The file of signing keys beside an embedded store: made at the first start, kept from then on."""
-    path = directory / "signing-keys.json"
-    _keep(path, write_signing_keys((new_signing_key(),)))
-    return path
+def sandbox_keys(path: Path) -> Keys:
+    """The sandbox's keys: kept, so that what was built with them goes on working.
+
+    Raises:
+        StartError: they can't be kept, or the file is damaged.
+    """
+    fresh = {"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET)}
+    try:
+        held = json.loads(kept(path, lambda: json.dumps(fresh)))
+        return Keys(str(held["public"]), str(held["secret"]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise StartError(f"{path} is damaged: remove it, and new keys are made") from error
 
 
-def sandbox_keys(directory: Path | None) -> Keys:
-    """The sandbox's keys: kept beside an embedded store, so that what was built against them goes on; else new at each start."""
-    fresh = json.dumps({"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET)})
-    held = json.loads(_keep(directory / "sandbox-keys.json", fresh) if directory else fresh)
-    return Keys(held["public"], held["secret"])
-
-
-def _keep(path: Path, fresh: str) -> str:
-    """What the file holds; where there is none, it is made, whole or not at all, for this user's eyes only."""
-    if not path.exists():
-        draft = path.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(fresh)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(path)
-    return path.read_text("utf-8").strip()
+def _entries(settings: Settings, keys: Keys) -> str:
+    own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
+    page = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True, audience="sandbox-backend")
+    return page + clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
 
 
 @contextmanager
-def simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
+def _simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
     """Run the provider's simulator as a child process on a bound socket, for as long as the block lasts."""
     process = multiprocessing.get_context("spawn").Process(
         target=_simulate, args=(listener, api_key, os.getpid()), name="lastdigits-simulator", daemon=True
@@ -102,66 +98,36 @@ def _simulate(listener: socket.socket, api_key: str, parent: int) -> None:
     run_simulator(SimulatorCredentials(api_key=api_key), listener)
 
 
-def with_sandbox(settings: Settings, keys: Keys, simulator: str, api_key: str) -> Settings:
-    """The settings with all that the sandbox provides: the simulator for a provider, and two clients unless a file names some.
-
-    Args:
-        settings: as loaded.
-        keys: of the two clients.
-        simulator: the address of the simulator: `http://127.0.0.1:8001`.
-        api_key: what the simulator takes for the provider's key.
-    """
-    own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
-    entries = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True, audience="sandbox-backend")
-    entries += clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
-    provider = ProviderSettings(
-        url=f"{simulator}/api/call-password/send/",
-        api_key=SecretStr(api_key),
-        login=None,
-        password=None,
-        key_in_body=False,
-        connect_timeout=2.0,
-        read_timeout=10.0,
-        pool_size=100,
-        pool_timeout=2.0,
-    )
-    return replace(
-        settings, provider=provider, clients=settings.clients or parse_clients(entries, "the sandbox's clients")
-    )
-
-
 def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
-    """What the sandbox tells at its start: that nothing leaves the machine, the addresses, the keys, and a script to paste."""
+    """What the sandbox prints: that nothing leaves the machine, the addresses, the keys, and a script to paste."""
     address = f"http://{reachable(settings.host)}:{settings.port}"
     lines = [
         "",
-        "  lastdigits is running as a SANDBOX: no phone rings, and nothing leaves this machine.",
-        "  Set LASTDIGITS_PROVIDER_API_KEY (and LASTDIGITS_CLIENTS_FILE) to call real phones.",
+        "  lastdigits runs as a SANDBOX: no phone rings, and nothing leaves this machine.",
+        "  Set LASTDIGITS_PROVIDER_API_KEY and LASTDIGITS_CLIENTS_FILE to call real phones.",
         "",
         f"  Service      {address}          OpenAPI: {address}/openapi.json",
         f'  Simulator    {simulator}          the calls it "placed", and the numbers that called',
     ]
     if keys is None:
         return "\n".join([*lines, "  Clients      those of LASTDIGITS_CLIENTS_FILE", ""])
-    return "\n".join(
-        [
-            *lines,
-            f"  Public key   {keys.public}",
-            f"  Secret key   {keys.secret}",
-            "",
-            "  Paste this to verify a phone from start to end:",
-            "",
-            _script(address, simulator, keys.secret),
-            "",
-        ]
-    )
+    lines += [
+        f"  Public key   {keys.public}          for a page or an app",
+        f"  Secret key   {keys.secret}          for a backend",
+        "",
+        "  Paste this to verify a phone from start to end. purpose says what the verification is for: it goes into the token.",
+        "  client_ip is your user's address: a backend sends it, so that the limits for each address count.",
+        "",
+    ]
+    return "\n".join([*lines, _script(address, simulator, keys.secret), ""])
 
 
 def _script(address: str, simulator: str, key: str) -> str:
     """Shell lines that start a verification, read the digits off the simulator, and check them: curl and sed, nothing else."""
     post = f"curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    start = f'{{"phone": "{_PHONE}", "purpose": "login", "client_ip": "203.0.113.7"}}'
     lines = [
-        f"""STARTED=$({post} {address}/verify/start -d '{{"phone": "{_PHONE}"}}'); echo "$STARTED\"""",
+        f"""STARTED=$({post} {address}/verify/start -d '{start}'); echo "$STARTED\"""",
         """ID=$(echo "$STARTED" | sed -n 's/.*"id":"\\(vrf_[^"]*\\)".*/\\1/p')""",
         f"""CALLED=$(curl -sS {simulator}/calls/{_DIGITS})""",
         """CODE=$(echo "$CALLED" | sed -n 's/[^[]*\\[{[^}]*"code": *"\\([0-9]*\\)".*/\\1/p')""",
@@ -173,6 +139,6 @@ def _script(address: str, simulator: str, key: str) -> str:
 
 def reachable(host: str) -> str:
     """Where a listening address is reached from this machine, as a URL writes it."""
-    if host in {"0.0.0.0", ""}:  # noqa: S104  compared, not bound
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
         return "127.0.0.1"
-    return f"[{'::1' if host == '::' else host}]" if ":" in host else host.lower()
+    return f"[{host}]" if ":" in host else host.lower()

@@ -80,11 +80,6 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def verifications_of(request: Request) -> VerificationService:
-    """The operations."""
-    return service_of(request).verifications
-
-
 def any_client(request: Request) -> AuthenticatedClient:
     """The client whose key the request has, of either kind; a public key only from its origins.
 
@@ -175,5 +170,4 @@ def _warn_once(service: Service, event: str, detail: str, peer: str | None) -> N
 AnyClient = Annotated[AuthenticatedClient, Depends(any_client)]
 SecretClient = Annotated[Caller, Depends(secret_client)]
 TheService = Annotated[Service, Depends(service_of)]
-TheVerifications = Annotated[VerificationService, Depends(verifications_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from app.api.auth import SecretClient, TheService, TheVerifications
+from app.api.auth import SecretClient, TheService
 from app.api.lean import LeanRoute
 from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, NO_KEY, SECRET_ONLY, answers, encoded
 from app.api.problems import outcome_problem
@@ -52,13 +52,13 @@ register_url_convertor("verification", _VerificationId())
     ),
     **SECRET_ONLY,
 )
-async def redeem(body: RedeemRequest, caller: SecretClient, verifications: TheVerifications) -> Response:
+async def redeem(body: RedeemRequest, caller: SecretClient, service: TheService) -> Response:
     """Redeem a token.
 
     Accepts a verification token once: for a backend whose tokens must not be used twice. Only a client of the token's own audience redeems it. A token
     that may be used until it expires is verified offline instead.
     """
-    outcome = await verifications.redeem(caller, body.token)
+    outcome = await service.verifications.redeem(caller, body.token)
     return encoded(200, redeemed_answer(outcome)) if isinstance(outcome, Redeemed) else outcome_problem(outcome)
 
 
@@ -68,12 +68,12 @@ async def redeem(body: RedeemRequest, caller: SecretClient, verifications: TheVe
     responses=answers(200, StateAnswer, "Its whole state.", *KEY_OF_A_BACKEND, "verification_not_found"),
     **SECRET_ONLY,
 )
-async def read(verification_id: str, caller: SecretClient, verifications: TheVerifications) -> Response:
+async def read(verification_id: str, caller: SecretClient, service: TheService) -> Response:
     """Read a verification.
 
     Returns its whole state, without its code.
     """
-    outcome = await verifications.read(caller, verification_id)
+    outcome = await service.verifications.read(caller, verification_id)
     return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Found) else outcome_problem(outcome)
 
 
@@ -83,12 +83,12 @@ async def read(verification_id: str, caller: SecretClient, verifications: TheVer
     responses=answers(200, StateAnswer, "It is canceled.", *KEY_OF_A_BACKEND, "verification_not_found", *ENDED),
     **SECRET_ONLY,
 )
-async def cancel(verification_id: str, caller: SecretClient, verifications: TheVerifications) -> Response:
+async def cancel(verification_id: str, caller: SecretClient, service: TheService) -> Response:
     """Cancel a verification.
 
     Ends a pending verification: its codes no longer count. Canceling twice gives the same answer.
     """
-    outcome = await verifications.cancel(caller, verification_id)
+    outcome = await service.verifications.cancel(caller, verification_id)
     return (
         encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else outcome_problem(outcome)
     )

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.api.origins import OPAQUE, allows, canonical_origin
@@ -134,18 +134,6 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _KEY = re.compile(rf"\s*(?:{'|'.join(PREFIXES.values())})")
 
 
-def _id(text: str) -> str:
-    if not CLIENT_ID.fullmatch(text):
-        raise ValueError("use up to 40 letters, digits, dots, dashes and underscores, a letter or digit first")
-    return text
-
-
-def _audience(text: str) -> str:
-    if not AUDIENCE.fullmatch(text):
-        raise ValueError("use up to 128 printable characters without spaces")
-    return text
-
-
 def _digests(given: object) -> list[bytes]:
     """One digest or several: a client has two keys while it changes them."""
     return [_digest(text) for text in (given if isinstance(given, list) else [given])]
@@ -180,12 +168,12 @@ def _text(parse: Callable[[str], tuple[Rate, ...]]) -> BeforeValidator:
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[str, AfterValidator(_id)]
+    id: Annotated[str, StringConstraints(pattern=CLIENT_ID.pattern)]
     kind: Kind
     key_sha256: Annotated[list[bytes], BeforeValidator(_digests), Field(min_length=1)]
     origins: Annotated[list[str], AfterValidator(_origins)] = []
     native: bool = False
-    audience: Annotated[str, AfterValidator(_audience)] | None = None
+    audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
     calls: Annotated[tuple[Rate, ...], _text(parse_rates)] = ()
     spend: Annotated[tuple[Rate, ...], _text(parse_caps)] = ()
 

@@ -117,7 +117,7 @@ class Listener(HttpToolsProtocol):
         head += [name + b": " + value for name, value in answer.raw_headers]
         self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
         self.transport.close()
-        self.app_state["metrics"].count_request("other", "other", answer.status_code, error.value)
+        self.app_state["metrics"].count_request("other", "other", answer.status_code, answer.code)
 
     def _head_ended(self) -> None:
         self.in_head = False

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.openapi import codes_of
-from app.api.problems import REQUEST_ERRORS, Problem, RequestError, request_problem
+from app.api.problems import Problem, RequestError, request_problem
 from app.api.reading import header_of
 from app.telemetry.logging import request_id
 from app.telemetry.metrics import Metrics, Series
@@ -19,7 +19,6 @@ from app.telemetry.refusals import Refusals
 OTHER = "other"
 """The route of a path that has none, and a method that its route does not support."""
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 UNROUTED = (
     RequestError.NO_SUCH_ROUTE,
     RequestError.MALFORMED_REQUEST,
@@ -28,17 +27,17 @@ UNROUTED = (
 )
 """What is answered before a route is known."""
 
-_NO_METHOD = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_LEVELS: dict[str, str] = {
-    RequestError.KEY_MISSING: "warning",
-    RequestError.KEY_UNKNOWN: "warning",
-    RequestError.KEY_NOT_ALLOWED: "warning",
-    RequestError.ORIGIN_NOT_ALLOWED: "warning",
-    RequestError.STORE_UNAVAILABLE: "error",
-    RequestError.INTERNAL_ERROR: "error",
+_NO_METHOD = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
+# What the operator may have configured wrong is a warning, what a caller wrote is information.
+_ERRORS = {RequestError.STORE_UNAVAILABLE, RequestError.INTERNAL_ERROR}
+_WARNINGS = {
+    RequestError.KEY_MISSING,
+    RequestError.KEY_UNKNOWN,
+    RequestError.KEY_NOT_ALLOWED,
+    RequestError.ORIGIN_NOT_ALLOWED,
 }
-"""How serious a refusal is: what the operator may have configured wrong is a warning, what a caller wrote is information."""
 
 log = structlog.get_logger()
 
@@ -81,22 +80,23 @@ class RequestMiddleware:
     def _record(self, scope: Scope, method: str, status: int) -> None:
         """Count the request, and log it where it was refused before any operation: an operation logs its outcome itself."""
         problem: Problem | None = scope.get("problem")
-        code = problem.code if problem else ""
-        route = self._route(scope)
+        error = problem.request_error if problem else None
+        route, code = self._route(scope), problem.code if problem else ""
         metrics: Metrics = scope["state"]["metrics"]
-        metrics.count_request(route, OTHER if code in _NO_METHOD else method, status, code)
-        if problem and code in REQUEST_ERRORS:
-            level = _LEVELS.get(code, "info")
+        metrics.count_request(route, OTHER if error in _NO_METHOD else method, status, code)
+        if problem and error:
+            level = "error" if error in _ERRORS else "warning" if error in _WARNINGS else "info"
             self._refused(
                 level,
                 code if level == "error" else "refused",
                 code,
                 route=route,
                 method=method if method in _METHODS else OTHER,
+                path=_shown(scope["path"]) if error is RequestError.NO_SUCH_ROUTE else None,
                 client=scope.get("client_id"),
                 detail=problem.detail,
                 reason=problem.reason,
-                exc_info=problem.error,
+                exc_info=problem.exception,
             )
 
     def _route(self, scope: Scope) -> str:
@@ -110,7 +110,7 @@ class RequestMiddleware:
 def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
     """Each route, method, status and problem's code that is documented: the labels of the count."""
     series: dict[Series, None] = dict.fromkeys(
-        (OTHER, OTHER, str(int(REQUEST_ERRORS[error].status)), error.value) for error in UNROUTED
+        (OTHER, OTHER, str(int(error.value.status)), error.value.code) for error in UNROUTED
     )
     for route in routes:
         if not isinstance(route, Route):
@@ -126,11 +126,11 @@ def _answers(route: Route) -> Iterator[tuple[str, str]]:
     """The statuses and codes of a route's answers."""
     if not isinstance(route, APIRoute) or not route.include_in_schema:
         yield from ((str(status), "") for status in (200, 204))
-        yield "403", RequestError.ORIGIN_NOT_ALLOWED.value
+        yield "403", RequestError.ORIGIN_NOT_ALLOWED.value.code
         return
     for status, answer in route.responses.items():
         yield from ((str(status), code) for code in codes_of(answer))
-    yield "500", RequestError.INTERNAL_ERROR.value
+    yield "500", RequestError.INTERNAL_ERROR.value.code
 
 
 def _paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
@@ -146,7 +146,12 @@ def _name(scope: Scope) -> bytes:
     return name
 
 
+def _shown(path: str) -> str:
+    """A path that a log may have: no phone, no verification's id, no control characters, and not without end."""
+    return re.sub(r"[^/]{25,}|\d{5,}|[^!-~]", "…", path[:100])
+
+
 def _unexpected(error: Exception) -> Problem:
     answer = request_problem(RequestError.INTERNAL_ERROR, "The log has the reason under this answer's X-Request-Id.")
-    answer.error = error
+    answer.exception = error
     return answer

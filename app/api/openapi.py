@@ -74,16 +74,10 @@ _IDEMPOTENCY_KEY = {
     "example": "8e03978e-40d5-43e8-bc93-6894a57f9324",
 }
 
-OPEN_TO_ALL: dict[str, Any] = {
-    "response_model": None,
-    "openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]},
-}
-PROCESSED_ONCE: dict[str, Any] = {
-    "response_model": None,
-    "openapi_extra": OPEN_TO_ALL["openapi_extra"] | {"parameters": [_IDEMPOTENCY_KEY]},
-}
-SECRET_ONLY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": [{"secretKey": []}]}}
-NO_KEY: dict[str, Any] = {"response_model": None, "openapi_extra": {"security": []}}
+OPEN_TO_ALL: dict[str, Any] = {"openapi_extra": {"security": [{"publicKey": []}, {"secretKey": []}]}}
+PROCESSED_ONCE: dict[str, Any] = {"openapi_extra": OPEN_TO_ALL["openapi_extra"] | {"parameters": [_IDEMPOTENCY_KEY]}}
+SECRET_ONLY: dict[str, Any] = {"openapi_extra": {"security": [{"secretKey": []}]}}
+NO_KEY: dict[str, Any] = {"openapi_extra": {"security": []}}
 
 
 def encoded(status: int, answer: BaseModel) -> Response:

@@ -15,13 +15,13 @@ LOCALHOST_ORIGINS = tuple(
 """Every page that a developer serves on their own machine: for the sandbox's public key."""
 
 _ORIGIN = re.compile(
-    r"([a-z][a-z0-9+.-]*)://([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(?::(\d{1,5}|\*))?/?", re.ASCII | re.IGNORECASE
+    r"([a-z][a-z0-9+.-]*)://([^\s/?#@:\[\]]+|\[[0-9a-f:.]+\])(?::(\d{1,5}|\*))?", re.ASCII | re.IGNORECASE
 )
 _ASCII_HOST = re.compile(r"[a-z0-9._-]+")
 _LOCALHOST = re.compile(r"(https?://(?:localhost|127\.0\.0\.1|\[::1\]))(?::(?:\d{1,5}|\*))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _MAX_PORT = 65535
-_HOW = "write a scheme, a host and, if it is not the default one, a port, like https://example.com"
+_HOW = "write a scheme, a host and, if it is not the default one, a port, without a slash at the end, like https://example.com"
 
 
 def canonical_origin(text: str) -> str:

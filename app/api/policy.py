@@ -169,8 +169,10 @@ async def policy(caller: SecretClient, service: TheService) -> Response:
     return encoded(200, policy_answer(service.policy, caller.client, service.entropy, status))
 
 
-def policy_answer(settled: Policy, client: Client | None, entropy: EntropyMonitor, status: GuardStatus) -> PolicyAnswer:
-    """The policy as a client sees it; without a client, as the operator does."""
+def policy_answer(
+    settled: Policy, client: Client | None, entropy: EntropyMonitor, status: GuardStatus | None
+) -> PolicyAnswer:
+    """The policy as a client sees it; without a client, as the operator does; without a status, what is used is not known."""
     policy = replace(settled, guesses=entropy.guesses)
     guard = policy.guard
     return PolicyAnswer(
@@ -200,9 +202,9 @@ def policy_answer(settled: Policy, client: Client | None, entropy: EntropyMonito
         test_numbers=len(policy.test_numbers),
         bounds=_bounds(bounds_of(policy)),
         codes=[_codes(bias) for bias in entropy.bias.values()],
-        used=_used(policy, client, status),
-        suspended=[_suspended(entry) for entry in status.suspended],
-        spray_alert_until=rfc3339(status.alert_until) if status.alert_until else None,
+        used=_used(policy, client, status) if status else [],
+        suspended=[_suspended(entry) for entry in status.suspended] if status else [],
+        spray_alert_until=rfc3339(status.alert_until) if status and status.alert_until else None,
     )
 
 

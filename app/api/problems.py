@@ -5,93 +5,37 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from http import HTTPStatus
 
 from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.verification import model
 from app.verification.call import Refusal
-from app.verification.model import (
-    AlreadyUsed,
-    AttemptsExhausted,
-    CallFailed,
-    CallInProgress,
-    CallRefused,
-    CallUnknown,
-    CanceledBefore,
-    ChallengeRequired,
-    ChallengeUnavailable,
-    CodeIncomplete,
-    CodeIncorrect,
-    CodeLengthTooShort,
-    CodesPredictable,
-    DestinationSuspended,
-    Expired,
-    KeyInUse,
-    KeyReused,
-    LimitReached,
-    NotFound,
-    PhoneRejected,
-    SpendCapReached,
-    TokenExpired,
-    TokenInvalid,
-    TokenRedeemed,
-)
 from app.verification.phone import PhoneError
 
 MEDIA_TYPE = "application/problem+json"
 
 Failed = (
-    PhoneRejected
-    | CodeLengthTooShort
-    | ChallengeRequired
-    | ChallengeUnavailable
-    | CallInProgress
-    | LimitReached
-    | SpendCapReached
-    | DestinationSuspended
-    | CodesPredictable
-    | CallRefused
-    | CallUnknown
-    | NotFound
-    | CodeIncomplete
-    | CodeIncorrect
-    | AttemptsExhausted
-    | AlreadyUsed
-    | Expired
-    | CanceledBefore
-    | CallFailed
-    | KeyInUse
-    | KeyReused
-    | TokenInvalid
-    | TokenExpired
-    | TokenRedeemed
+    model.PhoneRejected
+    | model.CodeLengthTooShort
+    | model.ChallengeRequired
+    | model.ChallengeUnavailable
+    | model.CallDenied
+    | model.CallNotPlaced
+    | model.NotFound
+    | model.CodeIncomplete
+    | model.CodeIncorrect
+    | model.Ended
+    | model.KeyInUse
+    | model.KeyReused
+    | model.TokenInvalid
+    | model.TokenExpired
+    | model.TokenRedeemed
 )
 """Every outcome that is an error to the caller."""
-
-
-class RequestError(StrEnum):
-    """What is wrong with a request before any operation, or with the service itself. Its value is the problem's code."""
-
-    MALFORMED_REQUEST = "malformed_request"
-    MALFORMED_JSON = "malformed_json"
-    INVALID_REQUEST = "invalid_request"
-    BODY_TOO_LARGE = "body_too_large"
-    BODY_TIMEOUT = "body_timeout"
-    HEAD_TOO_LARGE = "head_too_large"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    KEY_MISSING = "key_missing"
-    KEY_UNKNOWN = "key_unknown"
-    KEY_NOT_ALLOWED = "key_not_allowed"
-    ORIGIN_NOT_ALLOWED = "origin_not_allowed"
-    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"
-    NO_SUCH_ROUTE = "no_such_route"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    STORE_UNAVAILABLE = "store_unavailable"
-    NOT_READY = "not_ready"
-    INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +57,33 @@ class Row:
 
 def _row(status: int, code: str, title: str, **extras: object) -> Row:
     return Row(HTTPStatus(status), code, title, extras)
+
+
+class RequestError(Enum):
+    """What is wrong with a request before any operation, or with the service itself."""
+
+    MALFORMED_REQUEST = _row(400, "malformed_request", "This is not an HTTP request")
+    MALFORMED_JSON = _row(400, "malformed_json", "The body is not JSON")
+    INVALID_REQUEST = _row(
+        422,
+        "invalid_request",
+        "The request has invalid fields",
+        errors=[{"field": "phone", "message": "This field is required"}],
+    )
+    BODY_TOO_LARGE = _row(413, "body_too_large", "The body is too large")
+    BODY_TIMEOUT = _row(408, "body_timeout", "The body did not arrive in time")
+    HEAD_TOO_LARGE = _row(431, "head_too_large", "The request's headers are too large")
+    UNSUPPORTED_MEDIA_TYPE = _row(415, "unsupported_media_type", "The body must be plain application/json")
+    KEY_MISSING = _row(401, "key_missing", "A key is required")
+    KEY_UNKNOWN = _row(401, "key_unknown", "The key is unknown")
+    KEY_NOT_ALLOWED = _row(403, "key_not_allowed", "This key does not give access to this route")
+    ORIGIN_NOT_ALLOWED = _row(403, "origin_not_allowed", "The key may not be used from here")
+    IDEMPOTENCY_KEY_INVALID = _row(400, "idempotency_key_invalid", "The Idempotency-Key is invalid")
+    NO_SUCH_ROUTE = _row(404, "no_such_route", "There is no such route")
+    METHOD_NOT_ALLOWED = _row(405, "method_not_allowed", "The route does not support this method")
+    STORE_UNAVAILABLE = _row(503, "store_unavailable", "Service temporarily unavailable", retry_after=1)
+    NOT_READY = _row(503, "not_ready", "The service is not ready", retry_after=5, problems=["Redis does not answer"])
+    INTERNAL_ERROR = _row(500, "internal_error", "Something went wrong on our side")
 
 
 class RequestRejected(Exception):  # noqa: N818  a rejection is what the caller gets, whatever the reason
@@ -154,8 +125,10 @@ REFUSED: dict[Refusal, Row] = {
 }
 
 OUTCOMES: dict[type, Row] = {
-    CodeLengthTooShort: _row(422, "code_length_too_short", "The policy requires a longer code", min_code_length=4),
-    ChallengeRequired: _row(
+    model.CodeLengthTooShort: _row(
+        422, "code_length_too_short", "The policy requires a longer code", min_code_length=4
+    ),
+    model.ChallengeRequired: _row(
         428,
         "challenge_required",
         "Solve the challenge, then send the same request with its solution",
@@ -164,66 +137,41 @@ OUTCOMES: dict[type, Row] = {
             "signature": "…",
         },
     ),
-    ChallengeUnavailable: _row(
+    model.ChallengeUnavailable: _row(
         503, "challenge_unavailable", "The challenge can't be verified at the moment", retry_after=10
     ),
-    CallInProgress: _row(409, "call_in_progress", "A call to this phone is in progress", retry_after=12),
-    LimitReached: _row(429, "limit_reached", "A limit is reached", limit="resend_cooldown", retry_after=30),
-    SpendCapReached: _row(503, "spend_cap", "Calls are not available at the moment", retry_after=300),
-    CodesPredictable: _row(503, "codes_predictable", "No safe code is available at the moment", retry_after=600),
-    DestinationSuspended: _row(
+    model.CallInProgress: _row(409, "call_in_progress", "A call to this phone is in progress", retry_after=12),
+    model.LimitReached: _row(429, "limit_reached", "A limit is reached", limit="resend_cooldown", retry_after=30),
+    model.SpendCapReached: _row(503, "spend_cap", "Calls are not available at the moment", retry_after=300),
+    model.CodesPredictable: _row(503, "codes_predictable", "No safe code is available at the moment", retry_after=600),
+    model.DestinationSuspended: _row(
         503, "destination_suspended", "Calls to these numbers are suspended for a while", retry_after=900
     ),
-    CallUnknown: _row(
+    model.CallUnknown: _row(
         504, "call_unknown", "The phone may ring, but the service did not receive its code", id="vrf_…", retry_after=30
     ),
-    NotFound: _row(404, "verification_not_found", "There is no such verification"),
-    CodeIncomplete: _row(
+    model.NotFound: _row(404, "verification_not_found", "There is no such verification"),
+    model.CodeIncomplete: _row(
         422, "code_incomplete", "The code has more digits than that; no attempt was spent", code_length=4
     ),
-    CodeIncorrect: _row(422, "code_incorrect", "The code is wrong", attempts_left=2),
-    AttemptsExhausted: _row(429, "attempts_exhausted", "All attempts are spent"),
-    AlreadyUsed: _row(409, "already_used", "The verification was approved before"),
-    Expired: _row(410, "expired", "The verification has expired"),
-    CanceledBefore: _row(410, "canceled", "The verification was canceled"),
-    CallFailed: _row(410, "failed", "The call of this verification could not be placed"),
-    KeyInUse: _row(409, "idempotency_key_in_use", "A request with this Idempotency-Key is in progress", retry_after=1),
-    KeyReused: _row(422, "idempotency_key_reused", "This Idempotency-Key was used for another request"),
-    TokenInvalid: _row(422, "token_invalid", "This is not a verification token for this client"),
-    TokenExpired: _row(410, "token_expired", "The verification token has expired"),
-    TokenRedeemed: _row(409, "token_redeemed", "The verification token was redeemed before"),
-}
-
-REQUEST_ERRORS: dict[RequestError, Row] = {
-    RequestError(row.code): row
-    for row in (
-        _row(400, "malformed_request", "This is not an HTTP request"),
-        _row(400, "malformed_json", "The body is not JSON"),
-        _row(
-            422,
-            "invalid_request",
-            "The request has invalid fields",
-            errors=[{"field": "phone", "message": "This field is required"}],
-        ),
-        _row(413, "body_too_large", "The body is too large"),
-        _row(408, "body_timeout", "The body did not arrive in time"),
-        _row(431, "head_too_large", "The request's headers are too large"),
-        _row(415, "unsupported_media_type", "The body must be plain application/json"),
-        _row(401, "key_missing", "A key is required"),
-        _row(401, "key_unknown", "The key is unknown"),
-        _row(403, "key_not_allowed", "This key does not give access to this route"),
-        _row(403, "origin_not_allowed", "The key may not be used from here"),
-        _row(400, "idempotency_key_invalid", "The Idempotency-Key is invalid"),
-        _row(404, "no_such_route", "There is no such route"),
-        _row(405, "method_not_allowed", "The route does not support this method"),
-        _row(503, "store_unavailable", "Service temporarily unavailable", retry_after=1),
-        _row(503, "not_ready", "The service is not ready", retry_after=5, problems=["Redis does not answer"]),
-        _row(500, "internal_error", "Something went wrong on our side"),
-    )
+    model.CodeIncorrect: _row(422, "code_incorrect", "The code is wrong", attempts_left=2),
+    model.AttemptsExhausted: _row(429, "attempts_exhausted", "All attempts are spent"),
+    model.AlreadyUsed: _row(409, "already_used", "The verification was approved before"),
+    model.Expired: _row(410, "expired", "The verification has expired"),
+    model.CanceledBefore: _row(410, "canceled", "The verification was canceled"),
+    model.CallFailed: _row(410, "failed", "The call of this verification could not be placed"),
+    model.KeyInUse: _row(
+        409, "idempotency_key_in_use", "A request with this Idempotency-Key is in progress", retry_after=1
+    ),
+    model.KeyReused: _row(422, "idempotency_key_reused", "This Idempotency-Key was used for another request"),
+    model.TokenInvalid: _row(422, "token_invalid", "This is not a verification token for this client"),
+    model.TokenExpired: _row(410, "token_expired", "The verification token has expired"),
+    model.TokenRedeemed: _row(409, "token_redeemed", "The verification token was redeemed before"),
 }
 
 ROWS: dict[str, Row] = {
-    row.code: row for row in (*PHONE.values(), *REFUSED.values(), *OUTCOMES.values(), *REQUEST_ERRORS.values())
+    row.code: row
+    for row in (*PHONE.values(), *REFUSED.values(), *OUTCOMES.values(), *(error.value for error in RequestError))
 }
 """Every problem there is, by its code."""
 
@@ -239,13 +187,14 @@ class Problem(Response):
     Attributes:
         code: its row's.
         detail: what the caller reads beside the title.
-        reason: the same for the log only.
-        error: an exception, for the log only.
+        request_error: set where the request was refused before any operation.
+        reason, exception: why, for the log only.
     """
 
     media_type = MEDIA_TYPE
+    request_error: RequestError | None = None
     reason: str | None = None
-    error: Exception | None = None
+    exception: Exception | None = None
 
     def __init__(self, row: Row, headers: Mapping[str, str] | None = None, **members: object) -> None:
         """See `outcome_problem` and `request_problem`.
@@ -278,9 +227,9 @@ def outcome_problem(outcome: Failed) -> Problem:
 def row_of(outcome: Failed) -> Row:
     """The row of an outcome: by its reason where it has one, else by its class."""
     match outcome:
-        case PhoneRejected():
+        case model.PhoneRejected():
             return PHONE[outcome.error]
-        case CallRefused():
+        case model.CallRefused():
             return REFUSED[outcome.refusal]
         case _:
             return OUTCOMES[type(outcome)]
@@ -290,10 +239,12 @@ def request_problem(
     error: RequestError, detail: str | None = None, headers: Mapping[str, str] | None = None, **members: object
 ) -> Problem:
     """The problem details of a request that can't be processed, or of an error of the service itself."""
-    row = REQUEST_ERRORS[error]
+    row = error.value
     # How long to wait stands in the table where it does not depend on the request.
     waiting = {"retry_after": row.extras["retry_after"]} if "retry_after" in row.extras else {}
-    return Problem(row, {**_CHALLENGES.get(error, {}), **(headers or {})}, detail=detail, **(waiting | members))
+    problem = Problem(row, {**_CHALLENGES.get(error, {}), **(headers or {})}, detail=detail, **(waiting | members))
+    problem.request_error = error
+    return problem
 
 
 def example(row: Row) -> dict[str, object]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.code import MAX_SPELLING as MAX_CODE
@@ -14,11 +14,8 @@ from app.verification.policy import whole_seconds
 from app.verification.token import LIFETIME, MAX_TOKEN_LENGTH
 
 _ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
-_CREATED, _EXPIRES, _RESEND = "2026-11-23T07:00:00.000Z", "2026-11-23T07:05:00.000Z", "2026-11-23T07:00:30.000Z"
-
-VerificationId = Annotated[
-    str, Field(max_length=128, description="The verification's id, as `/verify/start` gave it.", examples=[_ID])
-]
+_JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6InZlcmlmaWNhdGlvbitqd3QifQ.eyJpc3MiOiJsYXN0ZGlnaXRzIn0.c2ln"
+_JWK = {"kty": "EC", "crv": "P-256", "kid": "…", "use": "sig", "alg": "ES256", "x": "…", "y": "…"}
 
 
 def _address(text: str) -> str:
@@ -28,22 +25,27 @@ def _address(text: str) -> str:
         raise ValueError("This is not an IP address: write it like 203.0.113.7 or 2001:db8::1") from None
 
 
+Address = Annotated[str, Field(max_length=45), AfterValidator(_address)]
+
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """RFC 3339, UTC, to the millisecond."""
 
-Device = Annotated[
-    Annotated[str, StringConstraints(max_length=256)] | None,
-    Field(
-        description="The device token of an earlier approval for this phone: this request then counts as a known device's.",
-        examples=["dev_mF0c…"],
-    ),
-]
 
+def _of(description: str, example: object) -> Any:  # noqa: ANN401  what pydantic's Field returns
+    """A field of an answer."""
+    return Field(description=description, examples=[example])
+
+
+VerificationId = Annotated[str, Field(max_length=128), _of("The verification's id, as `/verify/start` gave it.", _ID)]
+Device = Annotated[
+    Annotated[str, Field(max_length=256)] | None,
+    _of("The device token of an earlier approval for this phone: this request is then a known device's.", "dev_mF0c…"),
+]
 ClientIp = Annotated[
-    Annotated[str, StringConstraints(max_length=45), AfterValidator(_address)] | None,
-    Field(
-        description="The end user's address, from a backend with a secret key: limits by address count it. Without it, none applies.",
-        examples=["203.0.113.7"],
+    Address | None,
+    _of(
+        "From a backend: its user's address, which limits count. Without it, no limit by address applies.",
+        "203.0.113.7",
     ),
 ]
 
@@ -57,30 +59,19 @@ class StartRequest(_Request):
 
     phone: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MAX_PHONE),
-        Field(
-            description="The phone in any human spelling; national ones for the configured region.",
-            examples=["+7 999 999-99-99"],
-        ),
+        Field(min_length=1, max_length=MAX_PHONE),
+        _of("In any human spelling; national ones for the configured region.", "+7 999 999-99-99"),
     ]
     code_length: Annotated[
-        int | None,
-        Field(
-            ge=MIN_DIGITS,
-            le=MAX_DIGITS,
-            description="Ask for more digits than the policy's; never fewer.",
-            examples=[4],
-        ),
+        int | None, Field(ge=MIN_DIGITS, le=MAX_DIGITS), _of("Ask for more digits than the policy's; never fewer.", 4)
     ] = None
     purpose: Annotated[
         str | None,
-        StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$"),
-        Field(description="What it is for: the verification token has it as a claim.", examples=["login"]),
+        Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$"),
+        _of("What it is for: the verification token has it as a claim.", "login"),
     ] = None
     challenge: Annotated[
-        str | None,
-        StringConstraints(max_length=2048),
-        Field(description="The solution of the challenge that a 428 answer gave: ALTCHA's payload, base64."),
+        str | None, Field(max_length=4096, description="The solution of the challenge that a 428 answer gave.")
     ] = None
     device: Device = None
     client_ip: ClientIp = None
@@ -92,11 +83,8 @@ class CheckRequest(_Request):
     id: VerificationId
     code: Annotated[
         str,
-        StringConstraints(max_length=MAX_CODE),
-        Field(
-            description="The last digits of the number that called, or the whole number in any spelling. A string: a number loses zeros.",
-            examples=["0123"],
-        ),
+        Field(max_length=MAX_CODE),
+        _of("The last digits of the number that called, or all of it. A string: a number loses zeros.", "0123"),
     ]
     device: Device = None
     client_ip: ClientIp = None
@@ -115,8 +103,8 @@ class RedeemRequest(_Request):
 
     token: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=MAX_TOKEN_LENGTH),
-        Field(description="The verification token, as `/verify/check` gave it.", examples=["eyJhbGciOiJFUzI1NiIs…"]),
+        Field(min_length=1, max_length=MAX_TOKEN_LENGTH),
+        _of("The verification token, as `/verify/check` gave it.", _JWT),
     ]
 
 
@@ -124,92 +112,69 @@ class PendingAnswer(BaseModel):
     """A verification whose phone was called."""
 
     id: VerificationId
-    status: Annotated[Status, Field(examples=["pending"])]
-    phone: Annotated[str, Field(description="E.164.", examples=["+79999999999"])]
-    code_length: Annotated[int, Field(description="How many last digits are the code.", examples=[4])]
-    attempts_left: Annotated[int, Field(description="Wrong codes that may still be tried.", examples=[3])]
-    created_at: Annotated[Timestamp, Field(examples=[_CREATED])]
-    expires_at: Annotated[Timestamp, Field(examples=[_EXPIRES])]
-    expires_in: Annotated[int, Field(description="Seconds until it expires.", examples=[300])]
-    resend_at: Annotated[
-        Timestamp | None,
-        Field(
-            description="From when on `/verify/resend` calls again; null if the verification ends before.",
-            examples=[_RESEND],
-        ),
-    ]
-    resend_in: Annotated[int | None, Field(description="The same in seconds from now.", examples=[30])]
+    status: Status = _of("Where the verification is.", "pending")
+    phone: str = _of("E.164.", "+79999999999")
+    code_length: int = _of("How many last digits are the code.", 4)
+    attempts_left: int = _of("Wrong codes that may still be tried.", 3)
+    created_at: Timestamp = _of("When it was started.", "2026-11-23T07:00:00.000Z")
+    expires_at: Timestamp = _of("Until when its code may be checked.", "2026-11-23T07:05:00.000Z")
+    expires_in: int = _of("The same in seconds from now.", 300)
+    resend_at: Timestamp | None = _of(
+        "When `/verify/resend` calls again; null: not before it ends.", "2026-11-23T07:00:30.000Z"
+    )
+    resend_in: int | None = _of("The same in seconds from now.", 30)
 
 
 class StateAnswer(PendingAnswer):
     """The whole state of a verification, without its code."""
 
-    calls: Annotated[int, Field(description="Calls that were placed or may have been.", examples=[1])]
-    purpose: Annotated[str | None, Field(examples=["login"])]
-    approved_at: Annotated[Timestamp | None, Field(examples=[None])]
-    test: Annotated[bool, Field(description="Whether it is a test number: no one is called.", examples=[False])]
+    calls: int = _of("Calls that were placed or may have been.", 1)
+    purpose: str | None = _of("What it is for.", "login")
+    approved_at: Timestamp | None = _of("When it was approved; null: it is not.", None)
+    test: bool = _of("Whether it is a test number: no one is called.", example=False)
 
 
 class ApprovedAnswer(BaseModel):
     """The phone is verified."""
 
     id: VerificationId
-    status: Annotated[Status, Field(examples=["approved"])]
-    phone: Annotated[str, Field(description="E.164.", examples=["+79999999999"])]
-    approved_at: Annotated[Timestamp, Field(examples=["2026-11-23T07:00:21.000Z"])]
-    token: Annotated[
-        str,
-        Field(
-            description="The verification token: a JWT for the client's audience, which any backend verifies by `/.well-known/jwks.json`.",
-            examples=[
-                "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6InZlcmlmaWNhdGlvbitqd3QifQ.eyJpc3MiOiJsYXN0ZGlnaXRzIn0.c2ln"
-            ],
-        ),
-    ]
-    token_expires_in: Annotated[int, Field(description="Seconds that it is valid, from `approved_at`.", examples=[600])]
-    device: Annotated[
-        str,
-        Field(
-            description="The device token: keep it, and send it with later starts and checks.", examples=["dev_mF0c…"]
-        ),
-    ]
+    status: Status = _of("Where the verification is.", "approved")
+    phone: str = _of("E.164.", "+79999999999")
+    approved_at: Timestamp = _of("When it was approved.", "2026-11-23T07:00:21.000Z")
+    token: str = _of("The verification token: a JWT that any backend verifies by `/.well-known/jwks.json`.", _JWT)
+    token_expires_in: int = _of("Seconds that it is valid, from `approved_at`.", 600)
+    device: str = _of("The device token: keep it, and send it with later starts and checks.", "dev_mF0c…")
 
 
 class RedeemedAnswer(BaseModel):
     """The verification token is valid, and used up."""
 
     id: VerificationId
-    phone: Annotated[str, Field(description="E.164: the phone that was verified.", examples=["+79999999999"])]
-    purpose: Annotated[str | None, Field(description="What the verification was for.", examples=["login"])]
-    approved_at: Annotated[Timestamp, Field(examples=["2026-11-23T07:00:21.000Z"])]
-    test: Annotated[bool, Field(description="Whether it was a test number: no one was called.", examples=[False])]
+    phone: str = _of("E.164: the phone that was verified.", "+79999999999")
+    purpose: str | None = _of("What the verification was for.", "login")
+    approved_at: Timestamp = _of("When it was approved.", "2026-11-23T07:00:21.000Z")
+    test: bool = _of("Whether it was a test number: no one was called.", example=False)
 
 
 class KeySetAnswer(BaseModel):
     """A JWK set (RFC 7517)."""
 
-    keys: Annotated[
-        list[dict[str, str]],
-        Field(
-            description="The public keys that verification tokens verify with: the one that signs, and during a rotation the next or the last one.",
-            examples=[[{"kty": "EC", "crv": "P-256", "kid": "…", "use": "sig", "alg": "ES256", "x": "…", "y": "…"}]],
-        ),
-    ]
+    keys: list[dict[str, str]] = _of("The key that signs, and during a rotation the next or the last one.", [_JWK])
 
 
 class HealthAnswer(BaseModel):
     """The process answers."""
 
-    status: Annotated[str, Field(examples=["ok"])]
-    version: Annotated[str, Field(examples=["0.1.0"])]
+    status: str = _of("Always the same.", "ok")
+    version: str = _of("Of this software.", "0.1.0")
 
 
 class ReadyAnswer(BaseModel):
     """The service can do its work."""
 
-    status: Annotated[str, Field(examples=["ready"])]
-    sandbox: Annotated[bool, Field(description="Whether calls go to the simulator: no phone rings.", examples=[False])]
-    store: Annotated[str, Field(examples=["valkey 9.1.2"])]
+    status: str = _of("Always the same.", "ready")
+    sandbox: bool = _of("Whether calls go to the simulator: no phone rings.", example=False)
+    store: str = _of("Of the store.", "valkey 9.1.2")
 
 
 def pending_answer(verification: Verification) -> PendingAnswer:

@@ -134,6 +134,16 @@ async def examine(client: Client, prefix: str) -> Health:
     return Health(reachable=True, problems=tuple(dict.fromkeys(problems)), server=f"{name} {version}", detail=detail)
 
 
+async def read_clock(client: Client, prefix: str) -> float:
+    """The time of the server that has our keys, in unix seconds.
+
+    Raises:
+        RedisError: it does not answer.
+    """
+    seconds, micros = await client.eval("return redis.call('TIME')", 1, f"{prefix}scratch")
+    return int(seconds) + int(micros) / 1e6
+
+
 async def _info(client: Client, prefix: str) -> dict[str, Any]:
     """What the server that has our keys says of itself."""
     sections = ("server", "memory", "persistence", "replication")

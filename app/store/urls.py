@@ -118,7 +118,7 @@ def _server(kind: Kind, rest: str, *, tls: bool) -> StoreUrl:
         hosts=_hosts(kind, parts["hosts"]),
         path=Path(unquote(named["socket"])) if kind == "unix" else None,
         service=named.get("service") or "",
-        db=_database(options.pop("db", None) or named.get("db") or "0"),
+        db=_database(options.pop("db", "") or named.get("db") or "0"),
         username=unquote(parts["username"]) if parts["username"] else None,
         password=unquote(parts["password"]) if parts["password"] else None,
         tls=tls,

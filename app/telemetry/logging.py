@@ -23,11 +23,12 @@ from app.verification.model import (
     DestinationSuspended,
     Outcome,
     Pending,
+    PhoneRejected,
     Replayed,
     SpendCapReached,
 )
 from app.verification.money import SCALE
-from app.verification.phone import mask_phone
+from app.verification.phone import PhoneError, mask_phone
 from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -182,6 +183,8 @@ def _operation(event: OperationEnded) -> dict[str, object]:
     for name in ("error", "limit", "refusal", "attempts_left", "retry_after"):
         if (value := getattr(outcome, name, None)) is not None:
             line[name] = value
+    if isinstance(outcome, PhoneRejected) and outcome.error is PhoneError.COUNTRY_NOT_ALLOWED:
+        line |= {"detail": outcome.detail, "setting": "LASTDIGITS_ALLOWED_COUNTRIES"}
     marks = {
         "test": event.test,
         "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,

@@ -58,8 +58,8 @@ def behind(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> It
 
 def _outcome(answer: httpx.Response) -> str:
     """`pending`, `approved`, a problem's code, or the limit that is reached."""
-    told = answer.json()
-    return str(told.get("limit") or told.get("code") or told["status"])
+    body = answer.json()
+    return str(body.get("limit") or body.get("code") or body["status"])
 
 
 def _start(service: Service, client: str = "app", headers: dict[str, str] | None = None, **members: str) -> str:
@@ -91,10 +91,10 @@ def test_an_address_gets_as_many_calls_as_its_limit_and_is_told_when_to_come_bac
 ) -> None:
     _use_up_starts(facing)
     answer = facing.start(phone, "app")
-    told = answer.json()
-    assert (answer.status_code, told["code"], told["limit"]) == (429, "limit_reached", "calls_per_ip")
-    assert 3600 - 60 <= told["retry_after"] <= 3600 * 2
-    assert answer.headers["retry-after"] == str(told["retry_after"])
+    body = answer.json()
+    assert (answer.status_code, body["code"], body["limit"]) == (429, "limit_reached", "calls_per_ip")
+    assert 3600 - 60 <= body["retry_after"] <= 3600 * 2
+    assert answer.headers["retry-after"] == str(body["retry_after"])
     assert simulator.count(phone) == 0, "who is refused costs nothing"
 
 
@@ -298,13 +298,13 @@ def test_behind_a_proxy_an_ipv4_address_is_one_in_all_its_spellings(behind: Serv
 
 def test_behind_a_proxy_an_ipv6_address_counts_by_its_64(behind: Service) -> None:
     network = _network()
-    told = [
+    spellings = [
         {"X-Forwarded-For": f"{network}::1"},
         {"X-Forwarded-For": f"[{network}:1:2:3:4]:443"},
         {"X-Forwarded-For": f"[{network.upper()}::2]:4711"},
         {"X-Forwarded-For": f"{network}:ffff:ffff:ffff:ffff"},
     ]
-    assert [_start(behind, headers=each) for each in told] == ["pending"] * STARTS + ["calls_per_ip"]
+    assert [_start(behind, headers=each) for each in spellings] == ["pending"] * STARTS + ["calls_per_ip"]
     assert _start(behind, headers=_forwarded(f"{network[:-1]}b::1")) == "pending", "another /64 is another customer"
 
 

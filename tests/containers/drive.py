@@ -1,4 +1,4 @@
-"""Run docker-compose.yml as it stands and check what a container must show; tests/containers/run starts this.
+"""Run the shipped Compose files as they stand and check what a container must show; tests/containers/run starts this.
 
 Plain Python, so that it needs no environment. It makes a Compose project of its own name, on free ports, without the operator's .env, and removes it.
 """
@@ -20,8 +20,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROJECT = f"lastdigits-check-{secrets.token_hex(3)}"
+LIVE = ["-f", str(ROOT / "docker-compose.yml")]
+FILES = [*LIVE, "-f", str(ROOT / "docker-compose.override.yml")]  # what `docker compose up` takes
 PHONE = "+79161234567"
-PATIENCE = 90.0  # seconds
+TIMEOUT = 90.0  # seconds
 
 
 def main() -> int:
@@ -30,21 +32,21 @@ def main() -> int:
         stage = Stage(_free_port(), _free_port(), no_settings.name)
         try:
             stage.up()
-            faults = [row.__name__ for row in ROWS if not _passes(row, stage)]
-        except RuntimeError as fault:
-            _say(f"FAIL up: {fault}\n{stage.logs()}")
+            failed = [row.__name__ for row in ROWS if not _passes(row, stage)]
+        except RuntimeError as error:
+            _say(f"FAIL up: {error}\n{stage.logs()}")
             return 1
         finally:
             stage.down()
-    _say(f"containers: {len(ROWS) - len(faults)} passed, {len(faults)} failed")
-    return 1 if faults else 0
+    _say(f"containers: {len(ROWS) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
 
 
 def _passes(row: Callable[["Stage"], None], stage: "Stage") -> bool:
     try:
         row(stage)
-    except Exception as fault:  # noqa: BLE001  whatever went wrong, the next row is still looked at
-        _say(f"FAIL {row.__name__}: {fault!r}")
+    except Exception as error:  # noqa: BLE001  whatever went wrong, the next row is still looked at
+        _say(f"FAIL {row.__name__}: {error!r}")
         return False
     _say(f"PASS {row.__name__}")
     return True
@@ -58,14 +60,18 @@ class Stage:
         self.pending = ""  # a verification that waits while Redis is away
         plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
         ports = {"LASTDIGITS_PORT": str(port), "LASTDIGITS_SIMULATOR_PORT": str(simulator_port)}
-        # An old engine builds with BuildKit only if told so.
+        # An old engine builds with BuildKit only if asked to.
         self._environ = plain | ports | {"DOCKER_BUILDKIT": "1", "COMPOSE_DOCKER_CLI_BUILD": "1"}
         plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
         command = ["docker", "compose"] if plugin else ["docker-compose"]
-        self._compose = [*command, "--env-file", env_file, "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml")]
+        self._compose = [*command, "--env-file", env_file, "-p", PROJECT]
 
     def compose(self, *arguments: str) -> str:
-        return _output([*self._compose, *arguments], self._environ)
+        return _output([*self._compose, *FILES, *arguments], self._environ)
+
+    def live(self, *arguments: str) -> str:
+        """What Compose prints without the override that makes a sandbox."""
+        return _output([*self._compose, *LIVE, *arguments], self._environ)
 
     def up(self) -> None:
         self.compose("up", "-d", "--build")
@@ -78,7 +84,7 @@ class Stage:
         self._tried("down", "-v", "-t", "5")
 
     def _tried(self, *arguments: str) -> str:
-        command = [*self._compose, *arguments]
+        command = [*self._compose, *FILES, *arguments]
         done = subprocess.run(command, env=self._environ, capture_output=True, text=True, check=False, cwd=ROOT)
         return done.stdout + done.stderr
 
@@ -185,7 +191,23 @@ def is_ready_again_with_redis_and_has_forgotten_nothing(stage: Stage) -> None:
     assert status == 429, answer
 
 
-def refuses_settings_that_cant_stand(stage: Stage) -> None:
+def keeps_its_keys_over_a_restart(stage: Stage) -> None:
+    before = _secret_key(stage)
+    stage.compose("up", "-d", "--force-recreate", "--no-deps", "app")
+    stage.app = stage.compose("ps", "-q", "app").strip()
+    _until(lambda: stage.ask("GET", "/readyz")[0] == 200)
+    assert _secret_key(stage) == before
+
+
+def publishes_no_simulator_and_starts_no_sandbox_without_the_override(stage: Stage) -> None:
+    live = stage.live("config")
+    assert str(stage.simulator_port) not in live
+    assert "SANDBOX" in live
+    refused = _fails(lambda: stage.live("run", "--rm", "--no-deps", "-T", "app", "serve"))
+    assert "LASTDIGITS_PROVIDER_API_KEY: it is missing" in refused, refused
+
+
+def refuses_invalid_settings(stage: Stage) -> None:
     image = stage.state(stage.app)["Image"]
     done = subprocess.run(
         ["docker", "run", "--rm", "--read-only", "-e", "LASTDIGITS_PROVIDER_API_KEY=key-4711", image],
@@ -214,7 +236,9 @@ ROWS: tuple[Callable[[Stage], None], ...] = (
     verifies_a_phone,
     is_alive_but_not_ready_without_redis,
     is_ready_again_with_redis_and_has_forgotten_nothing,
-    refuses_settings_that_cant_stand,
+    keeps_its_keys_over_a_restart,
+    publishes_no_simulator_and_starts_no_sandbox_without_the_override,
+    refuses_invalid_settings,
     ends_with_0_on_sigterm,
 )
 
@@ -234,19 +258,19 @@ def _called(stage: Stage) -> str:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             if holds():
                 return
         except OSError:
             pass
-        assert time.monotonic() < deadline, f"not within {PATIENCE:.0f} s"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT:.0f} s"
         time.sleep(0.5)
 
 
 def _fails(ask: Callable[[], str]) -> str:
-    """What a command that must fail complained of."""
+    """What a command that must fail complains of."""
     try:
         answer = ask()
     except RuntimeError as refusal:

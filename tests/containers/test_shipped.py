@@ -1,6 +1,7 @@
 """What is shipped beside the code agrees with it: the locks, the image, docker-compose.yml and deploy/. No Docker is needed for this."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -53,7 +54,28 @@ def test_every_direct_dependency_is_locked() -> None:
 
 def test_every_setting_reaches_the_container_and_no_other() -> None:
     assert len(ALL_SETTINGS) > 20
-    assert _settings(_text("docker-compose.yml")) == ALL_SETTINGS
+    live, sandbox = _settings(_text("docker-compose.yml")), _settings(_text("docker-compose.override.yml"))
+    assert live | sandbox == ALL_SETTINGS
+    assert live == {name for name in ALL_SETTINGS if "SIMULATOR" not in name}, "the simulator is the sandbox's alone"
+
+
+def test_only_the_override_makes_a_sandbox_and_it_says_so() -> None:
+    assert 'LASTDIGITS_SANDBOX: "true"' in _text("docker-compose.override.yml")
+    assert "LASTDIGITS_SANDBOX: ${LASTDIGITS_SANDBOX:-}" in _text("docker-compose.yml")
+    assert "8001" not in _text("docker-compose.yml")
+
+
+def test_the_unit_is_started_again_for_what_may_pass_and_not_for_invalid_settings() -> None:
+    unit = _text("deploy/lastdigits.service")
+    assert "\nRestart=on-failure\n" in unit
+    assert "\nStartLimitIntervalSec=0\n" in unit
+    (never,) = re.findall(r"^RestartPreventExitStatus=(.*)$", unit, re.MULTILINE)
+    assert never.split() == ["78"]
+
+
+@pytest.mark.parametrize("name", [".env", "clients.toml", "signing-keys.json", "data/keys/pepper", "key.pem"])
+def test_what_the_documents_tell_an_operator_to_make_is_not_committed(name: str) -> None:
+    assert subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -1,51 +1,40 @@
-"""`lastdigits keys` as a person uses it: clients' keys are shown once, signing keys never, and no step loses a file."""
+"""`lastdigits keys`: clients' keys are shown once, signing keys never, and no step loses a file."""
 
+import io
 import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
 from app.api.clients import load_clients
 from app.verification.signing_keys import parse_signing_keys
-from tests.harness import ROOT
+from tests.e2e.conftest import Command
+
+PAGE = (
+    "--origin",
+    "https://shop.example",
+    "--native",
+    "--audience",
+    "shop",
+    "--calls",
+    "5/minute, 100/day",
+    "--spend",
+    "9.5/day",
+)
 
 
-def _keys(*arguments: str, cwd: Path, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", "keys", *arguments],
-        env=plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()},
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_a_made_client_stands_in_the_file_as_it_was_asked_for(tmp_path: Path) -> None:
-    file = tmp_path / "clients.toml"
-    page = (
-        "--origin",
-        "https://shop.example",
-        "--native",
-        "--audience",
-        "shop",
-        "--starts",
-        "5/minute, 100/day",
-        "--spend",
-        "9.5/day",
-    )
-    for arguments in (("--id", "shop", "--kind", "secret"), ("--id", "shop-web", "--kind", "public", *page)):
-        made = _keys("new", *arguments, cwd=tmp_path)
-        assert made.returncode == 0, made.stderr
-        key = made.stderr.split()[-1]
-        assert key not in made.stdout
-        file.write_text((file.read_text() if file.exists() else "") + made.stdout)
+def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path("clients.toml")
+    for arguments in (("--id", "shop", "--kind", "secret"), ("--id", "shop-web", "--kind", "public", *PAGE)):
+        made = command("keys", "new", *arguments)
+        assert made.status == 0, made.err
+        key = made.err.split()[-1]
+        assert re.fullmatch(r"[ps]k_[A-Za-z0-9_-]{43}", key)
+        assert key not in made.out
+        file.write_text((file.read_text() if file.exists() else "") + made.out)
     found = load_clients(file).find(key)
     assert found
     assert (found.id, found.audience, [str(rate) for rate in found.starts]) == (
@@ -55,9 +44,8 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(tmp_path: Path) ->
     )
     assert (found.origins, found.native) == (frozenset({"https://shop.example"}), True)
 
-    listed = _keys("list", cwd=tmp_path, CLIENTS_FILE=str(file))
-    assert listed.returncode == 0
-    assert listed.stdout.splitlines()[0].split() == [
+    listed = command("keys", "list", CLIENTS_FILE=str(file.absolute()))
+    assert listed.out.splitlines()[0].split() == [
         "client",
         "kind",
         "audience",
@@ -71,48 +59,58 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(tmp_path: Path) ->
     ]
     assert (
         "shop-web  public  shop      https://shop.example apps  5/minute calls, 100/day calls, 9.5 of money/day"
-        in listed.stdout
+        in listed.out
     )
-    assert key not in listed.stdout
-    whose = _keys("check", "clients.toml", "--key-stdin", cwd=tmp_path, stdin=key + "\n")
-    assert whose.stdout.strip() == "public key of client shop-web"
+    assert key not in listed.out
+    assert command("keys", "check").out == "clients.toml: 2 clients\n"
+    for given, status, answer in (
+        (key, 0, "public key of client shop-web\n"),
+        ("pk_other", 1, "no client of this file has that key\n"),
+        ("ab" * 32, 2, ""),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(given + "\n"))
+        done = command("keys", "check", "clients.toml", "--key-stdin")
+        assert (done.status, done.out) == (status, answer)
+    assert "digest" in done.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "named"),
     [
-        (("--audience", 'a"b'), "--audience"),
-        (("--audience", "a b"), "--audience"),
-        (("--audience", "a\nb"), "--audience"),
-        (("--starts", "many"), "--starts"),
-        (("--starts", '5/hour"'), "--starts"),
-        (("--spend", "many"), "--spend"),
+        (("--kind", "secret", "--audience", 'a"b'), "--audience"),
+        (("--kind", "secret", "--audience", "a b"), "--audience"),
+        (("--kind", "secret", "--calls", "many"), "--calls"),
+        (("--kind", "secret", "--spend", '5/hour"'), "--spend"),
+        (("--kind", "secret", "--id", "a b"), "--id"),
+        (("--kind", "public"), "--kind public"),
+        (("--kind", "public", "--origin", "https://*.example"), "--origin"),
+        (("--kind", "public", "--origin", "https://shop.example/page"), "--origin"),
+        (("--kind", "secret", "--origin", "https://shop.example"), "--kind secret"),
     ],
 )
-def test_nothing_is_made_that_the_file_could_not_hold(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
-    made = _keys("new", "--id", "shop", "--kind", "secret", *arguments, cwd=tmp_path)
-    assert (made.returncode, made.stdout) == (2, "")
-    assert told in made.stderr
-    assert "Traceback" not in made.stderr
+def test_nothing_is_made_that_would_be_unsafe_or_the_file_could_not_hold(
+    command: Command, arguments: tuple[str, ...], named: str
+) -> None:
+    made = command("keys", "new", "--id", "shop", *arguments)
+    assert (made.status, made.out) == (2, "")
+    assert made.err.startswith(f"lastdigits: {named}")
 
 
 @pytest.mark.parametrize("action", ["list", "check"])
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, action: str) -> None:
-    done = _keys(action, cwd=tmp_path)
-    assert done.returncode == 78
-    assert "clients.toml" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_file_that_is_not_there_is_named(command: Command, action: str) -> None:
+    done = command("keys", action)
+    assert (done.status, done.err) == (78, "lastdigits: clients.toml can't be read: No such file or directory\n")
 
 
-def test_signing_keys_are_made_and_rotated_in_three_steps(tmp_path: Path) -> None:
+def test_signing_keys_are_made_and_rotated_in_three_steps(command: Command, tmp_path: Path) -> None:
+    file = Path("signing-keys.json")
+
     def step(*arguments: str) -> list[tuple[str, ...]]:
-        done = _keys("signing", "signing-keys.json", *arguments, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        told = done.stdout + done.stderr
-        assert not any(key.private_jwk()["d"] in told for key in parse_signing_keys(file.read_text()) if key.private)
-        return [tuple(line.split("  ")) for line in done.stdout.splitlines()]
+        done = command("keys", "signing", str(file), *arguments)
+        assert done.status == 0, done.err
+        assert not any(key.private_jwk()["d"] in done.out + done.err for key in parse_signing_keys(file.read_text()))
+        return [tuple(line.split("  ")) for line in done.out.splitlines()]
 
-    file = tmp_path / "signing-keys.json"
     ((old, *_),) = step()
     assert file.stat().st_mode & 0o777 == 0o600
     assert step() == [(old, "ES256", "signs")], "a second time it only lists"
@@ -121,53 +119,50 @@ def test_signing_keys_are_made_and_rotated_in_three_steps(tmp_path: Path) -> Non
     assert step("--promote") == [(new, "EdDSA", "signs"), (old, "ES256", "is published")]
     assert step("--retire") == [(new, "EdDSA", "signs")]
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == ["signing-keys.json"], "no draft is left"
+    assert [path.name for path in tmp_path.iterdir()] == [file.name], "no draft is left"
 
 
-def test_signing_keys_go_to_standard_output_where_no_file_can_be_written(tmp_path: Path) -> None:
-    made = _keys("signing", "-", cwd=tmp_path)
-    assert len(parse_signing_keys(made.stdout)) == 1
+def test_signing_keys_go_to_standard_output_where_no_file_can_be_written(command: Command, tmp_path: Path) -> None:
+    assert len(parse_signing_keys(command("keys", "signing", "-").out)) == 1
     assert not list(tmp_path.iterdir())
-    assert _keys("signing", "-", "--add", cwd=tmp_path).returncode == 78
+    assert command("keys", "signing", "-", "--add").status == 78
 
 
 @pytest.mark.parametrize(
-    ("held", "arguments", "told"),
+    ("held", "arguments", "said"),
     [
         (None, ("--add",), "no such file"),
         (None, ("--promote",), "no such file"),
         ("{}", (), "can't sign"),
-        ("{}", ("--add",), "can't sign"),
         ("", ("--add",), "no key"),
         (json.dumps({"keys": [{"kty": "oct", "k": "hidden-secret"}]}), ("--add",), "oct"),
     ],
 )
-def test_a_step_that_cant_be_made_changes_nothing(
-    tmp_path: Path, held: str | None, arguments: tuple[str, ...], told: str
+def test_a_step_that_is_not_possible_changes_nothing(
+    command: Command, held: str | None, arguments: tuple[str, ...], said: str
 ) -> None:
-    file = tmp_path / "signing-keys.json"
+    file = Path("keys.json")
     if held is not None:
         file.write_text(held)
-    done = _keys("signing", file.name, *arguments, cwd=tmp_path)
-    assert done.returncode == 78
-    assert told in done.stderr
-    assert "hidden-secret" not in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("keys", "signing", file.name, *arguments)
+    assert done.status == 78
+    assert said in done.err
+    assert "hidden-secret" not in done.err
     assert (file.read_text() if file.exists() else None) == held
 
 
-def test_one_key_cant_be_promoted_nor_a_fifth_added(tmp_path: Path) -> None:
-    _keys("signing", "k.json", cwd=tmp_path)
-    assert "--add" in _keys("signing", "k.json", "--promote", cwd=tmp_path).stderr
+def test_one_key_cant_be_promoted_nor_a_fifth_added(command: Command) -> None:
+    command("keys", "signing", "k.json")
+    assert "--add" in command("keys", "signing", "k.json", "--promote").err
     for _ in range(3):
-        assert _keys("signing", "k.json", "--add", cwd=tmp_path).returncode == 0
-    before = (tmp_path / "k.json").read_text()
-    assert _keys("signing", "k.json", "--add", cwd=tmp_path).returncode == 78
-    assert (tmp_path / "k.json").read_text() == before
+        assert command("keys", "signing", "k.json", "--add").status == 0
+    before = Path("k.json").read_text()
+    assert command("keys", "signing", "k.json", "--add").status == 78
+    assert Path("k.json").read_text() == before
 
 
-def test_a_directory_or_a_place_that_cant_be_written_is_told(tmp_path: Path) -> None:
-    for place in (".", "nowhere/k.json"):
-        done = _keys("signing", place, cwd=tmp_path)
-        assert done.returncode == 78
-        assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("place", [".", "nowhere/k.json"])
+def test_a_place_that_cant_be_written_is_named(command: Command, place: str) -> None:
+    done = command("keys", "signing", place)
+    assert done.status == 78
+    assert done.err.startswith(f"lastdigits: {place}: ")

@@ -144,7 +144,7 @@ def test_a_full_or_forgetful_server_is_told_at_readiness_or_refused(
             _unavailable(on_own_server.start(phone))
             assert simulator.count(phone) == 0
         else:
-            assert "noeviction" in _readiness(on_own_server, 503).json()["faults"][0]
+            assert "noeviction" in _readiness(on_own_server, 503).json()["problems"][0]
     finally:
         asyncio.run(configure(restored))
     _ready_again(on_own_server)

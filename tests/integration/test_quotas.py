@@ -31,7 +31,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> I
         yield service
 
 
-def test_a_start_tells_its_limits_and_what_is_left_of_the_callers_own(
+def test_a_start_has_its_limits_and_what_is_left_of_the_callers_own(
     limited: Service, phones: Callable[[], str]
 ) -> None:
     left = []
@@ -45,17 +45,17 @@ def test_a_start_tells_its_limits_and_what_is_left_of_the_callers_own(
             "calls_per_ip/hour": {"q": 3, "w": 3600},
             "calls_per_ip/day": {"q": 5, "w": 86400},
         }
-        told = _items(answer, "ratelimit")
-        assert set(told) == {"calls_per_ip/hour"}, "the tightest; what is left of a phone's is nobody's business"
-        assert 3600 <= told["calls_per_ip/hour"]["t"] <= 3900
-        left.append(told["calls_per_ip/hour"]["r"])
+        shown = _items(answer, "ratelimit")
+        assert set(shown) == {"calls_per_ip/hour"}, "the tightest; what is left of a phone's is for no one to know"
+        assert 3600 <= shown["calls_per_ip/hour"]["t"] <= 3900
+        left.append(shown["calls_per_ip/hour"]["r"])
     assert left == [2, 1, 0]
     denied = limited.start(phones(), client_ip="203.0.113.1")
     assert denied.status_code == 429
     assert _items(denied, "ratelimit") == {"calls_per_ip/hour": {"r": 0, "t": denied.json()["retry_after"]}}
 
 
-def test_a_client_is_told_what_is_left_of_its_own_limits(limited: Service, phones: Callable[[], str]) -> None:
+def test_a_client_is_shown_what_is_left_of_its_own_limits(limited: Service, phones: Callable[[], str]) -> None:
     answer = limited.start(phones(), "limited")
     assert _items(answer, "ratelimit")["calls_per_client/hour"]["r"] == 2
     policy = _items(answer, "ratelimit-policy")

@@ -160,6 +160,13 @@ def test_a_phone_that_is_not_called_says_why(service: Service, phone: str, code:
     assert _problem(service.start(phone), 422, code)["detail"]
 
 
+def test_a_country_that_is_not_called_is_logged_with_the_setting(service: Service) -> None:
+    headers = {"X-Request-Id": "not-allowed"}
+    service.post("/verify/start", {"phone": "+7 701 123-45-67"}, headers=headers)
+    (line,) = [line for line in service.lines() if line.get("request_id") == "not-allowed"]
+    assert (line["fault"], line["setting"]) == ("country_not_allowed", "LASTDIGITS_ALLOWED_COUNTRIES")
+
+
 def test_fewer_digits_than_the_policy_are_refused(tmp_path: Any, simulator: Simulator, phone: str) -> None:
     with serving(tmp_path, simulator.send_url, CODE_LENGTH="5", WORKERS="1") as strict:
         assert _problem(strict.start(phone, code_length=4), 422, "code_length_too_short")["min_code_length"] == 5

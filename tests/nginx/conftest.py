@@ -1,4 +1,4 @@
-"""The service behind a real nginx, in the two ways that nginx is told to forward addresses."""
+"""The service behind a real nginx, in the two ways that nginx is set up to forward addresses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,15 +36,15 @@ def _proxied(directory: Path, simulator: Simulator, forwarding: str) -> Iterator
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Nginx]:
-    """An nginx that writes X-Forwarded-For anew and takes Forwarded away, as deploy/nginx.conf does."""
-    forwarding = 'proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header Forwarded "";'
+    """An nginx that sets X-Forwarded-For, as deploy/nginx.conf does."""
+    forwarding = "proxy_set_header X-Forwarded-For $remote_addr;"
     with _proxied(tmp_path_factory.mktemp("setting"), simulator, forwarding) as nginx:
         yield nginx
 
 
 @pytest.fixture(scope="module")
 def appending(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Nginx]:
-    """An nginx that appends to X-Forwarded-For and hands Forwarded on as it came, as most do."""
+    """An nginx that appends to X-Forwarded-For, as most do."""
     forwarding = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
     with _proxied(tmp_path_factory.mktemp("appending"), simulator, forwarding) as nginx:
         yield nginx

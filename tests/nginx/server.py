@@ -1,4 +1,4 @@
-"""A real nginx in front of the service: the system's, run by whoever runs the tests, with nothing outside of the test's own directory."""
+"""A real nginx in front of the service: the system's, run by the user who runs the tests, with nothing outside of the test's own directory."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ STARTS = 3
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin") or "nginx"
 
-# Workers of a master that is root would be somebody else, who may not enter the test's directory.
+# Workers of a master that is root would be another user, who may not enter the test's directory.
 USER = "user root;" if os.geteuid() == 0 else ""
 MAIN = (
     USER
@@ -106,5 +106,5 @@ def _await_port(process: "subprocess.Popen[bytes]", port: int, directory: Path) 
             time.sleep(0.02)
         else:
             return
-    told = [(directory / name).read_text("utf-8") for name in ("output", "error.log") if (directory / name).exists()]
-    raise AssertionError("nginx never listened:\n" + "\n".join(told))
+    written = [(directory / name).read_text("utf-8") for name in ("output", "error.log") if (directory / name).exists()]
+    raise AssertionError("nginx never listened:\n" + "\n".join(written))

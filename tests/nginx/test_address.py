@@ -1,4 +1,4 @@
-"""The address of a user behind a real nginx: nobody writes another one into a header."""
+"""The address of a user behind a real nginx: no header that a stranger writes changes it."""
 
 import itertools
 
@@ -20,8 +20,8 @@ def address() -> str:
 
 
 def _outcome(answer: httpx.Response) -> str:
-    told = answer.json()
-    return str(told.get("limit") or told.get("code") or told["status"])
+    body = answer.json()
+    return str(body.get("limit") or body.get("code") or body["status"])
 
 
 def _start(nginx: Nginx, address: str, headers: dict[str, str] | None = None) -> str:
@@ -42,31 +42,13 @@ def test_an_ipv6_client_is_counted_too(proxy: Nginx) -> None:
     _use_up_starts(proxy, "::1")
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Real-IP", "X-Client-IP", "True-Client-IP"])
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP"])
 @pytest.mark.parametrize(
     "claim", ["198.51.100.{}", "198.51.100.{}, 127.0.0.1", "::ffff:198.51.100.{}", "2001:db8:{}::1", "unknown", ""]
 )
 def test_a_spoofed_header_changes_nothing(proxy: Nginx, address: str, name: str, claim: str) -> None:
     outcomes = [_start(proxy, address, {name: claim.format(n)}) for n in range(1, STARTS + 3)]
     assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
-
-
-def test_a_spoofed_forwarded_does_not_pass_where_nginx_takes_it_away(setting: Nginx, address: str) -> None:
-    outcomes = [_start(setting, address, {"Forwarded": f"for=198.51.100.{n}"}) for n in range(1, STARTS + 3)]
-    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
-
-
-def test_a_spoofed_forwarded_that_nginx_hands_on_counts_as_nginx_for_all_strangers_together(
-    appending: Nginx, address: str
-) -> None:
-    _use_up_starts(appending, address)
-    outcomes = [_start(appending, address, {"Forwarded": f"for=198.51.100.{n}"}) for n in range(1, STARTS + 3)]
-    assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
-    neighbour = f"127.1.0.{address.rpartition('.')[2]}"
-    assert _start(appending, neighbour, {"Forwarded": "for=198.51.100.9"}) == "calls_per_ip"
-    assert _start(appending, neighbour) == "pending", "who spoofs nothing has a count of its own"
-    honest = {"Forwarded": f"for={neighbour}"}
-    assert _start(appending, neighbour, honest) == "pending", "the headers agree"
 
 
 def test_several_spoofed_lines_change_nothing(proxy: Nginx, address: str) -> None:

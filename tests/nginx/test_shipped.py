@@ -67,7 +67,7 @@ def _here(shipped: str, service: int, plain: int, secure: int) -> str:
 
 
 def _trusted(shipped: str) -> str:
-    """What the file tells the operator to trust."""
+    """What the file says to trust."""
     match = re.search(r"LASTDIGITS_TRUSTED_PROXIES must name[^.]* here ([\d.]+\d)", shipped.replace("\n# ", " "))
     assert match
     return match[1]
@@ -133,8 +133,8 @@ def test_the_service_counts_nginxs_clients_whatever_they_write(site: Site, addre
     for n in range(STARTS + 2):
         claim = f"198.51.100.{n}"
         headers = {"X-Forwarded-For": f"{claim}, 127.0.0.1", "Forwarded": f"for={claim}", "X-Real-IP": claim}
-        told = site.start(fresh_phone(), address, **headers).json()
-        outcomes.append(told.get("limit") or told["status"])
+        body = site.start(fresh_phone(), address, **headers).json()
+        outcomes.append(body.get("limit") or body["status"])
     assert outcomes == ["pending"] * STARTS + ["calls_per_ip"] * 2
     assert site.start(fresh_phone(), f"127.1.1.{address.rpartition('.')[2]}").status_code == 201
 
@@ -179,9 +179,10 @@ def test_nothing_else_passes(site: Site, method: str, path: str) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html"), "nginx's own answer"
 
 
-def test_without_tls_a_client_is_sent_to_https(site: Site) -> None:
-    answer = httpx.get(f"{site.plain}/verify/start", headers={"Host": "verify.example.com"})
-    assert (answer.status_code, answer.headers["location"]) == (301, "https://verify.example.com/verify/start")
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_tls_a_client_is_sent_to_https_with_its_method(site: Site, method: str) -> None:
+    answer = httpx.request(method, f"{site.plain}/verify/start", headers={"Host": "verify.example.com"})
+    assert (answer.status_code, answer.headers["location"]) == (308, "https://verify.example.com/verify/start")
 
 
 def test_a_flood_from_one_address_is_turned_away_and_no_other_is(site: Site, address: str) -> None:

@@ -62,7 +62,7 @@ def test_what_is_no_address_is_no_proxy(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "named"),
     [
         ("nginx", "'nginx'"),
         ("10.0.0.0/33", "'10.0.0.0/33'"),
@@ -76,9 +76,9 @@ def test_what_is_no_address_is_no_proxy(address: str) -> None:
         ("167772161", "'167772161'"),
     ],
 )
-def test_text_that_is_not_a_network_is_refused_with_the_fix(text: str, told: str) -> None:
+def test_text_that_is_not_a_network_is_refused_with_the_fix(text: str, named: str) -> None:
     with pytest.raises(
-        ValueError, match=f"^{told} is not an address or network: write them like 10.0.0.0/8, 2001:db8::/32$"
+        ValueError, match=f"^{named} is not an address or network: write them like 10.0.0.0/8, 2001:db8::/32$"
     ):
         TrustedProxies.parse(text)
 

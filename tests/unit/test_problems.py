@@ -10,7 +10,6 @@ from app.api.problems import (
     OUTCOMES,
     PHONE,
     REFUSED,
-    REQUEST_ERRORS,
     ROWS,
     Failed,
     RequestError,
@@ -33,7 +32,7 @@ def test_every_outcome_has_its_row_or_is_a_success() -> None:
 def test_every_reason_has_its_row() -> None:
     assert set(PHONE) == set(PhoneError)
     assert set(REFUSED) == set(Refusal) == set(RESPONSIBILITY_OF) == set(RETRY_AFTER)
-    assert set(REQUEST_ERRORS) == set(RequestError)
+    assert {error.value.code for error in RequestError} == {error.name.lower() for error in RequestError}
 
 
 def test_no_problem_is_a_success() -> None:
@@ -59,6 +58,6 @@ def test_a_problem_has_its_members_and_its_retry_after() -> None:
 @pytest.mark.parametrize("error", RequestError)
 def test_a_request_error_says_how_long_to_wait_where_waiting_helps(error: RequestError) -> None:
     answer = request_problem(error)
-    waits = "retry_after" in REQUEST_ERRORS[error].extras
+    waits = "retry_after" in error.value.extras
     assert ("retry-after" in answer.headers) == waits
     assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)

@@ -1,159 +1,554 @@
-"""Settings: their sources and order, their checks together, and the documents that list them."""
+"""Settings: where they come from, what is refused and how it is said, which mode follows, and the documents that list them."""
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from app import settings as module
-from app.settings import SettingsError, load_settings
-from app.settings_table import described
+from app.api.clients import Kind, clients_entry, new_key
+from app.settings import Settings, SettingsError, Values, described, load_settings
+from app.verification.rates import Rate
+from app.verification.signing_keys import new_signing_key, write_signing_keys
 
 ROOT = Path(__file__).parents[2]
+PEPPER = "pepper-of-the-tests-0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.upper().startswith("LASTDIGITS_"):
             monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "SECRETS_DIR", tmp_path / "secrets")
 
 
-def _faults(monkeypatch: pytest.MonkeyPatch, **values: str) -> list[str]:
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """All that real calls need with a Redis of one's own; it is not set yet."""
+    (tmp_path / "clients.toml").write_text(clients_entry("a", Kind.SECRET, new_key(Kind.SECRET)))
+    (tmp_path / "keys.json").write_text(write_signing_keys((new_signing_key(),)))
+    return {
+        "PROVIDER_API_KEY": "key-4711",
+        "CLIENTS_FILE": "clients.toml",
+        "SIGNING_KEYS_FILE": "keys.json",
+        "REDIS_URL": "redis://localhost",
+        "PEPPER": PEPPER,
+    }
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     for name, value in values.items():
         monkeypatch.setenv(f"LASTDIGITS_{name}", value)
-    with pytest.raises(SettingsError) as fault:
-        load_settings(dotenv=None)
-    return fault.value.faults
 
 
-def test_nothing_set_is_a_sandbox_on_loopback() -> None:
-    settings = load_settings(dotenv=None)
-    assert settings.sandbox
-    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
-    assert settings.embedded == Path("data")
+def _load(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
+    _set(monkeypatch, **values)
+    return load_settings()
 
 
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PORT", "PROVIDER_API_KEY", "PEPPER", "CLIENTS_FILE", "CODE_LENGTH", "REDIS_URL", "PROVIDER_URL"):
-        monkeypatch.setenv(f"LASTDIGITS_{name}", "")
-    assert load_settings(dotenv=None) == load_settings(dotenv=None)
-    assert load_settings(dotenv=None).sandbox
+def _problems(monkeypatch: pytest.MonkeyPatch, **values: str) -> list[str]:
+    _set(monkeypatch, **values)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    return error.value.problems
 
 
-def test_the_environment_beats_dotenv_and_dotenv_beats_secret_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    secrets = tmp_path / "secrets"
-    secrets.mkdir()
-    monkeypatch.setattr(module, "SECRETS_DIR", secrets)
-    (secrets / "lastdigits_port").write_text("1001\n")
-    assert load_settings(dotenv=None).port == 1001
-    dotenv = tmp_path / ".env"
-    dotenv.write_text("LASTDIGITS_PORT=1002\nOTHER=1\n")
-    assert load_settings(dotenv=dotenv).port == 1002
-    monkeypatch.setenv("LASTDIGITS_PORT", "1003")
-    assert load_settings(dotenv=dotenv).port == 1003
+def _named(problems: list[str]) -> set[str]:
+    return {problem.partition(":")[0].partition(" ")[0].removeprefix("LASTDIGITS_") for problem in problems}
 
 
-def test_every_fault_is_told_at_once_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = _faults(
-        monkeypatch,
-        PROVIDER_API_KEY="k",
-        PROVIDER_LOGIN="l",
-        PROVIDER_URL="ftp://x",
-        REDIS_URL="redis+sentinel://x",
-        PEPPER="too short",
-        CODE_LENGTH="3",
-        WORKERS="0",
-        CALLS_PER_PHONE="many",
-        ALLOWED_COUNTRIES="RU,XX",
-        RESEND_COOLDOWNS="60,30",
-        VERIFICATION_TTL="9999",
-        VERIFICATON_TTL="300",
+def _secret(name: str, content: bytes) -> Path:
+    Path("secrets").mkdir(exist_ok=True)
+    Path("secrets", name).write_bytes(content)
+    return Path("secrets", name)
+
+
+# ---- sources
+
+
+def test_the_environment_wins_over_dotenv_and_dotenv_over_secret_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    _secret("lastdigits_port", b"\xef\xbb\xbf1001\n")
+    assert load_settings().port == 1001
+    Path(".env").write_bytes(b"\xef\xbb\xbfLASTDIGITS_PORT=1002\r\nOTHER=1\nexport lastdigits_workers='2' # two\n")
+    assert (load_settings().port, load_settings().workers) == (1002, 2)
+    settings = _load(monkeypatch, PORT="1003", LOG_LEVEL="")
+    assert settings.port == 1003
+    assert settings.sources == (
+        "environment: LASTDIGITS_PORT",
+        f"{Path.cwd()}/.env: LASTDIGITS_PORT, LASTDIGITS_WORKERS",
+        f"{Path.cwd()}/secrets: LASTDIGITS_PORT",
     )
-    named = {fault.split(":")[0].split()[0].removeprefix("LASTDIGITS_") for fault in faults}
-    assert named == {
-        *("PROVIDER_API_KEY", "PROVIDER_PASSWORD", "PROVIDER_URL", "REDIS_URL", "PEPPER", "CODE_LENGTH", "WORKERS"),
-        *(
-            "CALLS_PER_PHONE",
-            "ALLOWED_COUNTRIES",
-            "RESEND_COOLDOWNS",
-            "VERIFICATION_TTL",
-            "VERIFICATON_TTL",
-            "CLIENTS_FILE",
-        ),
-    }
-    assert any("did you mean LASTDIGITS_VERIFICATION_TTL?" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("blank", ["", "  ", '""', "''", "\ufeff"])
+def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    names = [name.removeprefix("LASTDIGITS_") for name, _, _ in described() if "PROVIDER" not in name]
+    settings = _load(monkeypatch, **dict.fromkeys(names, blank))
+    assert settings.sandbox
+    assert (settings.host, settings.port, settings.workers, settings.embedded) == (
+        "127.0.0.1",
+        8000,
+        1,
+        Path("data/sandbox"),
+    )
+
+
+def test_an_empty_variable_leaves_the_word_to_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("LASTDIGITS_PORT=1002\n")
+    assert _load(monkeypatch, PORT="").port == 1002
+
+
+@pytest.mark.parametrize("value", ['"key-4711"', "'key-4711'", " key-4711 ", '"key-4711" '])
+def test_quotes_and_spaces_around_a_value_are_removed(
+    monkeypatch: pytest.MonkeyPatch, live: dict[str, str], value: str
+) -> None:
+    settings = _load(monkeypatch, **live | {"PROVIDER_API_KEY": value, "PEPPER": f'"{PEPPER}"', "PORT": "'8001'"})
+    assert settings.provider
+    assert settings.provider.api_key
+    assert settings.provider.api_key.get_secret_value() == "key-4711"
+    assert settings.pepper
+    assert settings.pepper.get_secret_value() == PEPPER
+    assert settings.port == 8001
 
 
 @pytest.mark.parametrize(
-    ("values", "named"),
+    "content",
     [
-        ({"PROVIDER_URL": "https://provider.example/"}, "PROVIDER_URL"),
-        ({"PROVIDER_LOGIN": "me"}, "PROVIDER_PASSWORD"),
-        ({"PROVIDER_PASSWORD": "secret"}, "PROVIDER_LOGIN"),
-        ({"PEPPER_PREVIOUS": "abcdefghijklmnopqrstuvwxyz0123456789"}, "PEPPER_PREVIOUS"),
-        ({"PEPPER": "a" * 64}, "PEPPER"),
-        ({"DEFAULT_REGION": "RU,KZ"}, "DEFAULT_REGION"),
-        ({"REDIS_URL": "redis://"}, "REDIS_URL"),
-        ({"REDIS_URL": "redis://host:notaport/0"}, "REDIS_URL"),
-        ({"REDIS_URL": "embedded://"}, "REDIS_URL"),
-        ({"REDIS_URL": "redis://host/notadb"}, "REDIS_URL"),
-        ({"REDIS_URL": "redis://host/0?decode_responses=True"}, "REDIS_URL"),
-        ({"REDIS_URL": "redis://host/0?socket_timeout=abc"}, "REDIS_URL"),
-        ({"REDIS_URL": "unix://relative"}, "REDIS_URL"),
-        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL"),
-        ({"TRUSTED_PROXIES": "10.0.0.0/8, nowhere"}, "TRUSTED_PROXIES"),
-        ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES"),
-        ({"TRUSTED_PROXIES": "::/0"}, "TRUSTED_PROXIES"),
-        ({"TEST_NUMBERS": "+79990000001"}, "TEST_NUMBERS"),
-        ({"TEST_NUMBERS": "+79990000001=0000,+79990000001=1111"}, "TEST_NUMBERS"),
-        ({"TEST_NUMBERS": "+7999=0000"}, "TEST_NUMBERS"),
-        ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS has a code"),
-        ({"SIGNING_KEYS_FILE": "/nowhere/keys.json"}, "SIGNING_KEYS_FILE"),
-        ({"ISSUER": "a b"}, "ISSUER"),
-        ({"APPROVAL_REPEAT_WINDOW": "600"}, "APPROVAL_REPEAT_WINDOW"),
-        ({"SPEND_PER_DAY": "NaN"}, "SPEND_PER_DAY"),
-        ({"SPEND_PER_HOUR": "-1"}, "SPEND_PER_HOUR"),
-        ({"SPEND_PER_HOUR": "0.00001"}, "SPEND_PER_HOUR"),
-        ({"SPEND_PER_COUNTRY": "KZ"}, "SPEND_PER_COUNTRY"),
-        ({"SPEND_PER_COUNTRY": "KZ 5/week"}, "SPEND_PER_COUNTRY"),
-        ({"SPEND_PER_COUNTRY": "KZ 5/day; KZ 6/day"}, "SPEND_PER_COUNTRY"),
-        ({"EXPECTED_PRICE": "free"}, "EXPECTED_PRICE"),
-        ({"CLIENTS_FILE": "/nowhere/clients.toml"}, "CLIENTS_FILE"),
-        ({"PORT": "http"}, "PORT"),
+        "LASTDIGITS_ISSUER=сервис".encode("cp1251"),
+        "LASTDIGITS_PORT=1".encode("utf-16"),
+        "LASTDIGITS_PORT=1".encode("utf-16-le"),
+        b"LASTDIGITS_PORT=\xff\n",
     ],
 )
-def test_a_setting_that_cant_stand_is_named(
-    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str
-) -> None:
-    faults = [
-        fault for fault in _faults(monkeypatch, **values) if not fault.startswith("LASTDIGITS_CLIENTS_FILE: no client")
-    ]
-    assert len(faults) == 1
-    assert faults[0].startswith(f"LASTDIGITS_{named}")
+def test_a_file_that_is_not_utf8_is_a_problem_with_its_name(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    Path(".env").write_bytes(content)
+    (problem,) = _problems(monkeypatch)
+    assert problem == ".env: it is not UTF-8 text: save it as UTF-8"
+    Path(".env").unlink()
+    _secret("lastdigits_pepper", content)
+    (problem,) = _problems(monkeypatch)
+    assert problem == f"{Path.cwd()}/secrets/lastdigits_pepper: it is not UTF-8 text: save it as UTF-8"
 
 
-def test_a_redis_of_ones_own_needs_a_pepper_outside_the_sandbox(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "clients.toml").write_text(f'[[client]]\nid = "a"\nkind = "secret"\nkey_sha256 = "{"ab" * 32}"\n')
-    given = {"PROVIDER_API_KEY": "k", "CLIENTS_FILE": str(tmp_path / "clients.toml"), "REDIS_URL": "redis://localhost"}
-    assert {fault.split(":")[0] for fault in _faults(monkeypatch, **given)} == {
-        "LASTDIGITS_PEPPER",
-        "LASTDIGITS_SIGNING_KEYS_FILE",
+    Path(".env").mkdir()
+    Path("outside").write_text(PEPPER)
+    Path("secrets", "lastdigits_pepper").mkdir(parents=True)
+    Path("secrets", "lastdigits_pepper_previous").symlink_to("nowhere")
+    Path("secrets", "lastdigits_issuer").symlink_to(Path("outside").absolute())
+    problems = _problems(monkeypatch, PORT="http")
+    for named in (
+        ".env: it can't be read (Is a directory)",
+        "lastdigits_pepper: it can't",
+        "link to nothing",
+        "out of the directory",
+    ):
+        assert any(named in problem for problem in problems), named
+    assert any("LASTDIGITS_PORT" in problem for problem in problems), "the others are in the same list"
+    assert len(problems) == 5, "what could not be read is not also missing"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("LASTDIGITS_PORT=1\n")
+    Path(".env").chmod(0)
+    _secret("lastdigits_pepper", b"x").chmod(0)
+    assert all("Permission denied" in problem for problem in _problems(monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("LASTDIGITS_CODE_LENGTH: 9-SeCrEt", 1),
+        ("\n\n# note\n\nLASTDIGITS_CODE_LENGTH 9-SeCrEt\n", 5),
+        ("A=1\nLASTDIGITS_PEPPER:SeCrEt\n", 2),
+        ("A=1\nLASTDIGITS_PEPPER:SeCrEt=x\n", 2),
+        ("LASTDIGITS_PEPPER='SeCrEt\n", 1),
+        ("LASTDIGITS_PEPPER\n", 1),
+        ("some SeCrEt words\n", 1),
+    ],
+)
+def test_a_line_of_dotenv_that_does_not_parse_is_named_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str, line: int
+) -> None:
+    Path(".env").write_text(text)
+    (problem,) = _problems(monkeypatch)
+    assert problem.startswith(f".env: line {line} is not NAME=value")
+    assert "SeCrEt" not in problem + "".join(capfd.readouterr())
+
+
+def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("LASTDIGITS_VERIFICATON_TTL=300\nlastdigits_wrong_guesses_per_ip=\n")
+    _secret("lastdigits_peper", PEPPER.encode())
+    monkeypatch.setenv("LASTDIGITS_PORT:SeCrEt", "x")
+    problems = _problems(monkeypatch, CALS_TOTAL="SeCrEt")
+    assert len(problems) == 5
+    listed = "\n".join(problems)
+    for near in ("CALLS_TOTAL", "VERIFICATION_TTL", "CALLS_PER_IP", "PEPPER"):
+        assert f"did you mean LASTDIGITS_{near}?" in listed
+    assert "SeCrEt" not in listed
+
+
+INJECTED = {
+    "LASTDIGITS_SERVICE_HOST": "10.96.0.12",
+    "LASTDIGITS_SERVICE_PORT": "8000",
+    "LASTDIGITS_SERVICE_PORT_HTTP": "8000",
+    "LASTDIGITS_PORT": "tcp://10.96.0.12:8000",
+    "LASTDIGITS_PORT_8000_TCP": "tcp://10.96.0.12:8000",
+    "LASTDIGITS_PORT_8000_TCP_PROTO": "tcp",
+    "LASTDIGITS_PORT_8000_TCP_PORT": "8000",
+    "LASTDIGITS_PORT_8000_TCP_ADDR": "10.96.0.12",
+    "LASTDIGITS_REDIS_SERVICE_HOST": "10.96.0.13",
+    "LASTDIGITS_REDIS_SERVICE_PORT": "6379",
+    "LASTDIGITS_REDIS_PORT": "tcp://10.96.0.13:6379",
+    "LASTDIGITS_REDIS_PORT_6379_TCP_ADDR": "10.96.0.13",
+    "LASTDIGITS_SIMULATOR_PORT": "tcp://10.96.0.14:8001",
+    "LASTDIGITS_WEB_PORT_53_UDP": "udp://10.96.0.14:53",
+    "LASTDIGITS_NAME": "/app/lastdigits",
+    "LASTDIGITS_ENV_PATH": "/usr/bin",
+}
+
+
+def test_what_kubernetes_and_docker_inject_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in INJECTED.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.port, settings.simulator_port) == (8000, 8001)
+    assert settings.sandbox, "none of them configures anything"
+    Path(".env").write_text("LASTDIGITS_PORT=9000\n")
+    assert load_settings().port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORTT", "8000"), ("REDIS_PORT", "6379"), ("NAME", "x"), ("SERVICE", "x"), ("SERVICE_HOSTS", "x")],
+)
+def test_a_name_that_only_resembles_an_injected_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert "no setting has this name" in _problems(monkeypatch, **{name: value})[0]
+
+
+def test_an_injected_name_in_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("LASTDIGITS_SERVICE_HOST=1\nLASTDIGITS_PORT=tcp://1:2\n")
+    assert _named(_problems(monkeypatch)) == {"SERVICE_HOST", "PORT"}
+
+
+# ---- values
+
+
+def test_every_problem_is_in_one_list_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "PROVIDER_API_KEY": "k",
+        "PROVIDER_LOGIN": "l",
+        "PROVIDER_URL": "ftp://x",
+        "REDIS_URL": "mysql://x",
+        "PEPPER": "too short",
+        "CODE_LENGTH": "3",
+        "WORKERS": "0",
+        "CALLS_PER_PHONE": "many",
+        "ALLOWED_COUNTRIES": "RU,XX",
+        "RESEND_COOLDOWNS": "60,30",
+        "VERIFICATION_TTL": "9999",
+        "VERIFICATON_TTL": "300",
+        "CHALLENGE_SITE_KEY": "x",
     }
-    monkeypatch.setenv("LASTDIGITS_REDIS_URL", "embedded://./data")
-    assert not load_settings(dotenv=None).sandbox
+    assert _named(_problems(monkeypatch, **wrong)) == {*wrong, "CLIENTS_FILE"} - {"PROVIDER_LOGIN"}
+
+
+WRONG: list[tuple[dict[str, str], str]] = [
+    ({"HOST": "127.0.0.1:8000"}, "HOST"),
+    ({"HOST": "http://localhost"}, "HOST"),
+    ({"HOST": "999.1.1.1"}, "HOST"),
+    ({"HOST": "a b"}, "HOST"),
+    ({"PORT": "http"}, "PORT"),
+    ({"PORT": "65536"}, "PORT"),
+    ({"WORKERS": "many"}, "WORKERS"),
+    ({"WORKERS": "257"}, "WORKERS"),
+    ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+    ({"SANDBOX": "maybe"}, "SANDBOX"),
+    ({"PROVIDER_URL": "https://provider.example/", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
+    ({"PROVIDER_URL": "https://user:pw@provider.example/", "SANDBOX": "true"}, "PROVIDER_URL"),
+    ({"PROVIDER_URL": "https://[::zz]/", "SANDBOX": "true"}, "PROVIDER_URL"),
+    ({"PROVIDER_URL": "https://host:port/", "SANDBOX": "true"}, "PROVIDER_URL"),
+    ({"PROVIDER_PROXY": "socks5://proxy:1080", "SANDBOX": "true"}, "PROVIDER_PROXY"),
+    ({"PROVIDER_API_KEY": "ключ", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
+    ({"PROVIDER_CONNECT_TIMEOUT": "0"}, "PROVIDER_CONNECT_TIMEOUT"),
+    ({"PROVIDER_READ_TIMEOUT": "nan"}, "PROVIDER_READ_TIMEOUT"),
+    ({"REDIS_URL": "redis://", "SANDBOX": "true"}, "REDIS_URL"),
+    ({"REDIS_URL": "redis://:a?b@host/0", "SANDBOX": "true"}, "REDIS_URL"),
+    ({"KEY_PREFIX": "lastdigits:"}, "KEY_PREFIX"),
+    ({"KEY_PREFIX": "{}:"}, "KEY_PREFIX"),
+    ({"KEY_PREFIX": "{a b}:"}, "KEY_PREFIX"),
+    ({"KEY_PREFIX": "{a*}:"}, "KEY_PREFIX"),
+    ({"KEY_PREFIX": "{" + "a" * 64 + "}"}, "KEY_PREFIX"),
+    ({"PEPPER_PREVIOUS": PEPPER, "SANDBOX": "true"}, "PEPPER_PREVIOUS"),
+    ({"PEPPER": "a" * 64, "SANDBOX": "true"}, "PEPPER"),
+    ({"DEFAULT_REGION": "RU,KZ"}, "DEFAULT_REGION"),
+    ({"DEFAULT_REGION": "ZZ"}, "DEFAULT_REGION"),
+    ({"TRUSTED_PROXIES": "10.0.0.0/8, nowhere"}, "TRUSTED_PROXIES"),
+    ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES"),
+    ({"TEST_NUMBERS": "+79990000001"}, "TEST_NUMBERS"),
+    ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS"),
+    ({"SIGNING_KEYS_FILE": "nowhere.json", "SANDBOX": "true"}, "SIGNING_KEYS_FILE"),
+    ({"CLIENTS_FILE": "nowhere.toml", "SANDBOX": "true"}, "CLIENTS_FILE"),
+    ({"ISSUER": "a b"}, "ISSUER"),
+    ({"APPROVAL_REPEAT_WINDOW": "600"}, "APPROVAL_REPEAT_WINDOW"),
+    ({"MAX_ATTEMPTS": "11"}, "MAX_ATTEMPTS"),
+    ({"VERIFICATION_TTL": "601"}, "VERIFICATION_TTL"),
+    ({"RESEND_COOLDOWNS": "30;60"}, "RESEND_COOLDOWNS"),
+    ({"MAX_GUESS_PROBABILITY": "0.00005"}, "MAX_GUESS_PROBABILITY=5e-05"),
+    ({"PUBLIC_SHARE": "1.5"}, "PUBLIC_SHARE"),
+    ({"SPEND_PER_DAY": "NaN"}, "SPEND_PER_DAY"),
+    ({"SPEND_PER_HOUR": "-1"}, "SPEND_PER_HOUR"),
+    ({"SPEND_PER_HOUR": "0.00001"}, "SPEND_PER_HOUR"),
+    ({"SPEND_PER_COUNTRY": "KZ"}, "SPEND_PER_COUNTRY"),
+    ({"SPEND_PER_COUNTRY": "XX 5/day"}, "SPEND_PER_COUNTRY"),
+    ({"SPEND_PER_COUNTRY": "KZ 5/week"}, "SPEND_PER_COUNTRY"),
+    ({"SPEND_PER_COUNTRY": "KZ 5/day; kz 6/day"}, "SPEND_PER_COUNTRY"),
+    ({"EXPECTED_PRICE": "free"}, "EXPECTED_PRICE"),
+    ({"CHALLENGE": "alarm"}, "CHALLENGE"),
+    ({"CHALLENGE_PROVIDER": "recaptcha"}, "CHALLENGE_PROVIDER"),
+    ({"CHALLENGE_SITE_KEY": "x"}, "CHALLENGE_SITE_KEY"),
+    ({"CHALLENGE_SECRET_KEY": "x", "SANDBOX": "true"}, "CHALLENGE_SECRET_KEY"),
+    ({"CHALLENGE_PROVIDER": "turnstile", "CHALLENGE_SITE_KEY": "x"}, "CHALLENGE_SECRET_KEY"),
+    ({"CHALLENGE_PROVIDER": "hcaptcha", "CHALLENGE_SECRET_KEY": "x", "SANDBOX": "true"}, "CHALLENGE_SITE_KEY"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "named"), WRONG, ids=lambda value: str(value)[:60])
+def test_an_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str) -> None:
+    problems = [
+        each
+        for each in _problems(monkeypatch, **values)
+        if not each.startswith("LASTDIGITS_CLIENTS_FILE: it is missing")
+    ]
+    assert len(problems) == 1, problems
+    assert problems[0].startswith((f"LASTDIGITS_{named}:", f"LASTDIGITS_{named} "))
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "read"),
+    [
+        ({"HOST": "[::]"}, "host", "::"),
+        ({"HOST": "LOCALHOST"}, "host", "LOCALHOST"),
+        ({"HOST": "fe80::1%eth0"}, "host", "fe80::1%eth0"),
+        ({"LOG_LEVEL": "INFO"}, "log_level", "info"),
+        ({"LOG_FORMAT": "JSON"}, "log_format", "json"),
+        ({"CHALLENGE_PROVIDER": "ALTCHA"}, "challenge_provider", "altcha"),
+        ({"KEY_PREFIX": "eu.{shop-1}:"}, "key_prefix", "eu.{shop-1}:sandbox:"),
+        ({"PUBLIC_SHARE": "0"}, "public_share", 0.0),
+    ],
+)
+def test_other_spellings_are_read(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], name: str, read: object
+) -> None:
+    assert getattr(_load(monkeypatch, **values), name) == read
+
+
+def test_workers_may_be_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _load(monkeypatch, WORKERS="AUTO").workers == len(os.sched_getaffinity(0))
+
+
+def test_countries_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = _load(
+        monkeypatch, SPEND_PER_COUNTRY="kz 50/hour; BY 20/day", ALLOWED_COUNTRIES="ru, kz", DEFAULT_REGION="kz"
+    ).policy
+    assert policy.spending.by_country == {"KZ": (Rate(500_000, 3600),), "BY": (Rate(200_000, 86400),)}
+    assert (policy.phones.allowed_countries, policy.phones.default_region) == (frozenset({"RU", "KZ"}), "KZ")
+
+
+def test_a_warning_says_that_codes_are_longer_than_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    (warning,) = _load(monkeypatch, MAX_ATTEMPTS="5").warnings
+    assert "codes have 5 digits from the start" in warning
+
+
+# ---- the mode
+
+
+def test_nothing_of_production_is_a_sandbox_with_a_store_and_keys_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = _load(monkeypatch, PROVIDER_READ_TIMEOUT="3", WORKERS="2", TEST_NUMBERS="+79990000001=0000")
+    assert settings.sandbox
+    assert (settings.embedded, settings.keys) == (Path("data/sandbox"), Path("data/sandbox/keys"))
+    assert settings.key_prefix == "{lastdigits}:sandbox:"
+    assert settings.provider is None
+    assert settings.simulator
+    assert settings.simulator.read_timeout == 3, "the simulator has the provider's time limits"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("CLIENTS_FILE", "clients.toml"), ("SIGNING_KEYS_FILE", "keys.json"), ("PEPPER", PEPPER)),
+        *(
+            ("REDIS_URL", "redis://localhost"),
+            ("REDIS_URL", "embedded:///var/lib/x"),
+            ("REDIS_URL", "rediss://:broken?@h"),
+        ),
+        *(("PROVIDER_URL", "https://provider.example/"), ("PROVIDER_PROXY", "http://proxy:3128")),
+        *(("PROVIDER_API_KEY", ""), ("PROVIDER_API_KEY", '""'), ("PROVIDER_LOGIN", ""), ("PROVIDER_PASSWORD", " ")),
+        ("SANDBOX", "false"),
+    ],
+)
+def test_anything_of_production_without_a_provider_is_refused(
+    monkeypatch: pytest.MonkeyPatch, live: dict[str, str], name: str, value: str
+) -> None:
+    (problem,) = [each for each in _problems(monkeypatch, **{name: value}) if "PROVIDER_API_KEY: it is missing" in each]
+    assert f"LASTDIGITS_{name} is" in problem
+    assert "LASTDIGITS_SANDBOX=true" in problem
+
+
+def test_an_empty_key_beside_all_of_production_is_refused_from_each_source(
+    monkeypatch: pytest.MonkeyPatch, live: dict[str, str]
+) -> None:
+    _set(monkeypatch, **live)
+    monkeypatch.delenv("LASTDIGITS_PROVIDER_API_KEY")
+    Path(".env").write_text("LASTDIGITS_PROVIDER_API_KEY=\n")
+    assert _named(_problems(monkeypatch)) == {"PROVIDER_API_KEY"}
+    Path(".env").unlink()
+    _secret("lastdigits_provider_api_key", b"\n")
+    assert _named(_problems(monkeypatch)) == {"PROVIDER_API_KEY"}
+
+
+def test_a_sandbox_beside_production_needs_the_word(monkeypatch: pytest.MonkeyPatch, live: dict[str, str]) -> None:
+    settings = _load(
+        monkeypatch, **live | {"PROVIDER_API_KEY": "", "SANDBOX": "true", "PROVIDER_URL": "https://p.example/"}
+    )
+    assert settings.sandbox
+    assert settings.keys == Path("data/sandbox/keys")
+    assert settings.key_prefix == "{lastdigits}:sandbox:"
+    assert settings.warnings == ("LASTDIGITS_PROVIDER_URL has no effect in a sandbox",)
+
+
+def test_a_sandbox_refuses_a_providers_key(monkeypatch: pytest.MonkeyPatch, live: dict[str, str]) -> None:
+    assert _named(_problems(monkeypatch, **live | {"SANDBOX": "true"})) == {"SANDBOX"}
+
+
+def test_a_provider_makes_it_live(monkeypatch: pytest.MonkeyPatch, live: dict[str, str]) -> None:
+    settings = _load(monkeypatch, **live)
+    assert not settings.sandbox
+    assert (settings.key_prefix, settings.keys, settings.embedded) == ("{lastdigits}:", None, None)
+    settings = _load(monkeypatch, REDIS_URL="", PEPPER="", SIGNING_KEYS_FILE="", SANDBOX="false")
+    assert (settings.embedded, settings.keys) == (Path("data"), Path("data/keys"))
+
+
+def test_a_redis_of_ones_own_needs_what_every_instance_must_share(
+    monkeypatch: pytest.MonkeyPatch, live: dict[str, str]
+) -> None:
+    given = {name: live[name] for name in ("PROVIDER_API_KEY", "REDIS_URL")}
+    problems = _problems(monkeypatch, **given)
+    assert _named(problems) == {"PEPPER", "SIGNING_KEYS_FILE", "CLIENTS_FILE"}
+    assert any("`lastdigits keys new" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"PROVIDER_LOGIN": "me"}, "PROVIDER_PASSWORD"),
+        ({"PROVIDER_PASSWORD": "x"}, "PROVIDER_LOGIN"),
+        ({"PROVIDER_API_KEY": "k", "PROVIDER_LOGIN": "me", "PROVIDER_PASSWORD": "x"}, "PROVIDER_API_KEY"),
+    ],
+)
+def test_credentials_are_whole_and_of_one_kind(
+    monkeypatch: pytest.MonkeyPatch, live: dict[str, str], given: dict[str, str], named: str
+) -> None:
+    assert _named(_problems(monkeypatch, **live | {"PROVIDER_API_KEY": ""} | given)) == {named}
+
+
+# ---- leaks
+
+
+SECRET = "Zq7-Zx9-Zw"
+SENSITIVE = [
+    name
+    for name, field in Values.model_fields.items()
+    if "SecretStr" in str(field.annotation) or name.endswith("_url") or name in {"provider_proxy", "provider_login"}
+]
+
+
+def test_the_settings_that_may_hold_a_secret_are_the_ones_that_are_tried() -> None:
+    assert {
+        "redis_url",
+        "provider_url",
+        "provider_proxy",
+        "pepper",
+        "provider_password",
+        "challenge_secret_key",
+    } <= set(SENSITIVE)
+
+
+@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(SENSITIVE),
+    st.sampled_from(
+        ["", "redis://", "rediss://:", "redis://:p@", "https://", "http://user:", "redis+sentinel://h/", "\ufeff", '"']
+    ),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
+)
+@example("redis_url", "redis://:a?", "", "@host/0")
+@example("redis_url", "redis://:ab[", "", "@h/0")
+@example("provider_url", "https://", "[", "]")
+def test_no_message_and_no_repr_holds_a_secret_or_a_url(name: str, before: str, left: str, right: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"LASTDIGITS_{name.upper()}", f"{before}{left}{SECRET}{right}")
+        try:
+            shown = repr(load_settings())
+        except SettingsError as error:
+            shown = f"{error}{error!r}{error.problems}{error.sources}"
+    assert SECRET not in shown
+
+
+LISTS = ("COUNTR", "REGION", "CALLS", "PROXIES", "COOLDOWNS", "NUMBERS", "FILE")
+"""Settings whose wrong part is repeated: a country, a limit, a network, a path."""
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in described() if not any(word in name for word in LISTS)])
+def test_a_secret_pasted_into_another_setting_is_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, SECRET)
+    shown = ""
+    try:
+        load_settings()
+    except SettingsError as error:
+        shown = str(error)
+    assert SECRET not in shown
+
+
+# ---- documents
 
 
 @pytest.mark.parametrize("document", [".env.example", "docs/settings.md"])
-def test_the_documents_list_every_setting_with_its_default_and_sentence(document: str) -> None:
+def test_the_documents_list_every_setting_once_with_its_default_and_sentence(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
     for name, default, sentence in described():
-        assert name in text, name
-        assert sentence in text, sentence
-        if document == ".env.example":
-            assert f"#{name}={default}\n" in text
-    assert text.count("\n#LASTDIGITS_" if document == ".env.example" else "\n| `LASTDIGITS_") == len(described())
+        row = (
+            f"# {sentence}\n#{name}={default}\n"
+            if document == ".env.example"
+            else f"| `{name}` | {f'`{default}`' if default else ''} | {sentence} |\n"
+        )
+        assert text.count(row) == 1, name
+    assert len(re.findall(r"^(?:#|\| `)LASTDIGITS_", text, re.MULTILINE)) == len(described())
+
+
+def test_the_example_begins_with_what_going_live_needs() -> None:
+    names: list[Any] = re.findall(r"^#LASTDIGITS_(\w+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
+    assert {"PROVIDER_API_KEY", "CLIENTS_FILE", "REDIS_URL", "PEPPER", "SIGNING_KEYS_FILE"} <= set(names[:9])
+
+
+def test_the_example_as_it_stands_changes_nothing_and_uncommented_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / ".env.example").read_text("utf-8")
+    defaults = load_settings().policy
+    Path(".env").write_text(
+        re.sub(r"^#(LASTDIGITS_(?!PROVIDER_(?:API_KEY|LOGIN|PASSWORD))\w+=)", r"\1", text, flags=re.MULTILINE)
+    )
+    assert load_settings().sandbox
+    assert load_settings().policy == defaults

@@ -1,0 +1,134 @@
+"""The processes that answer requests, and the socket that they share.
+
+uvicorn serves, and its supervisor watches over several workers. If the service is killed, the kernel ends its workers (processes.py).
+"""
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app.api.listener import Listener
+from app.main import create_app
+from app.processes import EX_CONFIG, EX_UNAVAILABLE, StartError, die_with_parent
+from app.reloading import has_terminal, hung_up, read_again
+from app.settings import Settings
+from app.telemetry.logging import configure_logs
+from app.telemetry.metrics import WIDTH
+from app.telemetry.tallies import Tallies, shared_tallies
+
+_BACKLOG = 2048
+
+WORKER_TIMEOUT = 60
+"""Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine."""
+
+_PERMANENT = {errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, socket.EAI_NONAME}
+"""Errors of a bind that do not pass by themselves: a port below 1024, no IPv6 here, a name that does not exist."""
+
+
+def listen(host: str, port: int, host_setting: str, port_setting: str) -> socket.socket:
+    """A listening socket; on `::` it takes IPv4 as well.
+
+    Raises:
+        StartError: there can't be one; the message names the setting to change.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+    except (OverflowError, UnicodeError) as error:
+        raise StartError(f"{host_setting}, {port_setting}: {host} and {port} are no address and port") from error
+    except OSError as error:
+        about_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        setting, value = (port_setting, port) if about_port else (host_setting, host)
+        status = EX_CONFIG if error.errno in _PERMANENT else EX_UNAVAILABLE
+        raise StartError(
+            f"{setting}: {value} can't be listened on ({error.strerror}): choose another", status
+        ) from error
+
+
+def run_workers(settings: Settings, listener: socket.socket) -> None:
+    """Answer requests in this process, or in workers that it watches over, until the service is ended.
+
+    Raises:
+        SystemExit: the application could not start; the log says why.
+    """
+    config = uvicorn.Config(
+        partial(create_app, settings),
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http=Listener,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=settings.policy.call_deadline,
+        timeout_worker_healthcheck=WORKER_TIMEOUT,
+    )
+    if settings.workers == 1:
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+        started = server.started
+    else:
+        with shared_tallies(WIDTH, settings.workers) as tallies:
+            supervisor = Workers(settings, config, listener, tallies)
+            supervisor.run()
+        started = all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+    if not started:
+        sys.exit(EX_UNAVAILABLE)
+
+
+class Workers(Multiprocess):
+    """uvicorn's supervisor of workers, but SIGHUP has the workers read their files again instead of replacing them."""
+
+    def __init__(
+        self, settings: Settings, config: uvicorn.Config, listener: socket.socket, tallies: Tallies | None
+    ) -> None:
+        super().__init__(config, sockets=[listener])
+        self._settings, self._tallies = settings, tallies
+        self._had_terminal = has_terminal()
+        config.app = _worker_app(settings, tallies)
+
+    def run(self) -> None:
+        """Watch over the workers; whatever ends that, ends them."""
+        try:
+            super().run()
+        except BaseException:
+            self.terminate_all()
+            self.join_all()
+            raise
+
+    def handle_hup(self) -> None:
+        """Hand SIGHUP on. A worker that replaces a dead one later starts from what is in the files now."""
+        if hung_up(had_terminal=self._had_terminal):
+            self.handle_term()
+            return
+        self._settings = read_again(self._settings)
+        self.config.app = _worker_app(self._settings, self._tallies)
+        for process in self.processes:
+            if process.pid and process.exitcode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGHUP)
+
+
+def _worker_app(settings: Settings, tallies: Tallies | None) -> Callable[[], FastAPI]:
+    """What makes the application in a process of its own."""
+    return partial(_worker, settings, os.getpid(), tallies)
+
+
+def _worker(settings: Settings, parent: int, tallies: Tallies | None) -> FastAPI:
+    die_with_parent(parent)
+    configure_logs(settings.log_format, settings.log_level)
+    return create_app(settings, tallies)

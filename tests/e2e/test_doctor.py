@@ -1,0 +1,173 @@
+"""`lastdigits doctor`: it says what it read, changes nothing, and tells one kind of error from another."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from app.api.clients import Kind, clients_entry, new_key
+from app.store.embedded import embedded_server, socket_of
+from app.verification.signing_keys import new_signing_key, write_signing_keys
+from tests.e2e.conftest import Command
+from tests.harness import PROVIDER_KEY, Simulator
+
+
+@pytest.fixture
+def live(simulator: Simulator, tmp_path: Path) -> dict[str, str]:
+    """A deployment with a provider and an embedded store that is not running."""
+    (tmp_path / "clients.toml").write_text(clients_entry("a", Kind.SECRET, new_key(Kind.SECRET)))
+    return {"PROVIDER_URL": simulator.send_url, "PROVIDER_API_KEY": PROVIDER_KEY, "CLIENTS_FILE": "clients.toml"}
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_it_says_where_settings_come_from_and_the_mode_and_writes_nothing(command: Command, tmp_path: Path) -> None:
+    Path(".env").write_text("LASTDIGITS_WORKERS=2\n")
+    done = command("doctor", CODE_LENGTH="5")
+    assert done.status == 0, done.out + done.err
+    assert "environment: LASTDIGITS_CODE_LENGTH\n" in done.out
+    assert f"{tmp_path}/.env: LASTDIGITS_WORKERS\n" in done.out
+    assert "SANDBOX" in done.out
+    assert [path.name for path in tmp_path.iterdir()] == [".env"], "not even a directory is made"
+
+
+def test_invalid_settings_are_listed_after_where_they_were_read(command: Command, tmp_path: Path) -> None:
+    done = command("doctor", CODE_LENGTH="9", PROVIDER_API_KEY="key-4711")
+    assert done.status == 78
+    assert "environment: LASTDIGITS_CODE_LENGTH, LASTDIGITS_PROVIDER_API_KEY\n" in done.out
+    assert "LASTDIGITS_CODE_LENGTH: it should be less than or equal to 6" in done.err
+    assert "key-4711" not in done.out + done.err
+
+
+def test_a_running_store_and_a_reachable_provider_are_good(
+    command: Command, live: dict[str, str], tmp_path: Path
+) -> None:
+    with embedded_server(tmp_path / "data"):
+        done = command("doctor", **live)
+    assert done.status == 0, done.out
+    assert "real calls" in done.out
+    assert "the provider can be reached" in done.out
+    assert "Redis and this machine are 0.0 s apart" in done.out
+
+
+def test_what_cant_be_reached_is_said_of_each_and_shows_no_url(command: Command, live: dict[str, str]) -> None:
+    Path("keys.json").write_text(write_signing_keys((new_signing_key(),)))
+    closed = _closed_port()
+    own = {"SIGNING_KEYS_FILE": "keys.json", "PEPPER": "pepper-of-the-tests-0123456789abcdef"}
+    away = {
+        "REDIS_URL": f"redis://:pass-4711@127.0.0.1:{closed}/0",
+        "PROVIDER_URL": f"http://127.0.0.1:{closed}/key-4711",
+    }
+    done = command("doctor", **live | own | away, PROVIDER_PROXY=f"http://me:pw-4711@127.0.0.1:{closed}")
+    assert done.status == 1
+    assert done.out.count("FAIL") == 2
+    assert "the proxy can't be reached" in done.out
+    assert "4711" not in done.out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+def test_another_users_store_is_an_ownership_error_and_not_one_of_the_url(
+    command: Command, live: dict[str, str]
+) -> None:
+    Path("data/store").mkdir(parents=True)
+    os.chown("data/store", 12345, 12345)
+    done = command("doctor", **live)
+    assert done.status == 1
+    assert "data/store belongs to user 12345, this process runs as root" in done.out
+    assert "REDIS_URL" not in done.out
+
+
+def test_the_layout_of_an_earlier_version_is_answered_with_the_commands_that_move_it(
+    command: Command, live: dict[str, str], tmp_path: Path
+) -> None:
+    Path("data/appendonlydir").mkdir(parents=True)
+    for name in ("pepper", "signing-keys.json"):
+        Path("data", name).write_text("x")
+    done = command("doctor", **live)
+    assert done.status == 1
+    commands = done.out.partition("Move them apart: ")[2].splitlines()[0]
+    assert os.system(commands) == 0
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("data/*/*")) == [
+        "data/keys/pepper", "data/keys/signing-keys.json", "data/store/appendonlydir",
+    ]  # fmt: skip
+    assert command("doctor", **live).status == 0
+
+
+# ---- --call
+
+
+def test_one_real_call_is_placed_and_its_code_is_not_shown(
+    command: Command, live: dict[str, str], simulator: Simulator, phone: str
+) -> None:
+    done = command("doctor", "--call", phone, "--yes", **live)
+    assert (done.status, simulator.count(phone)) == (0, 1), done.err
+    assert done.out.startswith(f"Placed: {phone} rings now. Price: ")
+    assert simulator.code(phone) not in done.out.replace(phone, "")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [({"answer": "error", "error_code": "low_balance"}, "Refused"), ({"close": "before_read"}, "Unknown")],
+)
+def test_a_call_that_does_not_ring_is_said(
+    command: Command, live: dict[str, str], simulator: Simulator, phone: str, behaviour: dict[str, str], said: str
+) -> None:
+    simulator.behave(phone, **behaviour)
+    done = command("doctor", "--call", phone, "--yes", **live)
+    assert (done.status, done.out.partition(",")[0]) == (1, said), done
+
+
+@pytest.mark.parametrize("typed", ["", "n"])
+def test_a_person_is_asked_before(
+    command: Command,
+    live: dict[str, str],
+    simulator: Simulator,
+    phone: str,
+    typed: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "--yes" in command("doctor", "--call", phone, **live).err, "nobody is there to ask"
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: typed)
+    assert command("doctor", "--call", phone, **live).status == 1
+    assert simulator.count(phone) == 0
+
+
+@pytest.mark.parametrize("typed", ["12", "+442071838750"])
+def test_a_number_that_is_not_called_is_refused(command: Command, live: dict[str, str], typed: str) -> None:
+    assert command("doctor", "--call", typed, "--yes", **live).status == 2
+
+
+def test_a_sandbox_and_a_test_number_are_not_called(command: Command, live: dict[str, str], phone: str) -> None:
+    assert "sandbox" in command("doctor", "--call", phone, "--yes").err
+    assert "TEST_NUMBERS" in command("doctor", "--call", phone, "--yes", **live, TEST_NUMBERS=f"{phone}=0000").err
+
+
+# ---- --forget-codes
+
+
+def test_samples_of_codes_are_forgotten_whether_the_embedded_store_runs_or_not(
+    command: Command, live: dict[str, str], tmp_path: Path
+) -> None:
+    def filled(change: Callable[["Redis"], object]) -> None:
+        with Redis(unix_socket_path=str(socket_of(tmp_path / "data"))) as client:
+            change(client)
+
+    with embedded_server(tmp_path / "data"):
+        filled(
+            lambda client: client.mset(
+                {"{lastdigits}:codes:4": "a", "{lastdigits}:codes:6": "b", "{lastdigits}:calls": "c"}
+            )
+        )
+        assert command("doctor", "--forget-codes", **live).out.startswith("Removed 2 samples")
+        filled(lambda client: client.set("{lastdigits}:codes:5", "a"))
+    assert command("doctor", "--forget-codes", **live).out.startswith("Removed 1 samples")
+    with embedded_server(tmp_path / "data"), Redis(unix_socket_path=str(socket_of(tmp_path / "data"))) as client:
+        assert client.keys() == [b"{lastdigits}:calls"]

@@ -1,0 +1,153 @@
+"""What leaves a route, whatever it is, becomes an answer with the request's id, a count and a line. The application in process, over a service that fails."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+from structlog.testing import capture_logs
+
+from app.api.address import TrustedProxies
+from app.api.clients import Kind, clients_entry, new_key, parse_clients
+from app.api.middleware import OTHER, RequestMiddleware, request_series
+from app.main import create_app
+from app.telemetry.metrics import REQUESTS, Metrics
+from app.verification.errors import StoreUnavailable
+from tests.exposition import read, series
+
+SHOP = "https://shop.example"
+KEY = new_key(Kind.PUBLIC)
+CLIENTS = parse_clients(clients_entry("web", Kind.PUBLIC, KEY, (SHOP,)), "test")
+CHECK = {"id": "vrf_x", "code": "1234"}
+
+
+class _Failing:
+    """A service whose operations raise."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def check(self, *_: object) -> object:
+        raise self.error
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("1", None, request_series(_app().routes))
+
+
+def _app() -> Any:
+    settings: Any = None  # looked at in the lifespan only
+    return create_app(settings)
+
+
+def _serving(metrics: Metrics, error: Exception) -> httpx.AsyncClient:
+    app = _app()
+    service = SimpleNamespace(
+        verifications=_Failing(error), clients=CLIENTS, proxies=TrustedProxies(), warned=set(), quotas=None
+    )
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(dict(scope, state={"service": service, "metrics": metrics}), receive, send)
+
+    headers = {"Authorization": f"Bearer {KEY}", "Origin": SHOP, "X-Request-Id": "order-4711"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(with_state), base_url="http://test", headers=headers)
+
+
+def _count(metrics: Metrics, route: str, method: str, status: int, code: str) -> float:
+    samples = read(metrics.text("")[0].decode())
+    return samples[series(REQUESTS, route=route, method=method, status=str(status), code=code)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "member"),
+    [
+        (StoreUnavailable("redis at 10.0.0.5 is down"), 503, "store_unavailable", "reason"),
+        (RuntimeError("code 1234 of +79161234567"), 500, "internal_error", "exc_info"),
+    ],
+)
+async def test_an_exception_is_an_answer_that_a_page_can_read_and_that_hides_why(
+    metrics: Metrics, error: Exception, status: int, code: str, member: str
+) -> None:
+    async with _serving(metrics, error) as http:
+        with capture_logs() as lines:
+            answer = await http.post("/verify/check", json=CHECK)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["x-request-id"] == "order-4711"
+    assert answer.headers["access-control-allow-origin"] == SHOP
+    assert str(error) not in answer.text
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["client"]) == (code, "error", "web")
+    assert str(error) in str(line[member])
+    assert _count(metrics, "/verify/check", "POST", status, code) == 1
+
+
+async def test_head_is_get_to_a_route_and_head_to_the_server(metrics: Metrics) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        assert (await http.head("/healthz")).status_code == 200
+    assert _count(metrics, "/healthz", "HEAD", 200, "") == 1
+    assert _count(metrics, "/healthz", "GET", 200, "") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/api/verify/start", "/api/verify/start"),
+        ("/healthz/", "/healthz/"),
+        ("/verify/vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9/x", "/verify/…/x"),
+        ("/start/+79161234567?code=1234", "/start/+…"),
+        ("/%E2%98%83%0A%1B[0m", "/………[0m"),
+        ("/a" * 3000, "/a" * 50),
+    ],
+)
+async def test_a_path_that_a_caller_made_up_is_no_series_and_its_line_hides_what_it_may_hold(
+    metrics: Metrics, path: str, shown: str
+) -> None:
+    known = set(read(metrics.text("")[0].decode()))
+    async with _serving(metrics, RuntimeError()) as http:
+        with capture_logs() as lines:
+            assert (await http.get(path)).status_code == 404
+    assert [(line["code"], line["path"]) for line in lines] == [("no_such_route", shown)]
+    assert _count(metrics, OTHER, OTHER, 404, "no_such_route") == 1
+    assert set(read(metrics.text("")[0].decode())) == known
+
+
+async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) -> None:
+    async def breaks_off(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ConnectionError("the caller has gone")
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "state": {"metrics": metrics}}
+    await RequestMiddleware(breaks_off, [])(scope, receive, send)
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert [name for name, _ in sent[0]["headers"]] == [b"x-request-id"]
+
+
+async def test_what_is_no_http_passes_through(metrics: Metrics) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        seen.append(scope["type"])
+
+    async def receive() -> Message:
+        raise AssertionError("not asked")
+
+    async def send(_: Message) -> None:
+        raise AssertionError("not answered")
+
+    await RequestMiddleware(app, [])({"type": "lifespan"}, receive, send)
+    assert seen == ["lifespan"]
+
+
+def test_more_series_than_there_is_room_for_are_refused() -> None:
+    with pytest.raises(ValueError, match="raise MAX_REQUEST_SERIES"):
+        Metrics("1", None, [(f"/{nth}", "GET", "200", "") for nth in range(500)])
