@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -113,12 +114,17 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     arguments = ["--port", "0", "--unixsocket", str(where / "s"), "--save", "", "--dir", str(where)]
     process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
     try:
-        while not (where / "s").exists():
+        while not _answers(where / "s"):
             time.sleep(0.02)
         yield f"unix://{where / 's'}"
     finally:
         process.terminate()
         process.wait(5)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
 
 
 @pytest.fixture(params=["embedded_url", "redis_url"])
