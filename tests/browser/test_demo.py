@@ -22,12 +22,17 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield running
 
 
+def _open(page: Page, sandbox: Sandbox) -> Visit:
+    visit = Visit.of(page, sandbox.url)
+    page.locator("phone-verify[client-key]").wait_for()
+    return visit
+
+
 @pytest.fixture
 def visit(page: Page, sandbox: Sandbox) -> Iterator[Visit]:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    visit = Visit.of(page, sandbox.url)
-    page.locator("#scenarios button").first.wait_for()
+    visit = _open(page, sandbox)
     yield visit
     assert visit.errors == []
     assert {url for url in asked if not url.startswith((sandbox.url, "data:"))} == set()
@@ -56,7 +61,7 @@ def test_the_drawn_phone_rings_with_the_digits_that_verify(visit: Visit, sandbox
 
 def test_the_number_that_is_copied_from_the_phone_is_found_in_the_field(chromium: Browser, sandbox: Sandbox) -> None:
     context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-    visit = Visit.of(context.new_page(), sandbox.url)
+    visit = _open(context.new_page(), sandbox)
     visit.start()
     visit.page.locator("#missed button").wait_for(state="attached", timeout=5000)
     visit.page.locator("#phone[data-state=idle]").wait_for(timeout=10_000)
@@ -152,7 +157,7 @@ def httpx_get(sandbox: Sandbox, path: str) -> dict[str, Any]:
 
 
 def test_the_pasted_page_works_as_it_stands(page: Page, sandbox: Sandbox) -> None:
-    visit = Visit.of(page, sandbox.url)
+    visit = _open(page, sandbox)
     lines = page.locator("#snippet").inner_text()
     page.route(
         "**/mine",
@@ -172,8 +177,7 @@ def test_it_is_for_everybody(
     chromium: Browser, sandbox: Sandbox, tools: Path, language: str, scheme: Any, width: int
 ) -> None:
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, locale=language)
-    visit = Visit.of(context.new_page(), sandbox.url)
-    visit.page.locator("#scenarios button").first.wait_for()
+    visit = _open(context.new_page(), sandbox)
     title = "Код — это сам звонок" if language == "ru-RU" else "The call is the code"
     expect(visit.page.locator("h1")).to_have_text(title)
     assert violations(visit.page, tools) == []

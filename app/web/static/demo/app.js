@@ -164,14 +164,16 @@ async function poll() {
   setTimeout(poll, POLL);
 }
 
-context = await json("/demo/context");
+// The calls of before are known before the widget can ask for one: each later call rings.
+const [loaded, before] = await Promise.all([json("/demo/context"), json("/demo/calls")]);
+context = loaded;
+phone.begin(before.calls ?? []);
 of("docs").hidden = !context.docs;
 widget.fetch = logged;
-widget.setAttribute("client-key", context.public_key);
 for (const button of document.querySelectorAll("[data-language]")) button.addEventListener("click", () => speak(button.dataset.language));
 of("tabs").addEventListener("keydown", moveTab);
 of("copy").addEventListener("click", ({ target }) => copy(target, of("snippet").textContent));
 speak(language);
 showSnippet(snippet);
-phone.begin(await json("/demo/calls").then(({ calls }) => calls ?? [], () => []));
+widget.setAttribute("client-key", context.public_key);
 poll();
