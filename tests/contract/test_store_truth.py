@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.store.connection import connect
-from app.store.embedded import embedded_server, socket_of
+from app.store.embedded import embedded_server
 from app.store.pipelines import Pipelines
-from app.store.urls import parse_url
 from app.verification.call import CallOutcome, Placed, Refusal
 from app.verification.client import Caller, IdempotentRequest
 from app.verification.entropy import EntropyMonitor
@@ -23,7 +22,7 @@ from app.verification.errors import StoreUnavailable
 from app.verification.model import Approval, CodeIncorrect, Pending
 from app.verification.ports import Reserved
 from app.verification.service import Start, VerificationService
-from tests.contract.conftest import BACKEND, TIMEOUT, World, deployed, stranger
+from tests.contract.conftest import BACKEND, TIMEOUT, Proxy, World, deployed, stranger
 from tests.harness import fresh_phone
 
 
@@ -117,51 +116,6 @@ async def test_a_server_that_stopped_and_goes_on_executes_nothing_that_was_answe
 
 
 # ---- replies that are lost
-
-
-class Proxy:
-    """A relay to a server that loses what the server says to the next command that a test names."""
-
-    def __init__(self) -> None:
-        self.lose: bytes | None = None
-        self.lost = 0
-
-    @asynccontextmanager
-    async def between(self, url: str, path: Path) -> AsyncIterator[str]:
-        """The address of the relay to a server's."""
-        where = parse_url(url)
-
-        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            up_reader, up_writer = await self._connect(where)
-            back = asyncio.ensure_future(self._copy(up_reader, writer))
-            with suppress(ConnectionError):
-                while data := await reader.read(1 << 20):
-                    if self.lose and self.lose in data:
-                        back.cancel()
-                        await asyncio.wait([back])
-                        self.lose, self.lost = None, self.lost + 1
-                        up_writer.write(data)
-                        await up_reader.read(1 << 20)  # it was executed
-                        break
-                    up_writer.write(data)
-            for each in (writer, up_writer):
-                each.close()
-
-        async with await asyncio.start_unix_server(relay, str(path)):
-            yield f"unix://{path}"
-            await asyncio.sleep(0.01)  # the relay's side of the connections ends too
-
-    @staticmethod
-    async def _connect(where: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if where.kind == "standalone":
-            return await asyncio.open_connection(*where.hosts[0])
-        path = socket_of(where.path) if where.kind == "embedded" else where.path
-        return await asyncio.open_unix_connection(path)
-
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 20):
-            writer.write(data)
 
 
 class Telephone:
