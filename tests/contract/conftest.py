@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from app.store import redis_store
 from app.store.connection import connect
-from app.store.embedded import embedded_server
+from app.store.embedded import embedded_server, socket_of
 from app.store.health import Watch
 from app.store.keys import Names
 from app.store.pipelines import Pipelines
