@@ -63,7 +63,7 @@ async def _verify(
 async def _unavailable(stand: Stand, fake: Fake, **options: Any) -> str:
     with pytest.raises(ChallengeUnavailable) as unavailable:
         await _verify(stand, fake, **options)
-    assert len(fake.forms) == 1, "the fake was asked"
+    assert len(fake.forms) <= 1, "asked once at most"
     return str(unavailable.value)
 
 
