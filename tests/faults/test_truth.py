@@ -83,7 +83,7 @@ async def _memory_is_short(server: Server) -> None:
 async def test_an_evicting_store_places_no_call_and_readiness_says_so(
     tmp_path: Path, simulator: Simulator, phones: Callable[[], str]
 ) -> None:
-    server = Server(tmp_path, "--maxmemory-policy", "volatile-ttl")
+    server = Server(tmp_path, maxmemory_policy="volatile-ttl")
     try:
         with serving(tmp_path / "service", simulator.send_url, None, 503, REDIS_URL=server.url) as service:
             await _memory_is_short(server)
