@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from app.challenges.altcha import Altcha
 from app.provider.credentials import HeaderKey
 from app.provider.mobilgroup import Mobilgroup
-from app.store.connection import Watch, connect
+from app.store.connection import connect
+from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.verification.entropy import EntropyMonitor

@@ -33,9 +33,9 @@ ORIGIN = CLIENTS["web"]["origins"][0]
 POOL = 10_000
 
 FULL = Scale()
-QUICK = Scale(hours=3, spray_hours=3, people=3, max_level=1)
+QUICK = Scale(hours=3, spray_hours=3, people=3, at_once=2, max_level=1)
 QUICK_SETTINGS = {
-    "SPEND_PER_HOUR": "7",
+    "SPEND_PER_HOUR": "5.25",
     "SPEND_PER_DAY": "50",
     "FRAUD_CALLS_PER_RANGE": "10",
     "SPRAY_ALERT": "4",
@@ -74,11 +74,16 @@ async def of_its_own(
         server = Server(directory)
         stack.callback(server.stop)
         if pool is not None:
-            numbers = random.Random(1)
-            await add_to_samples(server.url, (f"{numbers.randrange(pool) * 97:06d}" for _ in range(1500)))
+            await add_to_samples(server.url, codes_from(pool))
         given = DEFAULTS | {"REDIS_URL": server.url, "TRUSTED_PROXIES": "127.0.0.1"} | settings
         service = stack.enter_context(serving(directory / "service", simulator.send_url, **given))
         yield await stack.enter_async_context(of_service(service, simulator))
+
+
+def codes_from(pool: int, calls: int = 1500) -> list[str]:
+    """So many codes of six digits from a pool of calling numbers."""
+    numbers = random.Random(1)
+    return [f"{numbers.randrange(pool) * 97:06d}" for _ in range(calls)]
 
 
 def table(rows: Sequence[Row]) -> str:

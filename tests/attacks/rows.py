@@ -15,9 +15,6 @@ from tests.harness import wrong
 ROUND = 3900
 """Seconds from one attack to the next: an hour, and the twelfth of it by which limits may be stricter."""
 
-AT_ONCE = 4
-"""Starts of strangers in parallel."""
-
 CREATED, CHALLENGED, UNAVAILABLE = 201, 428, 503
 
 
@@ -29,12 +26,14 @@ class Scale:
         hours: of the simulated day.
         spray_hours: of these, in which codes are sprayed.
         people: who try to get in, each through a backend and with a known device.
-        max_level: the hardest challenge that strangers solve.
+        at_once: starts of strangers in parallel.
+        max_level: the hardest challenge that they solve.
     """
 
     hours: int = 24
     spray_hours: int = 2
     people: int = 10
+    at_once: int = 4
     max_level: int = 6
 
 
@@ -64,7 +63,7 @@ async def money(at: Deployment, scale: Scale) -> Row:
     async for trying in _rounds(at, scale.hours, known):
         placed, statuses = row.strangers.calls, {CREATED}
         while UNAVAILABLE not in statuses:
-            answers = await asyncio.gather(*(row.strangers.start(phone_in()) for _ in range(AT_ONCE)))
+            answers = await asyncio.gather(*(row.strangers.start(phone_in()) for _ in range(scale.at_once)))
             statuses = {answer.status_code for answer in answers}
         hours.append(row.strangers.calls - placed)
         await row.try_to_get_in(trying)

@@ -31,7 +31,7 @@ def readiness(service: Service, status: int) -> httpx.Response:
 
 async def configure(server: Server, setting: str, value: str) -> None:
     async with connect(server.url, 2) as client:
-        await client.config_set(setting, value)  # type: ignore[union-attr]  # it is no cluster
+        await client.config_set(setting, value)
 
 
 @pytest.mark.parametrize("state", ["down", "frozen"])
