@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.conftest import Server
+from tests.server import Server
 from tests.harness import ROOT, Service, Simulator, fresh_phone, logged_address, running, serving
 
 pytestmark = pytest.mark.promtool
