@@ -80,7 +80,7 @@ class Names:
         if context.idempotency is None:
             return {}
         return {
-            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.name))
+            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.key))
         }
 
     def destination(self, ref: VerificationRef) -> Keys:
