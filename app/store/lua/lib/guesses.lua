@@ -50,10 +50,6 @@ local function change_hold(phone_key, ref, change)
   hold_guesses(phone_key, ref, hold.lane, units, change.ends_at or hold.ends_at)
 end
 
-local function drop_hold(phone_key, ref)
-  redis.call('HDEL', phone_key, 'hold:' .. ref)
-end
-
 -- The reply to a call for which there is no room: at the earliest when what is counted lets the longest codes in again.
 local function guesses_deny(guesses, lane)
   local length = policy.code_lengths[#policy.code_lengths]
