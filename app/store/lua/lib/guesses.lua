@@ -37,6 +37,7 @@ local function length_of(digits)
   end
 end
 
+-- Holds what a call's code may cost, in place of what its verification held.
 local function hold_guesses(phone_key, ref, lane, units, ends_at)
   redis.call('HSET', phone_key, 'hold:' .. ref, cjson.encode({lane = lane, units = units, ends_at = ends_at}))
 end
