@@ -22,9 +22,11 @@ from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
-from app.store.connection import Watch, connect
+from app.store.connection import connect
+from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
+from app.telemetry.gauges import Gauges
 from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import Observers
@@ -38,6 +40,7 @@ from app.verification.ports import Observer
 from app.verification.service import VerificationService
 from app.verification.signing_keys import parse_signing_keys
 from app.verification.token import TokenIssuer
+from app.web import mount_web
 
 DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
 number that called. Errors are problem details (RFC 9457) with a stable `code`."""
@@ -48,6 +51,7 @@ class State(TypedDict):
 
     service: Service
     metrics: Metrics
+    gauges: Gauges
     waiting: WaitingConnections
 
 
@@ -62,7 +66,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
-        async with running(settings, Observers((metrics, LogObserver()))) as service:
+        async with running(settings, Observers((metrics, LogObserver()), metrics.count_observer_error)) as service:
             Reloading(settings, service).listen()
             for warning in settings.clients.warnings if settings.clients else ():
                 structlog.get_logger().warning("clients", detail=warning)
@@ -70,7 +74,12 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
-            yield {"service": service, "metrics": metrics, "waiting": WaitingConnections(service.proxies)}
+            yield {
+                "service": service,
+                "metrics": metrics,
+                "gauges": operations.gauges_of(service),
+                "waiting": WaitingConnections(service.proxies),
+            }
 
     app = FastAPI(
         title="lastdigits",
@@ -86,6 +95,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     )
     for router in (verify.router, backend.router, policy.router, operations.router):
         app.router.routes.extend(router.routes)  # `include_router` would cost 9 µs a request, and add nothing here
+    mount_web(app, sandbox=settings.demo)
     app.add_middleware(RequestMiddleware, routes=app.routes)
     app.openapi = partial(_document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
@@ -130,8 +140,9 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         secret.get_secret_value() if secret else None,
     )
     async with (
-        connect(settings.redis_url, timeout) as client,
-        connect(settings.redis_url, timeout) as watched,
+        # Closed, and not entered: entering asks a cluster for its nodes, and a cluster that is down must not stop the service from starting.
+        aclosing(connect(settings.redis_url, timeout)) as client,
+        aclosing(connect(settings.redis_url, timeout)) as watched,
         aclosing(Pipelines(client, timeout)) as pipelines,
         provider_of(settings.provider) as provider,
         _closing(challenges),

@@ -31,7 +31,11 @@ def scrape(url: str) -> Samples:
 def growth(before: Mapping[tuple[str, frozenset[tuple[str, str]]], float], after: Samples) -> Samples:
     """What was counted in between, but for seconds, processes and HTTP requests: no test foresees these, and looking is a request itself."""
     left_out = ("_seconds", "process_", "_http_requests_")
-    counted = {key: value for key, value in after.items() if not any(part in key[0] for part in left_out)}
+    counted = {
+        key: value
+        for key, value in after.items()
+        if key[0].endswith("_total") and not any(part in key[0] for part in left_out)
+    }
     return {key: value - before[key] for key, value in counted.items() if value != before[key]}
 
 

@@ -18,7 +18,7 @@ from app.api.idempotency import idempotency_key
 from app.api.problems import RequestError, RequestRejected
 from app.api.ratelimit_headers import Quotas
 from app.api.reading import first_headers, header_of
-from app.store.connection import Watch
+from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
 from app.verification.policy import Policy

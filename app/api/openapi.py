@@ -207,6 +207,7 @@ def _problem_schema() -> dict[str, Any]:
                 "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
             },
             "challenge": {"type": "object", "description": "What to solve."},
+            "sandbox": {"type": "boolean", "description": "Whether calls go to the simulator."},
             "problems": {"type": "array", "items": {"type": "string"}, "description": "Why the service is not ready."},
         },
         "example": example(ROWS["code_incorrect"]),

@@ -1,19 +1,22 @@
 """The routes for operators: is the process alive, can the service do its work, what has it done."""
 
+from contextlib import suppress
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Any
 
-import structlog
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.auth import TheService
+from app.api.auth import Service, TheService
 from app.api.lean import LeanRoute
 from app.api.openapi import NO_KEY, answers, encoded
 from app.api.problems import RequestError, request_problem
 from app.api.schemas import HealthAnswer, ReadyAnswer
+from app.store.health import StoreProblem
+from app.telemetry.gauges import Gauges, Seen
 from app.telemetry.metrics import Metrics
+from app.verification.errors import StoreUnavailable
 
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: answers(200, HealthAnswer, "What all workers have counted, in Prometheus's text format or OpenMetrics.")[200]
@@ -55,22 +58,39 @@ async def readyz(service: TheService) -> Response:
     """
     health = await service.examine()
     if not health.ready:
-        structlog.get_logger().warning("not_ready", problems=health.problems, detail=health.detail)
-        return request_problem(RequestError.NOT_READY, "Fix what `problems` lists.", problems=list(health.problems))
+        problems = list(health.problems)
+        return request_problem(
+            RequestError.NOT_READY, "Fix what `problems` lists.", sandbox=service.sandbox, problems=problems
+        )
     return encoded(200, ReadyAnswer(status="ready", sandbox=service.sandbox, store=health.server))
 
 
-def _scrape(request: Request) -> tuple[bytes, str]:
-    """The metrics in the format that a request accepts, and its media type."""
-    metrics: Metrics = request.scope["state"]["metrics"]
-    return metrics.text(request.headers.get("Accept", ""))
+def gauges_of(service: Service) -> Gauges:
+    """What a scrape sees besides the counters: the store as it is now, through the eyes of this service."""
+
+    async def look() -> Seen:
+        health = await service.examine()
+        clients = tuple(client for client, _ in service.clients.listed() if client.calls or client.spend)
+        status = None
+        with suppress(StoreUnavailable):
+            status = await service.verifications.status(*clients)
+        return Seen(health.reachable, _problems(*health.kinds), status, clients)
+
+    unseen = Seen(up=False, problems=_problems(StoreProblem.NO_ANSWER))
+    return Gauges(look, unseen, service.policy, sandbox=service.sandbox)
+
+
+def _problems(*there: StoreProblem) -> dict[str, bool]:
+    return {problem.value: problem in there for problem in StoreProblem}
 
 
 @router.get("/metrics", operation_id="metrics", responses=_TEXT, **NO_KEY)
-async def metrics(scrape: Annotated[tuple[bytes, str], Depends(_scrape)]) -> Response:
+async def metrics(request: Request) -> Response:
     """Get the metrics.
 
-    They count what the service's workers have done since it was started: of all of them, whichever answers.
+    They count what the service's workers have done since it was started: of all of them, whichever answers. Gauges say what holds now.
     """
-    text, media_type = scrape
+    counted: Metrics = request.scope["state"]["metrics"]
+    gauges: Gauges = request.scope["state"]["gauges"]
+    text, media_type = counted.text(request.headers.get("Accept", ""), await gauges.collect())
     return Response(text, headers={"Cache-Control": "no-store", "Content-Type": media_type})

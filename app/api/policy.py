@@ -165,7 +165,7 @@ class PolicyAnswer(BaseModel):
 )
 async def policy(caller: SecretClient, service: TheService) -> Response:
     """Return the limits in force, what they add up to, and what is used of them now."""
-    status = await service.verifications.status(caller)
+    status = await service.verifications.status(caller.client)
     return encoded(200, policy_answer(service.policy, caller.client, service.entropy, status))
 
 
@@ -243,12 +243,14 @@ def _codes(bias: CodeBias) -> CodesAnswer:
 def _used(policy: Policy, client: Client | None, status: GuardStatus) -> list[UsageAnswer]:
     rates = {"calls_total": policy.calls_total, "spend": policy.spending.caps}
     rates |= {f"spend_country:{country}": caps for country, caps in policy.spending.by_country.items()}
-    rates |= {"spend_client": client.spend, "calls_per_client": client.calls} if client else {}
+    own = {"spend_client": client.spend, "calls_per_client": client.calls} if client else {}
     found = []
-    for name, limits in rates.items():
+    for name, limits in (rates | own).items():
         shown = _money if name.startswith("spend") else str
         for rate in limits:
-            usage = status.used[f"{name}/{rate.seconds}"]
+            usage = status.used[
+                f"{name}:{client.id}/{rate.seconds}" if client and name in own else f"{name}/{rate.seconds}"
+            ]
             found.append(
                 UsageAnswer(
                     limit=name,

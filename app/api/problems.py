@@ -82,7 +82,14 @@ class RequestError(Enum):
     NO_SUCH_ROUTE = _row(404, "no_such_route", "There is no such route")
     METHOD_NOT_ALLOWED = _row(405, "method_not_allowed", "The route does not support this method")
     STORE_UNAVAILABLE = _row(503, "store_unavailable", "Service temporarily unavailable", retry_after=1)
-    NOT_READY = _row(503, "not_ready", "The service is not ready", retry_after=5, problems=["Redis does not answer"])
+    NOT_READY = _row(
+        503,
+        "not_ready",
+        "The service is not ready",
+        retry_after=5,
+        sandbox=False,
+        problems=["Redis does not answer. Start it, and check the address in REDIS_URL and the network between"],
+    )
     INTERNAL_ERROR = _row(500, "internal_error", "Something went wrong on our side")
 
 

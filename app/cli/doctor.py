@@ -5,22 +5,20 @@ It changes nothing and calls no phone, except with `--call`, which places one ca
 
 import argparse
 import asyncio
-import os
 import ssl
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from redis.exceptions import RedisError
-
 from app.cli import complain, say
-from app.processes import StartError, ownership
+from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
-from app.store.connection import Client, connect, examine, read_clock
+from app.store.connection import FAILURES, Client, connect
 from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
+from app.store.health import examine, read_clock
 from app.verification.call import Placed, Refused, Unknown
 from app.verification.phone import Rejected, parse_phone
 from app.verification.signing_keys import parse_signing_keys
@@ -92,7 +90,7 @@ async def _store(settings: Settings) -> list[Finding]:
             return [_sleeping(settings.embedded)]
     except StartError as error:
         return [(False, "redis", str(error))]
-    async with connect(settings.redis_url, settings.redis_timeout) as client:
+    async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
         return await _answers_of(client, settings.key_prefix)
 
 
@@ -101,14 +99,14 @@ def _sleeping(path: Path) -> Finding:
     server_binary()
     refuse_old_layout(path)
     store = store_directory(path)
-    above = next(each for each in (store, *store.absolute().parents) if each.exists())
-    if not os.access(above, os.R_OK | os.W_OK | os.X_OK) or (store.exists() and store.stat().st_uid != os.geteuid()):
-        return False, "redis", f"{ownership(store)}: run doctor and the service as the same user, or change the owner"
-    return (
-        True,
-        "redis",
-        f"the embedded store ({store}) is not running: `lastdigits serve` starts it, and doctor then looks into it",
-    )
+    if not usable(store):
+        return False, "redis", _another_user(store)
+    hint = "`lastdigits serve` starts it, and doctor then looks into it"
+    return True, "redis", f"the embedded store ({store}) is not running: {hint}"
+
+
+def _another_user(path: Path) -> str:
+    return f"{ownership(path)}: run doctor and the service as the same user, or change the owner"
 
 
 async def _answers_of(client: Client, prefix: str) -> list[Finding]:
@@ -121,7 +119,7 @@ async def _answers_of(client: Client, prefix: str) -> list[Finding]:
     good: Finding = (True, "redis", f"{health.server} answers in {took:.1f} ms, and drops no counters")
     try:
         there = await read_clock(client, prefix)
-    except RedisError as error:
+    except FAILURES as error:
         return [good, (False, "clock", f"Redis does not answer TIME: {error}")]
     apart = abs(there - time.time())
     fix = ": run an NTP service on both" if apart > CLOCK_TOLERANCE else ""
@@ -132,10 +130,10 @@ async def _forget_codes(settings: Settings) -> int:
     """Remove the samples of codes, of an embedded store too; the workers notice within a minute."""
     path = settings.embedded
     with embedded_server(path) if path and not is_served(path) else nullcontext():
-        async with connect(settings.redis_url, settings.redis_timeout) as client:
+        async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
             try:
                 removed = await client.delete(*(f"{settings.key_prefix}codes:{digits}" for digits in (4, 5, 6)))
-            except (RedisError, OSError) as error:
+            except FAILURES as error:
                 complain(f"the samples were not removed: {type(error).__name__}: {error}")
                 return 1
     say(f"Removed {removed} samples of codes. The service judges by new ones within a minute.")
@@ -214,8 +212,10 @@ async def _placed(settings: ProviderSettings, phone: str, code_length: int) -> i
 
 
 def _signing(settings: Settings) -> Finding:
-    if settings.signing_keys is None:
+    if settings.signing_keys is None and settings.keys:
+        if not usable(settings.keys):
+            return False, "tokens", _another_user(settings.keys)
         return True, "tokens", f"signed with keys that the service makes and keeps in {settings.keys}"
-    keys = parse_signing_keys(settings.signing_keys.get_secret_value())
+    keys = parse_signing_keys(settings.signing_keys.get_secret_value() if settings.signing_keys else "")
     others = f", {len(keys) - 1} more published" if len(keys) > 1 else ""
     return True, "tokens", f"signed with {keys[0].algorithm}, key {keys[0].kid}{others}"

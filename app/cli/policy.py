@@ -8,8 +8,9 @@ from app.api.policy import PolicyAnswer, policy_answer
 from app.cli import complain, say
 from app.policy_report import render
 from app.settings import Settings, load_settings
-from app.store.connection import Watch, connect
+from app.store.connection import connect
 from app.store.embedded import is_served
+from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.verification.entropy import EntropyMonitor
@@ -42,7 +43,8 @@ def _pepper(settings: Settings) -> bytes:
 async def _collected(settings: Settings) -> tuple[PolicyAnswer, bool]:
     codec = IdCodec(_pepper(settings))
     timeout, path = settings.redis_timeout, settings.embedded
-    async with connect(settings.redis_url, timeout) as client, aclosing(Pipelines(client, timeout)) as pipelines:
+    connected = aclosing(connect(settings.redis_url, timeout))
+    async with connected as client, aclosing(Pipelines(client, timeout)) as pipelines:
         watch = Watch(client, settings.key_prefix)
         store = RedisStore(pipelines, watch, codec, settings.policy, settings.key_prefix, timeout)
         entropy = EntropyMonitor(store, codec, settings.policy.guesses, lambda _: None)

@@ -29,6 +29,8 @@ A counter is a hash with a field for each lane and slice of time. Every key gets
 so that Redis packs the hashes, but samples, outcomes of requests, and purposes of more than 31 characters.
 """  # noqa: E501  a table's row is one line
 
+from collections.abc import Iterable
+
 from app.verification.client import Client
 from app.verification.guard import destination_of
 from app.verification.ids import Pepper, VerificationRef
@@ -141,8 +143,8 @@ class Names:
             )
         return limits.keys, limits.all
 
-    def shared(self, client: Client | None) -> tuple[Keys, list[Limit]]:
-        """All budgets that `/policy` shows the use of."""
+    def shared(self, clients: Iterable[Client]) -> tuple[Keys, list[Limit]]:
+        """All budgets that `/policy` and `/metrics` show the use of; a client's own are named after it."""
         limits, spending = _Limits("shared"), self._policy.spending
         limits.add("calls_total", self._policy.calls_total, self.key("calls"))
         limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), unit="money")
@@ -153,9 +155,12 @@ class Names:
                 self.key("money", "country", self._destination(country)),
                 unit="money",
             )
-        if client:
-            limits.add(SPEND[Cap.CLIENT], client.spend, self.key("money", "client", self.client(client)), unit="money")
-            limits.add("calls_per_client", client.calls, self.key("client", self.client(client)))
+        for client in clients:
+            digest = self.client(client)
+            limits.add(
+                f"{SPEND[Cap.CLIENT]}:{client.id}", client.spend, self.key("money", "client", digest), unit="money"
+            )
+            limits.add(f"calls_per_client:{client.id}", client.calls, self.key("client", digest))
         return limits.keys, limits.all
 
     def _destination(self, name: str) -> str:

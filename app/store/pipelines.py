@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ReadOnlyError
 
+from app.store.connection import words_of
 from app.verification.errors import StoreUnavailable
 
 MAX_PIPELINES = 4
@@ -74,7 +75,7 @@ class Pipelines:
             async with asyncio.timeout(self._timeout):
                 return await self._client.execute_command(*command)
         except (OSError, TimeoutError) as error:
-            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+            raise StoreUnavailable(words_of(error)) from error
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -108,7 +109,7 @@ class Pipelines:
             async with asyncio.timeout(self._timeout):
                 replies = await self._execute([waiting.command for waiting in batch])
         except Exception as error:  # noqa: BLE001  whatever it is, no caller may wait without end
-            replies = [StoreUnavailable(f"{type(error).__name__}: {error}")] * len(batch)
+            replies = [StoreUnavailable(words_of(error))] * len(batch)
         for waiting, reply in zip(batch, replies, strict=True):
             if waiting.answer.done():
                 continue

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from app.store import replies
-from app.store.connection import Watch
+from app.store.connection import FAILURES, words_of
+from app.store.health import Watch
 from app.store.keys import Keys, Names
 from app.store.pipelines import Pipelines
 from app.store.rules import rules_of
@@ -187,12 +188,12 @@ class RedisStore:
         """See `Store.charge`."""
         self._rules = _dumps(rules_of(self._policy, guesses))
 
-    async def status(self, client: Client | None = None) -> GuardStatus:
+    async def status(self, *clients: Client) -> GuardStatus:
         """See `Store.status`."""
-        _, limits = self._names.shared(client)
+        _, limits = self._names.shared(clients)
 
         def keys(names: Names) -> Keys:
-            return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(client)[0]
+            return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(clients)[0]
 
         # Names of limits name countries: the server sees none.
         counters = [{"key": limit["key"], "window": limit["window"]} for limit in limits]
@@ -319,9 +320,9 @@ class RedisStore:
                 reply = await self._pipelines.run("EVALSHA", found.sha, *arguments)
             except NoScriptError:
                 reply = await self._pipelines.run("EVAL", found.text, *arguments)
-        except RedisError as error:
+        except FAILURES as error:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
-            raise StoreUnavailable(f"{script}: {type(error).__name__}: {error}") from error
+            raise StoreUnavailable(f"{script}: {words_of(error)}") from error
         read: dict[str, Any] = json.loads(reply)
         self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
         return read
@@ -337,6 +338,6 @@ class RedisStore:
             seconds, micros = await self._pipelines.run(
                 "EVAL", "return redis.call('TIME')", 1, self._names.key("scratch")
             )
-        except RedisError as error:
-            raise StoreUnavailable(f"TIME: {type(error).__name__}: {error}") from error
+        except FAILURES as error:
+            raise StoreUnavailable(f"TIME: {words_of(error)}") from error
         self._clock_ahead = int(seconds) + int(micros) / 1e6 - asyncio.get_running_loop().time()

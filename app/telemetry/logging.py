@@ -12,18 +12,21 @@ from typing import Any, TextIO
 
 import structlog
 
-from app.telemetry.refusals import FewOfEach
+from app.telemetry.refusals import FewOfEach, Refusals
 from app.verification.call import Placed, Refused, Responsibility, Unknown
 from app.verification.entropy import CodeBias
 from app.verification.model import (
     Approved,
+    Canceled,
     Cap,
     ChallengeUnavailable,
     CodeIncorrect,
     DestinationSuspended,
+    Found,
     Outcome,
     Pending,
     PhoneRejected,
+    Redeemed,
     Replayed,
     SpendCapReached,
 )
@@ -91,11 +94,19 @@ _LEVELS = logging.getLevelNamesMapping() | {
 }
 
 
+_UNBOUNDED = (Pending, Approved, Found, Canceled, Redeemed)
+"""Outcomes that each have their line: they are bounded by what calls cost, or a backend asked for them. Anyone can cause the others without end."""
+
+MAX_LINES = 100
+"""Lines in ten seconds for one operation and outcome of the others."""
+
+
 class LogObserver:
-    """Writes each event of the core as one line."""
+    """Writes each event of the core as one line, and not so many of refusals that they fill the disk."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger().bind()
+        self._refusals = Refusals(MAX_LINES)
 
     def __call__(self, event: Event) -> None:
         """Write a line at the level of the event's weight."""
@@ -114,25 +125,27 @@ class LogObserver:
 
     def _ended(self, event: OperationEnded) -> None:
         match event.outcome:
+            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
+                # A range beside a phone, even a masked one, would leave but a hundred numbers.
+                lane = event.lane and event.lane.value
+                self._log.warning("destination_suspended", scope=scope.value, destination=destination, lane=lane)
+            case CodeIncorrect(alert=True):
+                self._log.error("spray_alert", **_operation(event))
+            case _ if not self._allows(event):
+                pass
             case SpendCapReached():
                 # No call is placed until the window moves on or the cap is raised: the operator must hear of it.
                 self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
-            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
-                # A range beside a phone, even a masked one, would leave but a hundred numbers.
-                self._log.warning(
-                    "destination_suspended",
-                    scope=scope.value,
-                    destination=destination,
-                    lane=event.lane and event.lane.value,
-                )
             case ChallengeUnavailable(reason=reason):
                 self._log.error("challenge_unavailable", reason=reason, **_operation(event))
-            case CodeIncorrect(alert=True):
-                self._log.error("spray_alert", **_operation(event))
             case _:
                 # A check must not pay for a line that is not written.
                 if self._log.is_enabled_for(logging.INFO):
                     self._log.info(event.operation, **_operation(event))
+
+    def _allows(self, event: OperationEnded) -> bool:
+        outcome = type(event.outcome)
+        return outcome in _UNBOUNDED or self._refusals.allow(f"{event.operation} {outcome_name(outcome)}")
 
     def _price(self, event: CallEnded) -> None:
         """Log a price that does not fit the operator's expectation: caps hold only as well as prices are known."""

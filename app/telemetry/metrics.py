@@ -1,7 +1,7 @@
 """Metrics for Prometheus: what the core's events come to, counted over all workers.
 
 No label takes what a request brings: each series is known, and stands at 0, before the first event. docs/operations.md explains them.
-A number that the store knows is none of these: it is asked for when somebody looks, and handed to `Metrics.text`.
+What only the store knows is asked for at each scrape (gauges.py), and handed to `Metrics.text`.
 """
 
 import time
@@ -109,15 +109,22 @@ PRICES = Family(
     ("problem",),
     (("unreadable",), ("higher",)),
 )
-COUNTERS = (OPERATIONS, CALLS, SUSPENSIONS, ALERTS, PRICES)
+OBSERVER_ERRORS = Family("lastdigits_observer_errors_total", "Events that could not be logged or counted.", (), ((),))
+COUNTERS = (OPERATIONS, CALLS, SUSPENSIONS, ALERTS, PRICES, OBSERVER_ERRORS)
 
+_CODE_LENGTHS = ("code_length",), tuple((str(digits),) for digits in range(MIN_DIGITS, MAX_DIGITS + 1))
 MIN_ENTROPY = Family(
     "lastdigits_code_min_entropy",
     "Min-entropy, in bits, of the codes that the provider draws, as measured.",
-    ("code_length",),
-    tuple((str(digits),) for digits in range(MIN_DIGITS, MAX_DIGITS + 1)),
+    *_CODE_LENGTHS,
 )
-GAUGES = (MIN_ENTROPY,)
+BIASED = Family(
+    "lastdigits_code_biased", "1 where codes recur more often than uniformly distributed ones can.", *_CODE_LENGTHS
+)
+IMPOSSIBLE = Family(
+    "lastdigits_codes_impossible", "1 where no code is safe enough, so that no one is called.", (), ((),)
+)
+GAUGES = (MIN_ENTROPY, BIASED, IMPOSSIBLE)
 """What a worker sets: the value that any of them set last counts, and there is none before the first."""
 
 CALL_SECONDS = "lastdigits_call_duration_seconds"
@@ -176,6 +183,7 @@ class Metrics:
         }
         self._suspensions = {scope: place_of[SUSPENSIONS.name, scope.value] for scope in model.Scope}
         self._alerts = place_of[ALERTS.name,]
+        self._observer_errors = place_of[OBSERVER_ERRORS.name,]
         self._prices = {problem: place_of[PRICES.name, problem] for (problem,) in PRICES.series}
         self._calls = {values: place_of[CALLS.name, *values] for values in CALLS.series}
         self._seconds = {
@@ -190,14 +198,20 @@ class Metrics:
                 self._count_signs(outcome)
             case CallEnded():
                 self._count_call(event)
-            case BiasMeasured(bias=bias):
+            case BiasMeasured(bias=bias, impossible=impossible):
                 for digits, measured in bias.items():
                     self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
+                    self._set((BIASED.name, str(digits)), measured.biased)
+                self._set((IMPOSSIBLE.name,), impossible)
 
     def count_request(self, route: str, method: str, status: int, code: str) -> None:
         """Count an HTTP request: by its route's template, never its path, and its problem's code, if it has one."""
         place = self._requests.get((route, method, str(status), code))
         self._row[place or self._requests[UNLISTED[status // 100 - 1]]] += 1
+
+    def count_observer_error(self) -> None:
+        """Count an event that an observer failed on."""
+        self._row[self._observer_errors] += 1
 
     def _count_signs(self, outcome: model.Outcome) -> None:
         """Signs of an attack: counted with the operation that first saw them."""

@@ -1,6 +1,7 @@
 """Several observers as one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -10,14 +11,15 @@ from app.verification.ports import Event, Observer
 class Observers:
     """Hands each event to each observer. The trouble of one (a log on a full disk) costs no call its code: it is logged once, and counted.
 
-    Attributes:
-        failures: how often an observer failed.
+    Args:
+        observers: who observes.
+        count_failure: called whenever one of them fails.
     """
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Sequence[Observer], count_failure: Callable[[], None]) -> None:
         self._observers = observers
+        self._count_failure = count_failure
         self._reported: set[str] = set()
-        self.failures = 0
 
     def __call__(self, event: Event) -> None:
         """Hand an event on."""
@@ -25,11 +27,12 @@ class Observers:
             try:
                 observe(event)
             except Exception as error:  # noqa: BLE001  as the class says
-                self.failures += 1
+                self._count_failure()
                 self._report(type(observe).__name__, error)
 
     def _report(self, observer: str, error: Exception) -> None:
         name = f"{observer}: {type(error).__name__}"
         if name not in self._reported:
-            self._reported.add(name)
-            structlog.get_logger().error("observer_failed", observer=observer, error=type(error).__name__)
+            with suppress(Exception):  # it may be the log that fails: then it is tried again with the next event
+                structlog.get_logger().error("observer_failed", observer=observer, error=type(error).__name__)
+                self._reported.add(name)

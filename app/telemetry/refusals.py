@@ -14,9 +14,10 @@ log = structlog.get_logger()
 
 
 class Refusals:
-    """Writes at most `LINES` lines in `SECONDS` for each code, then one line with the number of those left out."""
+    """Writes at most so many lines in `SECONDS` for each code, then one line with the number of those left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: int = LINES) -> None:
+        self._lines = lines
         self._seen: dict[str, int] = {}
 
     def __call__(self, level: str, event: str, code: str, **line: object) -> None:
@@ -28,16 +29,20 @@ class Refusals:
             code: of the problem: one of a known set, since each has its own count.
             line: what else the line says. A member that is None is left out.
         """
+        if self.allow(code):
+            shown = {name: value for name, value in line.items() if value is not None}
+            getattr(log, level)(event, code=code, **shown)
+
+    def allow(self, code: str) -> bool:
+        """Whether one more line of this code may be written now; if not, it is counted."""
         seen = self._seen[code] = self._seen.get(code, 0) + 1
         if seen == 1:
             # In a context of its own: the line at the end is not one request's.
             asyncio.get_running_loop().call_later(SECONDS, self._end, code, context=Context())
-        if seen <= LINES:
-            shown = {name: value for name, value in line.items() if value is not None}
-            getattr(log, level)(event, code=code, **shown)
+        return seen <= self._lines
 
     def _end(self, code: str) -> None:
-        left_out = self._seen.pop(code) - LINES
+        left_out = self._seen.pop(code) - self._lines
         if left_out > 0:
             log.warning("lines_left_out", code=code, count=left_out, seconds=SECONDS)
 

@@ -188,8 +188,8 @@ class Store(Protocol):
         """From now on charge guesses by this budget."""
         ...
 
-    async def status(self, client: Client | None = None) -> GuardStatus:
-        """Return what is suspended, whether the spray alert is on, and what is used of the shared budgets, and of a client's own."""
+    async def status(self, *clients: Client) -> GuardStatus:
+        """Return what is suspended, whether the spray alert is on, and what is used of the shared budgets, and of these clients' own."""
         ...
 
 

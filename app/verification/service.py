@@ -16,7 +16,7 @@ from typing import Any, TypeVar, assert_never
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.challenge import ChallengeProvider, Solved, When
 from app.verification.challenge import ChallengeUnavailable as JudgeUnavailable
-from app.verification.client import Caller, Lane
+from app.verification.client import Caller, Client, Lane
 from app.verification.code import typed_digits
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
@@ -214,13 +214,13 @@ class VerificationService:
             return self._ended("redeem", caller, None, TokenInvalid())
         return self._ended("redeem", caller, ref, await self._store.redeem(ref, read.expires_at))
 
-    async def status(self, caller: Caller) -> GuardStatus:
-        """Return what is suspended, whether the spray alert is on, and what is used of each shared budget.
+    async def status(self, *clients: Client) -> GuardStatus:
+        """Return what is suspended, whether the spray alert is on, and what is used of each shared budget, and of these clients' own.
 
         Raises:
             StoreUnavailable: it is not known.
         """
-        return await self._store.status(caller.client)
+        return await self._store.status(*clients)
 
     async def close(self, grace: float) -> None:
         """Wait for the calls under way, so that none of their codes is lost.

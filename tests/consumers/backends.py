@@ -13,7 +13,7 @@ import httpx
 
 from tests.harness import ROOT
 
-APPS = ROOT / "tests" / "proof" / "apps"
+APPS = ROOT / "tests" / "consumers" / "apps"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if given := os.environ.get("NODE_MODULES"):
         return Path(given).resolve(strict=True)
     directory = tmp_path_factory.mktemp("npm")
-    shutil.copy(ROOT / "tests" / "proof" / "node" / "package.json", directory)
+    shutil.copy(ROOT / "tests" / "consumers" / "node" / "package.json", directory)
     installed = subprocess.run(INSTALL, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
     assert installed.returncode == 0, installed.stderr
     return directory / "node_modules"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.store.connection import examine
+from app.store.health import examine
 from app.verification.call import Refusal
 from app.verification.errors import StoreUnavailable
 from app.verification.model import (

@@ -258,6 +258,6 @@ async def test_what_is_used_of_each_shared_limit_is_shown_by_lane(world: World) 
         "calls_total/3600": (1, 2),
         "spend/3600": (3500, 7000),
         "spend/86400": (3500, 7000),
-        "calls_per_client/3600": (0, 1),
+        "calls_per_client:seen/3600": (0, 1),
     }
     assert HOUR * 1000 - 5000 < used["calls_total/3600"].resets_in <= HOUR * 1000 + 300_000

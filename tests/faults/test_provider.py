@@ -90,7 +90,7 @@ def test_wrong_credentials_are_the_operators_to_mend_and_shown_to_nobody(
         assert (answer.status_code, answer.json()["code"]) == (503, "call_not_placed")
         assert "wrong-key" not in answer.text + service.log.read_text("utf-8")
         (line,) = [line for line in service.lines() if line["event"] == "call"]
-        assert (line["level"], line["reason"], line["fault"]) == ("error", "credentials", "operator")
+        assert (line["level"], line["reason"], line["responsibility"]) == ("error", "credentials", "operator")
 
 
 @pytest.mark.parametrize("way", ["header", "body", "login"])

@@ -10,7 +10,7 @@ import pytest
 from app.store.coalesce import Coalescer
 from app.store.connection import connect
 from app.store.redis_store import RedisStore
-from app.telephony.simulator.calls import Calls
+from app.simulator.calls import Calls
 from app.verification.entropy import EntropyMonitor
 from app.verification.ids import IdCodec
 from app.verification.policy import MAX_LIFETIME

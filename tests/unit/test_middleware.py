@@ -1,6 +1,7 @@
 """What leaves a route, whatever it is, becomes an answer with the request's id, a count and a line. The application in process, over a service that fails."""
 
 from types import SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -38,7 +39,7 @@ def metrics() -> Metrics:
 
 
 def _app() -> Any:
-    settings: Any = None  # looked at in the lifespan only
+    settings: Any = SimpleNamespace(demo=None)  # the rest is looked at in the lifespan only
     return create_app(settings)
 
 

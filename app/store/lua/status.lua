@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- uses: counters
 -- What is suspended, whether the spray alert is on, and what is used of each limit now. A script, so that it is one moment on the server's clock.
 -- keys     suspended, sprayed; and those that request.limits name

@@ -1,0 +1,258 @@
+"""Whether a server is safe to rely on: what it says of itself, and whether it does what every start needs.
+
+docs/operations.md has the table of problems for operators.
+"""
+
+import asyncio
+import re
+from contextvars import Context
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import AuthenticationError, RedisClusterException
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from app.store.connection import Client, words_of
+from app.store.scripts import SCRIPTS, load_script
+
+MIN_VERSION = (7, 0)
+
+PERIOD, PERIOD_NOT_READY = 5.0, 1.0
+"""Seconds from one look at the server to the next: sooner while it is not ready, so that calls are placed again soon after it is."""
+
+KEPT_FOR = 0.1
+"""Seconds that an examination is kept: /readyz needs no key, and must not become a load on the store."""
+
+log = structlog.get_logger()
+
+
+class StoreProblem(StrEnum):
+    """What keeps a server from being relied on."""
+
+    NO_ANSWER = "no_answer"
+    LOADING = "loading"
+    CREDENTIALS = "credentials"
+    PERMISSION = "permission"
+    CLUSTER_NODE = "cluster_node"
+    NOT_A_CLUSTER = "not_a_cluster"
+    CLUSTER_DOWN = "cluster_down"
+    NOT_A_SENTINEL = "not_a_sentinel"
+    NO_PRIMARY = "no_primary"
+    READ_ONLY = "read_only"
+    EVICTION = "eviction"
+    MEMORY_FULL = "memory_full"
+    CANNOT_SAVE = "cannot_save"
+    NO_REPLICAS = "no_replicas"
+    TOO_OLD = "too_old"
+    BLOCKED = "blocked"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    OTHER = "other"
+
+
+SENTENCES = {
+    StoreProblem.NO_ANSWER: "Redis does not answer. Start it, and check the address in REDIS_URL and the network between",
+    StoreProblem.LOADING: "Redis is still loading its data. Wait; if it takes long, see its log",
+    StoreProblem.CREDENTIALS: "Redis refuses the user or the password. Correct them in REDIS_URL",
+    StoreProblem.PERMISSION: "The ACL of our Redis user allows too little. "
+    "It needs +@read +@write +@scripting +@connection +info +time ~{prefix}*, and on a cluster +cluster|slots",
+    StoreProblem.CLUSTER_NODE: "This Redis is a node of a cluster. Write redis+cluster:// in REDIS_URL",
+    StoreProblem.NOT_A_CLUSTER: "This Redis is not a cluster. Write redis:// in REDIS_URL",
+    StoreProblem.CLUSTER_DOWN: "The Redis cluster is down: no node serves our keys. Repair the cluster",
+    StoreProblem.NOT_A_SENTINEL: "This Redis is not a Sentinel. Name the Sentinels in REDIS_URL, or write redis://",
+    StoreProblem.NO_PRIMARY: "No Sentinel answers with a primary. Check the Sentinels, and the service's name in REDIS_URL",
+    StoreProblem.READ_ONLY: "This Redis is a read-only replica. Write the primary's address in REDIS_URL",
+    StoreProblem.EVICTION: "maxmemory-policy is {eviction}, so Redis drops counters when its memory is full. Set it to noeviction",
+    StoreProblem.MEMORY_FULL: "The memory of Redis is full. Raise its maxmemory, or give the service a server of its own",
+    StoreProblem.CANNOT_SAVE: "Redis can't save its data, and refuses to write. See its log, and the disk of its `dir`",
+    StoreProblem.NO_REPLICAS: "Redis has fewer replicas than its min-replicas-to-write, and refuses to write. Repair the replicas",
+    StoreProblem.TOO_OLD: "Redis {version} is too old. Install 7.0 or newer, or Valkey",
+    StoreProblem.BLOCKED: "A slow script of another program blocks Redis. Stop it with SCRIPT KILL",
+    StoreProblem.TOO_MANY_CONNECTIONS: "Redis accepts no more connections. Raise its maxclients, or find out who holds them",
+    StoreProblem.OTHER: "Redis refuses to work. The log has its words under `not_ready`",
+}
+"""What happened and what to do, for operators."""
+
+_WORDS = {
+    "OOM": StoreProblem.MEMORY_FULL,
+    "READONLY": StoreProblem.READ_ONLY,
+    "MASTERDOWN": StoreProblem.READ_ONLY,
+    "NOPERM": StoreProblem.PERMISSION,
+    "MOVED": StoreProblem.CLUSTER_NODE,
+    "CLUSTERDOWN": StoreProblem.CLUSTER_DOWN,
+    "LOADING": StoreProblem.LOADING,
+    "MISCONF": StoreProblem.CANNOT_SAVE,
+    "NOREPLICAS": StoreProblem.NO_REPLICAS,
+    "BUSY": StoreProblem.BLOCKED,
+}
+"""A server's errors, by their first word."""
+
+_PHRASES = {
+    "ACL failure in script": StoreProblem.PERMISSION,  # Valkey
+    "The user executing the script can't": StoreProblem.PERMISSION,  # Redis
+    "max number of clients": StoreProblem.TOO_MANY_CONNECTIONS,
+    "cluster support disabled": StoreProblem.NOT_A_CLUSTER,
+    "not covered": StoreProblem.CLUSTER_DOWN,
+    "unknown command 'SENTINEL'": StoreProblem.NOT_A_SENTINEL,
+    "No master found": StoreProblem.NO_PRIMARY,
+}
+"""Errors whose first word is only ERR, and redis-py's own, by what they contain."""
+
+_SILENCE = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
+_UNREACHABLE = {StoreProblem.NO_ANSWER, StoreProblem.NO_PRIMARY}
+
+_SCRATCH = """
+redis.call('SET', KEYS[1], 'written by /readyz', 'PX', 1000)
+redis.call('DEL', KEYS[1])
+for _, command in ipairs(ARGV) do
+  if not redis.acl_check_cmd(command, KEYS[1], KEYS[1], KEYS[1]) then return redis.error_reply('NOPERM the scripts need ' .. command) end
+end
+return 1
+"""
+"""What every start needs: to run a script that writes under our prefix and lets its keys expire, and may use all commands that our scripts use."""
+
+_COMMANDS = sorted(
+    {command for name in SCRIPTS for command in re.findall(r"redis\.call\('(\w+)'", load_script(name).text)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether the store may be relied on.
+
+    Attributes:
+        reachable: it answered, if only to refuse.
+        kinds: what makes it unsafe.
+        problems: the same in words, a sentence with its fix each.
+        server: what it says it is: `valkey 9.1.2`.
+        detail: its own words, for the operator and no stranger: they may name hosts, users and paths.
+    """
+
+    reachable: bool
+    kinds: tuple[StoreProblem, ...] = ()
+    problems: tuple[str, ...] = ()
+    server: str = ""
+    detail: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Reachable, and nothing unsafe."""
+        return self.reachable and not self.kinds
+
+
+async def examine(client: Client, prefix: str) -> Health:
+    """Ask a server whether limits and codes are safe with it."""
+    found: dict[StoreProblem, str] = {}
+    server = ""
+    try:
+        info = await _info(client, prefix)
+        version = str(info.get("redis_version", "0"))  # Valkey has one too: that of the Redis it is compatible with
+        found |= _unsafe(info, version)
+        server = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {version}"
+        await client.eval(_SCRATCH, 1, f"{prefix}scratch", *_COMMANDS)
+    except Exception as error:  # noqa: BLE001  a watch that ended here would see no more
+        problem = _problem_of(error)
+        found.setdefault(problem, SENTENCES[problem].replace("{prefix}", prefix))
+        return Health(problem not in _UNREACHABLE, tuple(found), tuple(found.values()), server, words_of(error))
+    return Health(reachable=True, kinds=tuple(found), problems=tuple(found.values()), server=server)
+
+
+async def read_clock(client: Client, prefix: str) -> float:
+    """The time of the server that has our keys, in unix seconds.
+
+    Raises:
+        RedisError: it does not answer.
+    """
+    seconds, micros = await client.eval("return redis.call('TIME')", 1, f"{prefix}scratch")
+    return int(seconds) + int(micros) / 1e6
+
+
+async def _info(client: Client, prefix: str) -> dict[str, Any]:
+    """What the server that has our keys says of itself."""
+    sections = ("server", "memory", "persistence", "replication")
+    found: dict[str, Any]
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        found = await client.info(*sections, target_nodes=client.get_node_from_key(prefix))
+    else:
+        found = await client.info(*sections)
+    return found
+
+
+def _unsafe(info: dict[str, Any], version: str) -> dict[StoreProblem, str]:
+    """What a server says of itself that makes it unsafe."""
+    eviction = info.get("maxmemory_policy", "noeviction")
+    unsafe = {
+        StoreProblem.TOO_OLD: tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < MIN_VERSION,
+        StoreProblem.EVICTION: eviction != "noeviction",
+        StoreProblem.READ_ONLY: info.get("role", "master") != "master",
+        StoreProblem.LOADING: bool(info.get("loading")),
+    }
+    return {
+        problem: SENTENCES[problem].format(version=version, eviction=eviction)
+        for problem, holds in unsafe.items()
+        if holds
+    }
+
+
+def _problem_of(error: BaseException) -> StoreProblem:
+    if isinstance(error, RedisClusterException) and (reason := error.__cause__ or error.__context__):
+        return _problem_of(reason)  # what the last node that was asked said
+    if isinstance(error, AuthenticationError):
+        return StoreProblem.CREDENTIALS
+    text = str(error)
+    if problem := _WORDS.get(getattr(error, "status_code", None) or text.partition(" ")[0]):
+        return problem
+    if problem := next((problem for phrase, problem in _PHRASES.items() if phrase in text), None):
+        return problem
+    return StoreProblem.NO_ANSWER if isinstance(error, _SILENCE) else StoreProblem.OTHER
+
+
+class Watch:
+    """Knows whether a server is safe to rely on: it looks every few seconds, and when somebody asks.
+
+    One question at a time, on a client of its own. The log has each change, not each look.
+
+    Attributes:
+        unsafe: why it is not, as it was last seen; None while it is. While the server does not answer at all, each operation finds that out itself.
+    """
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._asking: asyncio.Task[Health] | None = None
+        self._asked_at = -KEPT_FOR
+        self._logged: tuple[StoreProblem, ...] | None = None
+        self.unsafe: str | None = None
+
+    async def __call__(self) -> Health:
+        """Whether the server may be relied on, as of at most `KEPT_FOR` ago."""
+        now = asyncio.get_running_loop().time()
+        if self._asking is None or (self._asking.done() and now - self._asked_at >= KEPT_FOR):
+            self._asked_at = now
+            # In a context of its own: what it logs is not of the request that happened to ask.
+            self._asking = asyncio.create_task(self._examine(), context=Context())
+        return await asyncio.shield(self._asking)
+
+    async def run(self) -> None:
+        """Look again and again, until canceled."""
+        while True:
+            health = await self()
+            await asyncio.sleep(PERIOD if health.ready else PERIOD_NOT_READY)
+
+    async def _examine(self) -> Health:
+        health = await examine(self._client, self._prefix)
+        self.unsafe = "; ".join(health.problems) if health.reachable and health.problems else None
+        if health.kinds != self._logged:
+            self._logged = health.kinds
+            self._report(health)
+        return health
+
+    def _report(self, health: Health) -> None:
+        if health.ready:
+            log.info("ready", store=health.server)
+        else:
+            log.error("not_ready", problems=health.problems, detail=health.detail or None)

@@ -1,0 +1,146 @@
+"""Gauges of what is true when Prometheus asks: whether the store works and is safe, and what is used of each budget.
+
+A counter says what happened. These say what holds now, and are never older than a second or two.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from app.verification.client import Client, Lane
+from app.verification.guard import GuardStatus
+from app.verification.money import SCALE
+from app.verification.policy import Policy
+from app.verification.rates import Rate
+
+TIMEOUT = 1.0
+"""Seconds that a scrape waits for the store. One that does not answer by then counts as down: a scrape must not hang with it."""
+
+KEPT_FOR = 1.0
+"""Seconds that an answer is kept: /metrics needs no key, and must not become a load on the store."""
+
+_USED = ("window", "lane")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at the store finds.
+
+    Attributes:
+        up: it answers.
+        problems: each known kind of problem, and whether the store has it.
+        status: what is suspended and used; None where the store does not say: then these gauges are left out.
+        clients: those whose own limits `status` has.
+    """
+
+    up: bool
+    problems: Mapping[str, bool]
+    status: GuardStatus | None = None
+    clients: tuple[Client, ...] = ()
+
+
+class Gauges:
+    """Looks at the store for a scrape: one look at a time, at most one a second, and no scrape waits longer than a second.
+
+    Args:
+        look: asks the store.
+        unseen: what holds if that takes too long.
+        policy: the limits in force.
+        sandbox: whether calls go to the simulator.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[Seen]], unseen: Seen, policy: Policy, *, sandbox: bool) -> None:
+        self._look = look
+        self._unseen = unseen
+        self._policy = policy
+        self._sandbox = sandbox
+        self._looking: asyncio.Future[Seen] | None = None
+        self._looked_at = -KEPT_FOR
+
+    async def collect(self) -> list[Metric]:
+        """Every gauge, as of at most `KEPT_FOR` ago."""
+        now = asyncio.get_running_loop().time()
+        if self._looking is None or (self._looking.done() and now - self._looked_at >= KEPT_FOR):
+            self._looked_at = now
+            self._looking = asyncio.ensure_future(self._look())
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                seen = await asyncio.shield(self._looking)
+        except TimeoutError:
+            seen = self._unseen
+        return [*_state(seen, sandbox=self._sandbox), *(_used(seen, seen.status, self._policy) if seen.status else ())]
+
+
+def _state(seen: Seen, *, sandbox: bool) -> Iterator[Metric]:
+    safe = not any(seen.problems.values())
+    yield _flag("ready", "1 where /readyz answers 200.", seen.up and safe)
+    yield _flag("store_up", "1 where Redis answers.", seen.up)
+    yield _flag("store_safe", "1 where nothing keeps Redis from being relied on.", seen.up and safe)
+    problems = _family("store_problem", "1 where Redis has this problem.", "problem")
+    for problem, holds in seen.problems.items():
+        problems.add_metric([problem], holds)
+    yield problems
+    yield _flag("sandbox", "1 where calls go to the simulator and no phone rings.", sandbox)
+
+
+def _used(seen: Seen, status: GuardStatus, policy: Policy) -> Iterator[Metric]:
+    yield _flag("spray_alert", "1 while codes are guessed at over many phones.", status.alert_until is not None)
+    suspended = _family("suspended_destinations", "Countries and ranges of numbers that are not called now.", "lane")
+    for lane in Lane:
+        suspended.add_metric([lane.value], sum(entry.lane == lane.value for entry in status.suspended))
+    yield suspended
+    yield from _family_of_spend(seen.clients, status, policy)
+    yield from _family_of_calls(seen.clients, status, policy)
+
+
+def _family_of_spend(clients: Iterable[Client], status: GuardStatus, policy: Policy) -> Iterator[Metric]:
+    budgets = [_Budget("all", "spend", policy.spending.caps, policy.public_share)]
+    for country, caps in policy.spending.by_country.items():
+        budgets.append(_Budget(f"country:{country}", f"spend_country:{country}", caps, policy.public_share))
+    budgets += [_Budget(f"client:{client.id}", f"spend_client:{client.id}", client.spend) for client in clients]
+    used = _family("spend", "What calls have cost within a window that ends now.", "cap", *_USED)
+    allowed = _family("spend_cap", "What calls may cost within a window.", "cap", *_USED)
+    yield from _filled(used, allowed, budgets, status, SCALE)
+
+
+def _family_of_calls(clients: Iterable[Client], status: GuardStatus, policy: Policy) -> Iterator[Metric]:
+    budgets = [_Budget("all", "calls_total", policy.calls_total, policy.public_share)]
+    budgets += [_Budget(f"client:{client.id}", f"calls_per_client:{client.id}", client.calls) for client in clients]
+    used = _family("calls_used", "Calls within a window that ends now.", "limit", *_USED)
+    allowed = _family("calls_limit", "Calls that a window allows.", "limit", *_USED)
+    yield from _filled(used, allowed, budgets, status, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """A limit: its label, its name in `GuardStatus.used`, its windows, and the public lane's share if it is shared."""
+
+    label: str
+    name: str
+    rates: tuple[Rate, ...]
+    public_share: float | None = None
+
+
+def _filled(
+    used: GaugeMetricFamily, allowed: GaugeMetricFamily, budgets: Iterable[_Budget], status: GuardStatus, scale: int
+) -> tuple[Metric, Metric]:
+    """Two families with the same labels, so that one can be divided by the other."""
+    for budget in budgets:
+        for rate in budget.rates:
+            usage = status.used[f"{budget.name}/{rate.seconds}"]
+            used.add_metric([budget.label, rate.period, "all"], (usage.public + usage.trusted) / scale)
+            allowed.add_metric([budget.label, rate.period, "all"], rate.count / scale)
+            if budget.public_share is not None:
+                used.add_metric([budget.label, rate.period, "public"], usage.public / scale)
+                allowed.add_metric([budget.label, rate.period, "public"], rate.share(budget.public_share).count / scale)
+    return used, allowed
+
+
+def _family(name: str, sentence: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"lastdigits_{name}", sentence, labels=labels)
+
+
+def _flag(name: str, sentence: str, holds: bool) -> Metric:
+    return GaugeMetricFamily(f"lastdigits_{name}", sentence, value=float(holds))
