@@ -25,8 +25,8 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | `codes:4`, `codes:5`, `codes:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/entropy.py) | a day from the last |
 | `scratch` | string | written and removed by `/readyz` and `doctor` | a second |
 
-A counter is a hash with a field for each lane and slice of time. Every key gets its TTL in the script that creates it. No field is longer than 64 bytes
-but samples, so that Redis packs the hashes.
+A counter is a hash with a field for each lane and slice of time. Every key gets its TTL in the script that creates it. No field is longer than 64 bytes,
+so that Redis packs the hashes, but samples, outcomes of requests, and purposes of more than 31 characters.
 """  # noqa: E501  a table's row is one line
 
 from collections.abc import Iterable
@@ -82,7 +82,7 @@ class Names:
         if context.idempotency is None:
             return {}
         return {
-            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.name))
+            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.key))
         }
 
     def destination(self, ref: VerificationRef) -> Keys:

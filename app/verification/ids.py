@@ -106,11 +106,11 @@ class IdempotencyRef:
     """Where the outcome of a request with an idempotency key is kept.
 
     Attributes:
-        name: keyed digest of client and key.
+        key: unique to its client; the store names the record by a keyed digest of both.
         bodies: keyed digests of what is requested: under the pepper in force, and under the one before it.
     """
 
-    name: str
+    key: str = field(repr=False)
     bodies: tuple[str, ...] = field(repr=False)
 
 

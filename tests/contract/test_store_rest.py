@@ -137,6 +137,16 @@ async def test_the_record_of_a_phone_does_not_grow_from_day_to_day(world: World)
     assert max(sizes) == sizes[-1] == 8 + 3, "the calls of a day, the cooldowns' steps, and what the last one holds"
 
 
+async def test_what_was_guessed_at_a_phone_does_not_grow_from_day_to_day(world: World) -> None:
+    phone, sizes = fresh_phone(), []
+    for _ in range(40):
+        ref = await world.place(phone)
+        await world.wrong(ref)
+        await world.travel(10_000)
+        sizes.append(await world.server.hlen(world.names.verification(ref)["guesses"]))
+    assert max(sizes) <= 13
+
+
 async def test_three_days_after_the_last_call_nothing_is_left(world: World) -> None:
     await life(world)
     await world.travel(3 * 86_400)
