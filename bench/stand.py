@@ -134,6 +134,7 @@ def configure(directory: Path) -> str:
         "LASTDIGITS_CLIENTS_FILE": str(directory / "clients.toml"),
         "LASTDIGITS_SIGNING_KEYS_FILE": str(directory / "signing-keys.json"),
         "LASTDIGITS_PEPPER": secrets.token_hex(32),
+        "LASTDIGITS_REDIS_TIMEOUT": "10",  # a busy machine is slow, and that is not what is measured
         "LASTDIGITS_LOG_FORMAT": "json",
         "LASTDIGITS_LOG_LEVEL": "warning",
     }
