@@ -62,15 +62,15 @@ class Names:
 
     def client(self, client: Client) -> str:
         """A client's digest."""
-        return self._pepper.digest("client", client.id)
+        return self._pepper.digest_cached("client", client.id)
 
     def address(self, network: str) -> str:
         """An address's or a network's digest."""
-        return self._pepper.digest("address", network, size=8)
+        return self._pepper.digest_cached("address", network, size=8)
 
     def verification(self, ref: VerificationRef) -> Keys:
         """The keys of a verification and of its phone."""
-        phone = self._pepper.digest("phone", "test" if ref.test else "", ref.phone)
+        phone = self._pepper.digest_cached("phone", "test" if ref.test else "", ref.phone)
         return {
             "verification": self.key("verification", ref.name),
             "phone": self.key("phone", phone),
@@ -110,7 +110,7 @@ class Names:
             limits.add(
                 "calls_per_phone",
                 TEST_CALLS,
-                self.key("phone", "calls", self._pepper.digest("phone", "test", ref.phone)),
+                self.key("phone", "calls", self._pepper.digest_cached("phone", "test", ref.phone)),
             )
             return limits.keys, limits.all
         if context.networks:
@@ -165,7 +165,7 @@ class Names:
         return limits.keys, limits.all
 
     def _destination(self, name: str) -> str:
-        return self._pepper.digest("destination", name)
+        return self._pepper.digest_cached("destination", name)
 
 
 class _Limits:
