@@ -14,6 +14,7 @@ import httpx
 from tests.harness import ROOT
 
 APPS = ROOT / "tests" / "consumers" / "apps"
+CLIENT = ROOT / "clients" / "python" / "src"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Backend:
 
     def login(self, token: str) -> httpx.Response:
         # By hand, for tokens that are no UTF-8.
-        body = json.dumps({"token": token}).encode()
+        body = json.dumps({"token": token, "phone_token": token}).encode()
         return self.http.post("/login", content=body, headers={"Content-Type": "application/json"})
 
     def phone(self, token: str) -> str:
@@ -51,10 +52,10 @@ class Backend:
 
 
 @contextmanager
-def python_backend(stack: str, code: str, directory: Path, trust: Trust) -> Iterator[Backend]:
-    """Run the app of a Python stack with the code as its module `verification`."""
+def python_backend(app: str, code: str, directory: Path, environ: dict[str, str]) -> Iterator[Backend]:
+    """Run one of our apps with the code as its module `verification`."""
     (directory / "verification.py").write_text(code, "utf-8")
-    with _running([sys.executable, str(APPS / f"{stack.lower()}_app.py")], directory, trust.environ()) as backend:
+    with _running([sys.executable, str(APPS / f"{app}_app.py")], directory, environ) as backend:
         yield backend
 
 
@@ -71,14 +72,16 @@ def node_backend(code: str, directory: Path, modules: Path, environ: dict[str, s
 @contextmanager
 def _running(command: list[str], directory: Path, settings: dict[str, str]) -> Iterator[Backend]:
     """Run an app until the block ends. Its first line of output is its address."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TOKEN_")}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TOKEN_", "VERIFY_", "ALLOW_TEST"))
+    }
     log = directory / "log"
     with (
         log.open("wb") as errors,
         subprocess.Popen(
             command,
             cwd=directory,
-            env=environ | {"PYTHONPATH": str(directory)} | settings,
+            env=environ | {"PYTHONPATH": f"{directory}:{CLIENT}"} | settings,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

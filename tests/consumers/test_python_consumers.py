@@ -21,7 +21,9 @@ def as_it_stands(code: str) -> str:
 @pytest.fixture(scope="module", params=["Django", "FastAPI"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     stack: str = request.param
-    return lambda trust, edit: python_backend(stack, edit(snippet(stack)), tmp_path_factory.mktemp(stack), trust)
+    return lambda trust, edit: python_backend(
+        stack.lower(), edit(snippet(stack)), tmp_path_factory.mktemp(stack), trust.environ()
+    )
 
 
 @pytest.fixture(scope="module")

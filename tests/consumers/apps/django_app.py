@@ -4,10 +4,10 @@ import json
 import os
 from wsgiref.simple_server import make_server
 
-from django.conf import settings  # type: ignore[import-untyped]  # ships no types
-from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-from django.http import HttpRequest, JsonResponse  # type: ignore[import-untyped]
-from django.urls import path  # type: ignore[import-untyped]
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
 
 settings.configure(
     ROOT_URLCONF=__name__,
