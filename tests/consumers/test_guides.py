@@ -11,7 +11,7 @@ import httpx
 import pytest
 from lastdigits_client import Client
 
-from tests.consumers.backends import Backend, Trust, node_backend, python_backend
+from tests.consumers.backends import Backend, Trust, python_backend
 from tests.consumers.conftest import RealTokens
 from tests.consumers.contract import AcceptsTokens
 from tests.consumers.issuer import Issuer
@@ -68,7 +68,7 @@ def as_served(script: str, sandbox: Sandbox) -> str:
 
 
 def test_each_guide_is_there_in_both_languages() -> None:
-    assert PAGES == sorted(page.name for page in (GUIDES / "ru").glob("*.md"))
+    assert sorted(page.name for page in (GUIDES / "ru").glob("*.md")) == PAGES
 
 
 @pytest.mark.parametrize("page", PAGES)
