@@ -60,10 +60,12 @@ def python_backend(app: str, code: str, directory: Path, environ: dict[str, str]
 
 
 @contextmanager
-def node_backend(code: str, directory: Path, modules: Path, environ: dict[str, str]) -> Iterator[Backend]:
-    """Run the Express app with the code as its module `verification.mjs`."""
+def node_backend(
+    code: str, directory: Path, modules: Path, environ: dict[str, str], app: str = "express"
+) -> Iterator[Backend]:
+    """Run one of our Express apps with the code as its module `verification.mjs`."""
     (directory / "verification.mjs").write_text(code, "utf-8")
-    (directory / "app.mjs").write_bytes((APPS / "express_app.mjs").read_bytes())
+    (directory / "app.mjs").write_bytes((APPS / f"{app}_app.mjs").read_bytes())
     (directory / "node_modules").symlink_to(modules, target_is_directory=True)
     with _running(["node", "app.mjs"], directory, environ) as backend:
         yield backend

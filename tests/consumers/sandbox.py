@@ -20,10 +20,13 @@ class Sandbox:
     secret_key: str
     script: str
 
+    def calls(self, phone: str) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = httpx.get(f"{self.simulator}/calls/{phone.lstrip('+')}").json()["calls"]
+        return answer
+
     def code(self, phone: str) -> str:
         """The code of the last call to a phone."""
-        calls: list[dict[str, Any]] = httpx.get(f"{self.simulator}/calls/{phone.lstrip('+')}").json()["calls"]
-        return str(calls[0]["code"])
+        return str(self.calls(phone)[0]["code"])
 
     def trust(self) -> dict[str, str]:
         """The settings that the guides name."""
