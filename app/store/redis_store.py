@@ -311,7 +311,7 @@ class RedisStore:
     async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
         found = self._scripts[script]
-        arguments: tuple[str | int, ...] = (
+        arguments: tuple[str | int | bytes, ...] = (
             len(keys),
             *keys.values(),
             self._rules,
