@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.settings import load_settings
-from app.store.connection import Watch, connect
+from app.store.connection import connect
+from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.verification.client import Client, IdempotentRequest

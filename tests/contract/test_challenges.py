@@ -215,7 +215,9 @@ async def test_a_pass_without_a_200_is_unavailable(stand: Stand, kind: Challenge
         b'{"success": false, "error-codes": [["invalid-input-response"]], "status": "failed", "message": null}',
         b"[" * 5000,
         b"\xff\xfe",
-        gzip.compress(b'{"success": true, "status": "ok", "hostname": "shop.example", "host": "shop.example"}', mtime=0),
+        gzip.compress(
+            b'{"success": true, "status": "ok", "hostname": "shop.example", "host": "shop.example"}', mtime=0
+        ),
     ],
 )
 async def test_nonsense_is_unavailable(stand: Stand, kind: ChallengeKind, body: bytes) -> None:

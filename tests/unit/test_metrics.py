@@ -191,7 +191,9 @@ def test_an_observer_that_fails_keeps_no_other_from_being_told() -> None:
         told.append(event)
 
     event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
-    Observers((fails, tells, fails))(event)
+    failures: list[None] = []
+    Observers((fails, tells, fails), lambda: failures.append(None))(event)
+    assert len(failures) == 2
     assert told == [event]
 
 
