@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from app.processes import StartError, ownership, private_directory, write_private
+from app.processes import StartError, ownership, write_private
 from app.settings import Settings, read_signing_keys
 from app.verification.ids import MIN_PEPPER_BYTES
 from app.verification.signing_keys import SigningKeyError, new_signing_key, write_signing_keys
@@ -39,7 +39,7 @@ def kept(path: Path, make: Callable[[], str]) -> str:
     """
     try:
         if not path.exists():
-            private_directory(path.parent)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(path, make())
         return path.read_text("utf-8").strip()
     except OSError as error:

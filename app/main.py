@@ -40,6 +40,7 @@ from app.verification.ports import Observer
 from app.verification.service import VerificationService
 from app.verification.signing_keys import parse_signing_keys
 from app.verification.token import TokenIssuer
+from app.web import mount_web
 
 DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
 number that called. Errors are problem details (RFC 9457) with a stable `code`."""
@@ -94,6 +95,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     )
     for router in (verify.router, backend.router, policy.router, operations.router):
         app.router.routes.extend(router.routes)  # `include_router` would cost 9 µs a request, and add nothing here
+    mount_web(app, sandbox=settings.demo)
     app.add_middleware(RequestMiddleware, routes=app.routes)
     app.openapi = partial(_document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app

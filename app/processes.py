@@ -43,16 +43,6 @@ def die_with_parent(parent: int) -> None:
             os._exit(0)
 
 
-def private_directory(path: Path) -> None:
-    """Make a directory, and those above it that are missing, for this user only.
-
-    Raises:
-        OSError: it can't be made.
-    """
-    for missing in [each for each in reversed([path, *path.parents]) if not each.exists()]:
-        missing.mkdir(mode=0o700, exist_ok=True)
-
-
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner reads, in one step: a reader sees the old text or the new one, whole.
 
@@ -79,9 +69,21 @@ def write_private(path: Path, text: str) -> None:
 
 
 def ownership(path: Path) -> str:
-    """Who owns a path, or the nearest directory above that exists, and who asks: `/srv/data belongs to root, this process runs as app`."""
-    there = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    """Whose a path is, or the nearest directory above that exists, and who asks: `/srv/data belongs to root, this process runs as app`."""
+    there = nearest(path)
     return f"{there} belongs to {_user(there.lstat().st_uid)}, this process runs as {_user(os.geteuid())}"
+
+
+def usable(path: Path) -> bool:
+    """Whether this user may write to a directory and owns it; of one that does not exist yet, whether it could be made."""
+    there = nearest(path)
+    may = os.access(there, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    return may and (there != path or path.stat().st_uid == os.geteuid())
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or the nearest directory above it that exists."""
+    return next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
 
 
 def _user(number: int) -> str:

@@ -1,5 +1,6 @@
 """The sandbox: what the service makes for itself when it has no provider, and what it prints at its start."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -8,28 +9,22 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from app.api.clients import Kind, clients_entry, new_key, parse_clients
+from app.api.clients import PREFIXES, Kind, clients_entry, new_key, parse_clients
+from app.api.origins import LOCALHOST_ORIGINS, allows
 from app.made_keys import kept
 from app.processes import StartError, die_with_parent
 from app.settings import Settings
 from app.simulator import SimulatorCredentials, run_simulator
+from app.web import DemoContext
 from app.workers import listen
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The two keys that the sandbox prints."""
-
-    public: str
-    secret: str
 
 
 @contextmanager
@@ -45,7 +40,9 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
         simulator = f"http://{reachable(settings.simulator_host)}:{listener.getsockname()[1]}"
         keys = None if settings.clients or not settings.keys else sandbox_keys(settings.keys / "sandbox-keys.json")
         if keys:
-            settings = replace(settings, clients=parse_clients(_entries(settings, keys), "the sandbox's clients"))
+            clients = parse_clients(_entries(settings, keys), "the sandbox's clients")
+            demo = DemoContext(simulator, keys[Kind.PUBLIC], keys[Kind.SECRET], _capped_key(keys))
+            settings = replace(settings, clients=clients, demo=demo)
         if settings.simulator:
             url = f"{simulator}/api/call-password/send/"
             settings = replace(settings, provider=replace(settings.simulator, url=url, api_key=SecretStr(api_key)))
@@ -54,24 +51,37 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
             yield settings
 
 
-def sandbox_keys(path: Path) -> Keys:
-    """The sandbox's keys: kept, so that what was built with them goes on working.
+def sandbox_keys(path: Path) -> dict[Kind, str]:
+    """The sandbox's public and secret key: kept, so that what was built with them goes on working.
 
     Raises:
         StartError: they can't be kept, or the file is damaged.
     """
-    fresh = {"public": new_key(Kind.PUBLIC), "secret": new_key(Kind.SECRET)}
     try:
-        held = json.loads(kept(path, lambda: json.dumps(fresh)))
-        return Keys(str(held["public"]), str(held["secret"]))
+        held = json.loads(kept(path, lambda: json.dumps({kind: new_key(kind) for kind in Kind})))
+        return {kind: str(held[kind]) for kind in Kind}
     except (ValueError, LookupError, TypeError) as error:
         raise StartError(f"{path} is damaged: remove it, and new keys are made") from error
 
 
-def _entries(settings: Settings, keys: Keys) -> str:
-    own = tuple(f"http://{name}:{settings.port}" for name in dict.fromkeys((reachable(settings.host), "localhost")))
-    page = clients_entry("sandbox-web", Kind.PUBLIC, keys.public, own, native=True, audience="sandbox-backend")
-    return page + clients_entry("sandbox-backend", Kind.SECRET, keys.secret)
+def _own_origin(settings: Settings) -> tuple[str, ...]:
+    """The demo page's, where it is reached by a name or address of its own."""
+    own = f"http://{reachable(settings.host)}:{settings.port}"
+    return () if allows(frozenset(LOCALHOST_ORIGINS), own) else (own,)
+
+
+def _entries(settings: Settings, keys: dict[Kind, str]) -> str:
+    origins = (*LOCALHOST_ORIGINS, *_own_origin(settings))
+    page = clients_entry(
+        "sandbox-web", Kind.PUBLIC, keys[Kind.PUBLIC], origins, native=True, audience="sandbox-backend"
+    )
+    capped = clients_entry("sandbox-capped", Kind.PUBLIC, _capped_key(keys), origins, spend="0.5/hour")
+    return page + capped + clients_entry("sandbox-backend", Kind.SECRET, keys[Kind.SECRET])
+
+
+def _capped_key(keys: dict[Kind, str]) -> str:
+    """The key of a client that may spend on one call an hour: the demo page shows by it what a cap does. It stays the same, like the others."""
+    return PREFIXES[Kind.PUBLIC] + hashlib.sha256(keys[Kind.SECRET].encode()).hexdigest()
 
 
 @contextmanager
@@ -98,7 +108,7 @@ def _simulate(listener: socket.socket, api_key: str, parent: int) -> None:
     run_simulator(SimulatorCredentials(api_key=api_key), listener)
 
 
-def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
+def banner(settings: Settings, keys: dict[Kind, str] | None, simulator: str) -> str:
     """What the sandbox prints: that nothing leaves the machine, the addresses, the keys, and a script to paste."""
     address = f"http://{reachable(settings.host)}:{settings.port}"
     lines = [
@@ -112,14 +122,14 @@ def banner(settings: Settings, keys: Keys | None, simulator: str) -> str:
     if keys is None:
         return "\n".join([*lines, "  Clients      those of LASTDIGITS_CLIENTS_FILE", ""])
     lines += [
-        f"  Public key   {keys.public}          for a page or an app",
-        f"  Secret key   {keys.secret}          for a backend",
+        f"  Public key   {keys[Kind.PUBLIC]}          for a page or an app",
+        f"  Secret key   {keys[Kind.SECRET]}          for a backend",
         "",
         "  Paste this to verify a phone from start to end. purpose says what the verification is for: it goes into the token.",
         "  client_ip is your user's address: a backend sends it, so that the limits for each address count.",
         "",
     ]
-    return "\n".join([*lines, _script(address, simulator, keys.secret), ""])
+    return "\n".join([*lines, _script(address, simulator, keys[Kind.SECRET]), ""])
 
 
 def _script(address: str, simulator: str, key: str) -> str:

@@ -9,12 +9,12 @@ import logging
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 import phonenumbers
@@ -36,6 +36,7 @@ from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import MAX_LIFETIME, Policy
 from app.verification.rates import Rate, parse_rates
 from app.verification.signing_keys import SigningKeyError, parse_signing_keys
+from app.web import DemoContext
 
 SECRETS_DIR = Path("/run/secrets")
 PROVIDER_URL = "https://voice.mobilgroup.ru/api/call-password/send/"
@@ -296,6 +297,9 @@ def described() -> list[tuple[str, str, str]]:
 # ---- what the program is given
 
 
+Read = TypeVar("Read")
+
+
 class SettingsError(Exception):
     """Invalid settings.
 
@@ -340,6 +344,7 @@ class Settings:
         sandbox: whether calls go to the simulator: no phone rings.
         sources: where settings were read and which, for a person.
         warnings: what an operator should know though the service starts.
+        demo: in the sandbox, what its demo page needs.
     """
 
     host: str
@@ -370,6 +375,7 @@ class Settings:
     challenge_secret_key: SecretStr | None
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    demo: DemoContext | None = None
 
     @property
     def embedded(self) -> Path | None:
@@ -393,7 +399,7 @@ def load_settings(dotenv: Path | None = Path(".env")) -> Settings:
     problems += unknown_names(sources, {name for name, _, _ in described()})
     given_by = {
         "_env_file": dotenv if file and file.readable else None,
-        "_secrets_dir": SECRETS_DIR if secrets.readable and SECRETS_DIR.is_dir() else None,
+        "_secrets_dir": SECRETS_DIR if secrets.readable and secrets.given else None,
     }
     values, bad = _values(given_by)
     problems += bad.values()
@@ -417,22 +423,35 @@ def _values(given_by: dict[str, Any]) -> tuple[Values, dict[str, str]]:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    return f"{PREFIX}{str(error['loc'][0]).upper()}: {message}"
+    return _named(str(error["loc"][0]), error["msg"].removeprefix("Value error, ").replace("Input should", "it should"))
+
+
+def _named(name: str, sentence: str) -> str:
+    return f"{PREFIX}{name.upper()}: {sentence}"
 
 
 # ---- settings against each other
+
+
+_MISSING = {
+    "clients_file": "no client may call: `lastdigits keys new --id backend --kind secret >> clients.toml` makes one; set it to clients.toml",
+    "signing_keys_file": "every instance needs the same: `lastdigits keys signing signing-keys.json` makes it; set it to signing-keys.json",
+    "pepper": f"every instance needs the same: {_NEW_PEPPER}",
+}
 
 
 def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tuple[Settings, list[str]]:
     """Check the settings against each other, and build what the program is given."""
     sandbox, problems = _mode(values, bad, sources)
     directory, policy = _embedded(values.redis_url), _policy(values)
-    made = sandbox or directory is not None
-    clients, clients_problems = _clients(values, required=not sandbox and "clients_file" not in bad)
-    signing_keys, signing_problems = _signing_keys(values, required=not made and "signing_keys_file" not in bad)
-    problems += [*clients_problems, *signing_problems, *_peppers(values, bad, required=not made), *_challenge(values)]
-    problems += [f"{PREFIX}{sentence}" for sentence in policy.problems()]
+    required = [] if sandbox else ["clients_file"] if directory else list(_MISSING)
+    missing = [name for name in required if getattr(values, name) is None and name not in bad]
+    problems += [_named(name, f"it is missing; {_MISSING[name]}") for name in missing]
+    if values.pepper_previous and values.pepper is None and "pepper" not in bad:
+        problems.append(_named("pepper_previous", f"it is set, but {PREFIX}PEPPER is not: set the new one too"))
+    clients = _read(values.clients_file, load_clients, "clients_file", problems)
+    signing_keys = _read(values.signing_keys_file, read_signing_keys, "signing_keys_file", problems)
+    problems += _challenge(values) + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
     provider = _provider(values)
     root = (directory or Path("data")) / "sandbox" if sandbox else directory
     own = {
@@ -453,6 +472,31 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
     return Settings(**same | own), problems
 
 
+def _read(path: Path | None, read: Callable[[Path], Read], name: str, problems: list[str]) -> Read | None:
+    try:
+        return read(path) if path else None
+    except (ClientsError, SigningKeyError) as error:
+        problems.append(_named(name, str(error)))
+        return None
+
+
+def read_signing_keys(path: Path) -> SecretStr:
+    """The text of a file of signing keys, which `parse_signing_keys` accepts.
+
+    Raises:
+        SigningKeyError: it can't be read, or its keys are invalid; the message names the file and the fix.
+    """
+    try:
+        text = path.read_text("utf-8")
+        parse_signing_keys(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise SigningKeyError(f"{path} can't be read: {reason}") from error
+    except SigningKeyError as error:
+        raise SigningKeyError(f"{path}: {error}") from None
+    return SecretStr(text)
+
+
 _PRODUCTION = (
     *("provider_url", "provider_proxy", "clients_file", "redis_url", "pepper", "pepper_previous", "signing_keys_file"),
     "challenge_secret_key",
@@ -467,7 +511,7 @@ def _mode(values: Values, bad: Collection[str], sources: list[Source]) -> tuple[
     given = [name for name in _CREDENTIALS if getattr(values, name) or name in bad]
     if values.sandbox or "sandbox" in bad:
         fix = f"unset it, or set {PREFIX}SANDBOX=false for real calls"
-        return True, [f"{PREFIX}SANDBOX: it is true, but {_these(given, 'set')}: {fix}"] if given else []
+        return True, [_named("sandbox", f"it is true, but {_these(given, 'set')}: {fix}")] if given else []
     if given:
         return False, _credentials(given)
     marks = [name for name in _PRODUCTION if name in bad or getattr(values, name) != Values.model_fields[name].default]
@@ -476,25 +520,22 @@ def _mode(values: Values, bad: Collection[str], sources: list[Source]) -> tuple[
         return True, []
     why = f"{PREFIX}SANDBOX is false" if values.sandbox is False else _these(marks, "set") or _these(blank, "empty")
     fix = f"set it (or PROVIDER_LOGIN and PROVIDER_PASSWORD), or set {PREFIX}SANDBOX=true to call no phone"
-    return False, [f"{PREFIX}PROVIDER_API_KEY: it is missing, and {why}: {fix}"]
+    return False, [_named("provider_api_key", f"it is missing, and {why}: {fix}")]
 
 
 def _credentials(given: list[str]) -> list[str]:
     if given in (["provider_api_key"], ["provider_login", "provider_password"]):
         return []
     if "provider_api_key" in given:
-        return [f"{PREFIX}PROVIDER_API_KEY: {_these(given[1:], 'set')} too: choose one of the two ways"]
-    missing = "PROVIDER_PASSWORD" if "provider_login" in given else "PROVIDER_LOGIN"
-    return [f"{PREFIX}{missing}: login and password go together: set it too"]
+        return [_named("provider_api_key", f"{_these(given[1:], 'set')} too: choose one of the two ways")]
+    missing = "provider_password" if "provider_login" in given else "provider_login"
+    return [_named(missing, "login and password go together: set it too")]
 
 
 def _these(names: list[str], what: str) -> str:
     """`LASTDIGITS_PEPPER is set`, `LASTDIGITS_PEPPER and LASTDIGITS_REDIS_URL are set`; nothing for none."""
-    return (
-        f"{' and '.join(PREFIX + name.upper() for name in names)} {'is' if len(names) == 1 else 'are'} {what}"
-        if names
-        else ""
-    )
+    listed = " and ".join(PREFIX + name.upper() for name in names)
+    return listed and f"{listed} {'is' if len(names) == 1 else 'are'} {what}"
 
 
 def _provider(values: Values) -> ProviderSettings:
@@ -504,63 +545,13 @@ def _provider(values: Values) -> ProviderSettings:
     )
 
 
-def _clients(values: Values, *, required: bool) -> tuple[Clients | None, list[str]]:
-    if values.clients_file is None:
-        fix = f"`lastdigits keys new --id backend --kind secret >> clients.toml` makes one; then set {PREFIX}CLIENTS_FILE=clients.toml"
-        return None, [f"{PREFIX}CLIENTS_FILE: it is missing, so no client may call: {fix}"] if required else []
-    try:
-        return load_clients(values.clients_file), []
-    except ClientsError as error:
-        return None, [f"{PREFIX}CLIENTS_FILE: {error}"]
-
-
-def _signing_keys(values: Values, *, required: bool) -> tuple[SecretStr | None, list[str]]:
-    if values.signing_keys_file is None:
-        fix = f"`lastdigits keys signing signing-keys.json` makes it; then set {PREFIX}SIGNING_KEYS_FILE=signing-keys.json"
-        return None, [
-            f"{PREFIX}SIGNING_KEYS_FILE: it is missing; every instance needs the same file: {fix}"
-        ] if required else []
-    try:
-        return read_signing_keys(values.signing_keys_file), []
-    except SigningKeyError as error:
-        return None, [f"{PREFIX}SIGNING_KEYS_FILE: {error}"]
-
-
-def read_signing_keys(path: Path) -> SecretStr:
-    """The text of a file of signing keys, which `parse_signing_keys` accepts.
-
-    Raises:
-        SigningKeyError: it can't be read, or its keys are invalid; the message names the file and the fix.
-    """
-    try:
-        text = path.read_text("utf-8")
-        parse_signing_keys(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SigningKeyError(
-            f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
-        ) from error
-    except SigningKeyError as error:
-        raise SigningKeyError(f"{path}: {error}") from None
-    return SecretStr(text)
-
-
-def _peppers(values: Values, bad: Collection[str], *, required: bool) -> list[str]:
-    if values.pepper or "pepper" in bad:
-        return []
-    problems = [f"{PREFIX}PEPPER: it is missing; every instance needs the same: {_NEW_PEPPER}"] if required else []
-    if values.pepper_previous:
-        problems.append(f"{PREFIX}PEPPER_PREVIOUS: it is set, but {PREFIX}PEPPER is not: set the new one too")
-    return problems
-
-
 def _challenge(values: Values) -> list[str]:
     """The keys of a challenge provider: for one that is remote, and for no other."""
     remote = values.challenge_provider != "altcha"
     wrong = [name for name in ("challenge_site_key", "challenge_secret_key") if bool(getattr(values, name)) != remote]
-    sentence = "set it, or choose altcha" if remote else "altcha needs no key: unset it, or set CHALLENGE_PROVIDER"
-    return [
-        f"{PREFIX}{name.upper()}: {values.challenge_provider} is the challenge provider: {sentence}" for name in wrong
-    ]
+    fix = "set it, or choose altcha" if remote else "unset it, or set CHALLENGE_PROVIDER"
+    needs = "needs it" if remote else "needs no key"
+    return [_named(name, f"CHALLENGE_PROVIDER is {values.challenge_provider}, which {needs}: {fix}") for name in wrong]
 
 
 def _embedded(url: str) -> Path | None:

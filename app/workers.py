@@ -5,6 +5,7 @@ uvicorn serves, and its supervisor watches over several workers. If the service 
 
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -28,8 +29,9 @@ from app.telemetry.tallies import Tallies, shared_tallies
 
 _BACKLOG = 2048
 
-WORKER_TIMEOUT = 60
-"""Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine."""
+WORKER_TIMEOUT = 30
+"""Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine. Meanwhile the
+supervisor hears no signal, so it must be less than supervisors wait after SIGTERM: 40 s (deploy/lastdigits.service)."""
 
 _PERMANENT = {errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, socket.EAI_NONAME}
 """Errors of a bind that do not pass by themselves: a port below 1024, no IPv6 here, a name that does not exist."""
@@ -62,12 +64,15 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
     Raises:
         SystemExit: the application could not start; the log says why.
     """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes a file; shells often allow 1,024
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,
         workers=settings.workers,
         loop="uvloop",
         http=Listener,
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,

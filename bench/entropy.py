@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from app.telephony.simulator.calls import Calls
+from app.simulator.calls import Calls
 from app.verification.entropy import MIN_CODES, SAMPLE, CodeBias, Recurrence, measure
 
 RUNS = 40

@@ -5,7 +5,6 @@ It changes nothing and calls no phone, except with `--call`, which places one ca
 
 import argparse
 import asyncio
-import os
 import ssl
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from app.cli import complain, say
-from app.processes import StartError, ownership
+from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
 from app.store.connection import FAILURES, Client, connect
 from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
@@ -100,14 +99,14 @@ def _sleeping(path: Path) -> Finding:
     server_binary()
     refuse_old_layout(path)
     store = store_directory(path)
-    above = next(each for each in (store, *store.absolute().parents) if each.exists())
-    if not os.access(above, os.R_OK | os.W_OK | os.X_OK) or (store.exists() and store.stat().st_uid != os.geteuid()):
-        return False, "redis", f"{ownership(store)}: run doctor and the service as the same user, or change the owner"
-    return (
-        True,
-        "redis",
-        f"the embedded store ({store}) is not running: `lastdigits serve` starts it, and doctor then looks into it",
-    )
+    if not usable(store):
+        return False, "redis", _another_user(store)
+    hint = "`lastdigits serve` starts it, and doctor then looks into it"
+    return True, "redis", f"the embedded store ({store}) is not running: {hint}"
+
+
+def _another_user(path: Path) -> str:
+    return f"{ownership(path)}: run doctor and the service as the same user, or change the owner"
 
 
 async def _answers_of(client: Client, prefix: str) -> list[Finding]:
@@ -213,8 +212,10 @@ async def _placed(settings: ProviderSettings, phone: str, code_length: int) -> i
 
 
 def _signing(settings: Settings) -> Finding:
-    if settings.signing_keys is None:
+    if settings.signing_keys is None and settings.keys:
+        if not usable(settings.keys):
+            return False, "tokens", _another_user(settings.keys)
         return True, "tokens", f"signed with keys that the service makes and keeps in {settings.keys}"
-    keys = parse_signing_keys(settings.signing_keys.get_secret_value())
+    keys = parse_signing_keys(settings.signing_keys.get_secret_value() if settings.signing_keys else "")
     others = f", {len(keys) - 1} more published" if len(keys) > 1 else ""
     return True, "tokens", f"signed with {keys[0].algorithm}, key {keys[0].kid}{others}"

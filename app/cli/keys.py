@@ -63,9 +63,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         reading.set_defaults(action=action, key_stdin=False)
         if action is _check:
             reading.add_argument("--key-stdin", action="store_true", help="read a key from standard input")
-    signing = actions.add_parser(
-        "signing", help="make the file of keys that sign tokens, list it, or rotate them in three steps"
+    _configure_signing(
+        actions.add_parser(
+            "signing", help="make the file of keys that sign tokens, list it, or rotate them in three steps"
+        )
     )
+
+
+def _configure_signing(signing: argparse.ArgumentParser) -> None:
     signing.add_argument(
         "file", type=Path, help="a JWK set that only its owner reads (PEM is rewritten as one); - prints a new one"
     )

@@ -54,6 +54,7 @@ def serve(settings: Settings) -> None:
         SystemExit: its embedded store has ended, or the application could not start.
     """
     configure_logs(settings.log_format, settings.log_level)
+    os.umask(0o077)  # what it and its children write is for this user only
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that reads files again
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again when it has ended its work: the process then ends as asked, not by accident.

@@ -44,7 +44,7 @@ def connect(url: str, timeout: float) -> Client:
     no_notifications: dict[str, Any] = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
     if where.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in where.hosts]
-        return RedisCluster(startup_nodes=nodes, cluster_error_retry_attempts=0, **options)
+        return RedisCluster(startup_nodes=nodes, **options)
     if where.kind == "sentinel":
         return _primary(where, timeout, options | {"db": where.db})
     if where.kind in {"unix", "embedded"}:

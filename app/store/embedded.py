@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from app.processes import EX_UNAVAILABLE, StartError, die_with_parent, ownership, private_directory
+from app.processes import EX_UNAVAILABLE, StartError, die_with_parent, ownership
 
 MAX_SOCKET_PATH = 100
 """Bytes: the kernel accepts 108 on Linux and 104 on macOS (unix(7))."""
@@ -55,13 +54,14 @@ def keys_directory(path: Path) -> Path:
 def socket_of(path: Path) -> Path:
     """Where the server of an `embedded://PATH` listens.
 
-    Beside its files; where that makes too long a path, in a private directory among the temporary ones, named by its digest.
+    Beside its files; where that makes too long a path, in a private directory below /tmp, named by its digest. Not below TMPDIR: `doctor` in another
+    shell must find it.
     """
     inside = store_directory(path).resolve() / "valkey.sock"
     if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
         return inside
     name = sha256(os.fsencode(inside.parent)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"lastdigits-{os.getuid()}-{name}" / "valkey.sock"
+    return Path("/tmp") / f"lastdigits-{os.getuid()}-{name}" / "valkey.sock"  # noqa: S108  its owner is checked before it is used
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def refuse_old_layout(path: Path) -> None:
     Raises:
         EmbeddedStoreError: they still do; the message has the commands that move them.
     """
-    if (path / "pepper").exists() or (path / "appendonlydir").exists():
+    if os.path.exists(path / "pepper") or os.path.exists(path / "appendonlydir"):  # noqa: PTH110  Path.exists raises where it may not look
         store, keys = store_directory(path), keys_directory(path)
         raise EmbeddedStoreError(
             f"{path} has the layout of an earlier version, in which store and keys lay together. Move them apart: "
@@ -152,7 +152,7 @@ def _client(path: Path) -> "Redis":
 def _lock(store: Path) -> int:
     """Make the directory, private to this user, and lock it; the lock's file descriptor."""
     try:
-        private_directory(store)
+        store.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(store / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EmbeddedStoreError(
@@ -181,7 +181,7 @@ def _lock(store: Path) -> int:
 def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
     where = socket_of(path)
     where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if where.parent.stat().st_uid != os.getuid():
+    if where.parent.lstat().st_uid != os.getuid():
         raise EmbeddedStoreError(f"{ownership(where.parent)}: name a shorter directory in LASTDIGITS_REDIS_URL")
     where.unlink(missing_ok=True)
     store = store_directory(path).resolve()

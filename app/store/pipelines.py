@@ -11,8 +11,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ReadOnlyError
 
-from app.store.connection import FAILURES, words_of
+from app.store.connection import words_of
 from app.verification.errors import StoreUnavailable
 
 MAX_PIPELINES = 4
@@ -24,7 +25,7 @@ MAX_COMMANDS = 256
 MAX_WAITING = 10_000
 """Commands that wait for a pipeline: beyond that the store is unavailable at once, rather than after a long wait."""
 
-Command = tuple[Any, ...]
+Command = tuple[str | int | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Pipelines:
         self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
-    async def run(self, *command: Any) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
+    async def run(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
         """Run one command.
 
         Raises:
@@ -103,14 +104,11 @@ class Pipelines:
         self._flush()
 
     async def _send(self, batch: list[_Waiting]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for waiting in batch:
-            pipeline.execute_command(*waiting.command)
         replies: list[Any]
         try:
             async with asyncio.timeout(self._timeout):
-                replies = await pipeline.execute(raise_on_error=False)
-        except FAILURES as error:
+                replies = await self._execute([waiting.command for waiting in batch])
+        except Exception as error:  # noqa: BLE001  whatever it is, no caller may wait without end
             replies = [StoreUnavailable(words_of(error))] * len(batch)
         for waiting, reply in zip(batch, replies, strict=True):
             if waiting.answer.done():
@@ -119,3 +117,13 @@ class Pipelines:
                 waiting.answer.set_exception(reply)
             else:
                 waiting.answer.set_result(reply)
+
+    async def _execute(self, commands: list[Command]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        if isinstance(self._client, Redis) and any(isinstance(reply, ReadOnlyError) for reply in replies):
+            # The server is no primary any more: its name may lead to another one by now.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+        return replies

@@ -1,6 +1,7 @@
 """Several observers as one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -32,5 +33,6 @@ class Observers:
     def _report(self, observer: str, error: Exception) -> None:
         name = f"{observer}: {type(error).__name__}"
         if name not in self._reported:
-            self._reported.add(name)
-            structlog.get_logger().error("observer_failed", observer=observer, error=type(error).__name__)
+            with suppress(Exception):  # it may be the log that fails: then it is tried again with the next event
+                structlog.get_logger().error("observer_failed", observer=observer, error=type(error).__name__)
+                self._reported.add(name)

@@ -25,7 +25,6 @@ from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     Approval,
     Approved,
-    CallDenied,
     Called,
     CallInProgress,
     CallRefused,
@@ -38,7 +37,6 @@ from app.verification.model import (
     CodeLengthTooShort,
     Expired,
     Found,
-    KeySeen,
     Limit,
     LimitReached,
     NotFound,
@@ -56,7 +54,7 @@ from app.verification.model import (
 from app.verification.money import price_units
 from app.verification.networks import networks_of
 from app.verification.phone import Rejected, parse_phone
-from app.verification.policy import Policy, whole_seconds
+from app.verification.policy import BLUR, Policy, whole_seconds
 from app.verification.ports import CallEnded, Observer, OperationEnded, Provider, RequestContext, Reserved, Store
 from app.verification.token import TokenIssuer
 
@@ -69,11 +67,9 @@ CANCEL_PAUSES = (1.0, 5.0, 15.0)
 CHALLENGE_RETRY = 5
 """Seconds until a judge of captchas that did not answer may answer again."""
 
-BLUR = 30
-"""Seconds to which waits for a phone are rounded up for strangers: else they would see to the second when its owner was last called."""
-
 A = TypeVar("A")
 Ending = TypeVar("Ending", bound=Outcome)
+Denied = TypeVar("Denied", bound=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +161,14 @@ class VerificationService:
             # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
             found = await self._store.read(ref, caller.client)
             return self._ended("resend", caller, ref, found if isinstance(found, NotFound) else Expired())
-        context = self._context(ref, caller, "resend", Lane.PUBLIC if caller.client.public else Lane.TRUSTED, None)
+        lane = (
+            Lane.PUBLIC if caller.client.public else Lane.TRUSTED
+        )  # as far as is known here: the verification's own lane counts
+        context = self._context(ref, caller, "resend", lane, None)
         with self._undone(ref, context):
             call = await self._store.reserve_resend(ref, context)
         if not isinstance(call, Reserved):
-            return self._ended("resend", caller, ref, call)
+            return self._ended("resend", caller, ref, _blurred(call, lane))
         return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, context, call)))
 
     async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
@@ -332,7 +331,7 @@ class VerificationService:
         return outcome
 
 
-def _blurred(denied: CallDenied | KeySeen, lane: Lane) -> CallDenied | KeySeen:
+def _blurred(denied: Denied, lane: Lane) -> Denied | CallInProgress | LimitReached:
     """Round up how long a stranger must wait for a phone."""
     match denied:
         case LimitReached(limit=limit, place=place, retry_after=wait) if lane is Lane.PUBLIC and limit in _OF_PHONES:

@@ -4,10 +4,11 @@ import asyncio
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from hashlib import sha1
 from itertools import count
@@ -20,12 +21,13 @@ from redis.asyncio import Redis
 
 from app.store import redis_store
 from app.store.connection import connect
-from app.store.embedded import embedded_server
+from app.store.embedded import embedded_server, socket_of
 from app.store.health import Watch
 from app.store.keys import Names
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.store.scripts import Script, load_script
+from app.store.urls import StoreUrl, parse_url
 from app.verification.challenge import When
 from app.verification.client import Client, Lane
 from app.verification.guard import Guard
@@ -113,12 +115,17 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     arguments = ["--port", "0", "--unixsocket", str(where / "s"), "--save", "", "--dir", str(where)]
     process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
     try:
-        while not (where / "s").exists():
+        while not _answers(where / "s"):
             time.sleep(0.02)
         yield f"unix://{where / 's'}"
     finally:
         process.terminate()
         process.wait(5)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
 
 
 @pytest.fixture(params=["embedded_url", "redis_url"])
@@ -134,6 +141,57 @@ async def server(url: str) -> AsyncIterator["Redis"]:
     async with connect(url, TIMEOUT) as client:
         assert isinstance(client, Redis)
         yield client
+
+
+class Proxy:
+    """A relay to a server that loses what the server says to the next command that a test names."""
+
+    def __init__(self) -> None:
+        self.lose: bytes | None = None
+        self.lost = 0
+
+    @asynccontextmanager
+    async def between(self, url: str, where: Path | int) -> AsyncIterator[str]:
+        """Relay to a server from a socket or a port; yields that address."""
+        server = parse_url(url)
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            up_reader, up_writer = await self._connect(server)
+            back = asyncio.ensure_future(self._copy(up_reader, writer))
+            with suppress(ConnectionError):
+                while data := await reader.read(1 << 20):
+                    if self.lose and self.lose in data:
+                        back.cancel()
+                        await asyncio.wait([back])
+                        self.lose, self.lost = None, self.lost + 1
+                        up_writer.write(data)
+                        await up_reader.read(1 << 20)  # it was executed
+                        break
+                    up_writer.write(data)
+            for each in (writer, up_writer):
+                each.close()
+
+        serving = (
+            asyncio.start_unix_server(relay, str(where))
+            if isinstance(where, Path)
+            else asyncio.start_server(relay, "127.0.0.1", where)
+        )
+        async with await serving:
+            yield f"unix://{where}"
+            await asyncio.sleep(0.01)  # the relay's side of the connections ends too
+
+    @staticmethod
+    async def _connect(server: StoreUrl) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if server.kind == "standalone":
+            return await asyncio.open_connection(*server.hosts[0])
+        assert server.path
+        path = socket_of(server.path) if server.kind == "embedded" else server.path
+        return await asyncio.open_unix_connection(path)
+
+    @staticmethod
+    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 20):
+            writer.write(data)
 
 
 # ---- a deployment
@@ -152,7 +210,7 @@ redis.call('INCRBY', 'shift:' .. KEYS[1], ARGV[1])
 
 def _shifted(name: str) -> Script:
     """A script on a clock that `World.travel` sets."""
-    text = load_script(name).text
+    text = load_script(name).text.replace(" flags=no-writes", "")  # the clock below is a write
     assert _CLOCK in text
     text = text.replace(_CLOCK, _SHIFTED)
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -2,33 +2,29 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from app.store.keys import SAMPLES
-from app.store.redis_store import RedisStore
 from app.verification.entropy import SAMPLE, EntropyMonitor
 from app.verification.errors import StoreUnavailable
-from app.verification.ids import IdCodec
-from app.verification.model import Approval, CodeIncorrect, Limit, LimitReached
+from app.verification.model import Approval, CodesPredictable, Limit, LimitReached
 from app.verification.policy import MAX_LIFETIME
 from app.verification.ports import BiasMeasured, Event
-from tests.contract.conftest import POLICY, coalescer_of
-from tests.contract.test_store_guard import ASK
+from tests.contract.conftest import POLICY, World
 from tests.harness import fresh_phone
 
 
 class Worker:
     """A worker whose clock the test sets."""
 
-    def __init__(self, server: Any, codec: IdCodec) -> None:
+    def __init__(self, world: World) -> None:
         self.now = 1000.0
         self.events: list[BiasMeasured] = []
-        self.codec = codec
-        self.store = RedisStore(coalescer_of(server), POLICY)
-        self.entropy = EntropyMonitor(self.store, codec, POLICY.guesses, self._observe, lambda: self.now)
+        self.world, self.codec = world, world.codec
+        self.store = world.rule()
+        self.entropy = EntropyMonitor(self.store, self.codec, POLICY.guesses, self._observe, lambda: self.now)
 
     def _observe(self, event: Event) -> None:
         assert isinstance(event, BiasMeasured)
@@ -41,19 +37,17 @@ class Worker:
         self.now += MAX_LIFETIME
         await self.entropy.measure()
 
-    async def verification(self) -> Any:
-        """A live one, with the code 012345."""
-        ref = self.codec.new(fresh_phone(), 6)
-        call = await self.store.start([ref], ASK, None, None)
-        await self.store.settle(ref, ASK, call, ref.digest("012345"), None)  # type: ignore[arg-type]
-        return ref
+    async def stored(self, digits: int = 4) -> bytes:
+        """The sample of codes of this length."""
+        return bytes.fromhex((await self.world.server.get(self.key(digits)) or b"").decode())
+
+    def key(self, digits: int = 4) -> str:
+        return self.world.names.key("codes", str(digits))
 
 
 @pytest.fixture
-async def worker(server: Any, codec: IdCodec) -> AsyncIterator[Worker]:
-    await server.delete(*SAMPLES)
-    yield Worker(server, codec)
-    await server.delete(*SAMPLES)
+def worker(world: World) -> Worker:
+    return Worker(world)
 
 
 def _pool(size: int, calls: int, digits: int = 4) -> list[str]:
@@ -61,29 +55,29 @@ def _pool(size: int, calls: int, digits: int = 4) -> list[str]:
     return [f"{chosen.randrange(size) * 13:0{digits}d}"[-digits:] for _ in range(calls)]
 
 
-async def test_no_digest_is_written_while_its_code_counts(server: Any, worker: Worker) -> None:
+async def test_no_digest_is_written_while_its_code_counts(worker: Worker) -> None:
     worker.entropy.note("0123")
     worker.now += MAX_LIFETIME - 1
     await worker.entropy.measure()
-    assert not await server.exists(*SAMPLES)
+    assert not await worker.stored()
     worker.now += 1
     await worker.entropy.measure()
-    assert await server.get(SAMPLES[0]) == worker.codec.recurrence("0123")
-    assert 86_000_000 < await server.pttl(SAMPLES[0]) <= 86_400_000
+    assert await worker.stored() == worker.codec.recurrence("0123")
+    assert 86_000_000 < await worker.world.server.pttl(worker.key()) <= 86_400_000
     await worker.entropy.measure()
-    assert await server.strlen(SAMPLES[0]) == 4, "and it is written once"
+    assert len(await worker.stored()) == 4, "and it is written once"
 
 
-async def test_a_sample_does_not_show_the_order_of_the_calls(server: Any, worker: Worker) -> None:
+async def test_a_sample_does_not_show_the_order_of_the_calls(worker: Worker) -> None:
     codes = [f"{number:04d}" for number in range(100)]
     await worker.see(codes)
-    stored, in_order = await server.get(SAMPLES[0]), [worker.codec.recurrence(code) for code in codes]
+    stored, in_order = await worker.stored(), [worker.codec.recurrence(code) for code in codes]
     assert stored != b"".join(in_order)
     assert {stored[at : at + 4] for at in range(0, 400, 4)} == set(in_order)
 
 
-async def test_workers_share_one_sample_for_each_length(server: Any, worker: Worker, codec: IdCodec) -> None:
-    other = Worker(server, codec)
+async def test_workers_share_one_sample_for_each_length(worker: Worker) -> None:
+    other = Worker(worker.world)
     await worker.see([*_pool(50, 100), "00002"])
     await other.see([*_pool(50, 100), "000003", "000003"])
     await worker.entropy.measure()
@@ -92,18 +86,18 @@ async def test_workers_share_one_sample_for_each_length(server: Any, worker: Wor
     assert worker.entropy.bias[4].biased
 
 
-async def test_a_sample_is_bounded_and_holds_the_newest(server: Any, worker: Worker) -> None:
-    await server.set(SAMPLES[0], b"\0" * 4 * SAMPLE)
+async def test_a_sample_is_bounded_and_holds_the_newest(worker: Worker) -> None:
+    await worker.world.server.set(worker.key(), "0" * 8 * SAMPLE)
     await worker.see(["0001", "0002"])
-    stored = await server.get(SAMPLES[0])
+    stored = await worker.stored()
     assert len(stored) == 4 * SAMPLE
     newest = {stored[-8:-4], stored[-4:]}
     assert newest == {worker.codec.recurrence("0001"), worker.codec.recurrence("0002")}
 
 
-async def test_what_waits_to_be_written_is_bounded(server: Any, worker: Worker) -> None:
+async def test_what_waits_to_be_written_is_bounded(worker: Worker) -> None:
     await worker.see(["0123"] * SAMPLE + ["4567"] * 5)
-    assert await server.get(SAMPLES[0]) == worker.codec.recurrence("0123") * SAMPLE
+    assert await worker.stored() == worker.codec.recurrence("0123") * SAMPLE
 
 
 async def test_uniformly_distributed_codes_change_nothing(worker: Worker) -> None:
@@ -113,25 +107,27 @@ async def test_uniformly_distributed_codes_change_nothing(worker: Worker) -> Non
 
 
 async def test_guesses_cost_what_the_pool_makes_them_worth(worker: Worker) -> None:
-    """Of 2,500 numbers each is right with 0.0004: two guesses fit under 0.001, and the third is not compared."""
-    await worker.see(_pool(2500, 8000, 6))
-    assert worker.entropy.guesses.cost(6) == pytest.approx(420, rel=0.1)
+    """Of 5,000 numbers each is right with 0.0002, so the three guesses at one code leave room for no other call within a day."""
+    await worker.see(_pool(5000, 16_000, 6))
+    assert worker.entropy.guesses.cost(6) == pytest.approx(205, rel=0.1)
     assert worker.events[-1].worse
     assert not worker.entropy.guesses.impossible
-    ref = await worker.verification()
-    answers = [await worker.store.check(ref, ASK, ref.digest(f"99999{n}")) for n in range(3)]
-    assert [isinstance(answer, CodeIncorrect) for answer in answers] == [True, True, False]
-    denied = answers[-1]
+    phone = fresh_phone()
+    ref = await worker.world.place(phone)
+    for _ in range(3):
+        await worker.world.wrong(ref)
+    await worker.world.travel(30)
+    denied = await worker.world.reserved(phone)
     assert isinstance(denied, LimitReached)
     assert denied.limit is Limit.GUESS_BUDGET
-    assert isinstance(await worker.store.check(ref, ASK, ref.digest("012345")), LimitReached)
-    owner = await worker.verification()
-    assert isinstance(await worker.store.check(owner, ASK, owner.digest("012345")), Approval), "on another phone"
+    owner = await worker.world.place()
+    assert isinstance(await worker.world.right(owner), Approval), "on another phone"
 
 
 async def test_a_pool_of_fifty_numbers_makes_each_guess_too_likely(worker: Worker) -> None:
     await worker.see(_pool(50, 200))
     assert worker.entropy.impossible
+    assert isinstance(await worker.world.reserved(), CodesPredictable)
     assert (worker.events[-1].worse, worker.events[-1].impossible) == (True, True)
     await worker.entropy.measure()
     assert not worker.events[-1].worse, "reported once"

@@ -1,16 +1,20 @@
-"""`lastdigits doctor`: it says what it read, changes nothing, and tells one kind of error from another."""
+"""`lastdigits doctor`: it says what it read, changes nothing, and distinguishes one kind of error from another."""
 
 import os
 import socket
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from app.api.clients import Kind, clients_entry, new_key
-from app.store.embedded import embedded_server, socket_of
+from app.made_keys import kept
+from app.processes import StartError
+from app.store.embedded import EmbeddedStoreError, embedded_server, socket_of
 from app.verification.signing_keys import new_signing_key, write_signing_keys
 from tests.e2e.conftest import Command
 from tests.harness import PROVIDER_KEY, Simulator
@@ -76,11 +80,13 @@ def test_what_cant_be_reached_is_said_of_each_and_shows_no_url(command: Command,
 def test_another_users_store_is_an_ownership_error_and_not_one_of_the_url(
     command: Command, live: dict[str, str]
 ) -> None:
-    Path("data/store").mkdir(parents=True)
-    os.chown("data/store", 12345, 12345)
+    for name in ("data/store", "data/keys"):
+        Path(name).mkdir(parents=True)
+        os.chown(name, 12345, 12345)
     done = command("doctor", **live)
     assert done.status == 1
-    assert "data/store belongs to user 12345, this process runs as root" in done.out
+    for name in ("data/store", "data/keys"):
+        assert f"{name} belongs to user 12345, this process runs as root" in done.out
     assert "REDIS_URL" not in done.out
 
 
@@ -98,6 +104,55 @@ def test_the_layout_of_an_earlier_version_is_answered_with_the_commands_that_mov
         "data/keys/pepper", "data/keys/signing-keys.json", "data/store/appendonlydir",
     ]  # fmt: skip
     assert command("doctor", **live).status == 0
+
+
+@contextmanager
+def _another_user(command: Command) -> Iterator[Path]:
+    """An empty directory in which this process may write and read only what is its own: not as root, which may do all."""
+    command("doctor")  # what is imported later can't be read by another user, perhaps
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o777)
+        os.chdir(directory)
+        root = os.geteuid() == 0
+        try:
+            yield Path(directory)
+        finally:
+            if root:
+                os.seteuid(0)
+            for path in Path(directory).iterdir():
+                path.chmod(0o700)
+            os.chdir("/")
+
+
+def _drop_root() -> None:
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+
+
+def test_a_file_or_directory_that_may_not_be_read_is_said_without_a_traceback(command: Command) -> None:
+    with _another_user(command) as directory:
+        (directory / "data" / "sandbox").mkdir(parents=True)
+        (directory / "data").chmod(0)
+        _drop_root()
+        done = command("doctor")
+        assert (done.status, done.out.count("FAIL"), done.out.count(" belongs to ")) == (1, 2, 2), done
+        with (
+            pytest.raises(EmbeddedStoreError, match="Permission denied") as error,
+            embedded_server(Path("data/sandbox")),
+        ):
+            pass
+        assert error.value.status == 78
+        with pytest.raises(StartError, match="Permission denied"):
+            kept(Path("data/sandbox/keys/pepper"), lambda: "x")
+    with _another_user(command) as directory:
+        (directory / ".env").write_text("LASTDIGITS_PORT=1")
+        (directory / ".env").chmod(0)
+        _drop_root()
+        done = command("doctor")
+        assert (done.status, ".env: it can't be read (Permission denied): check its owner and mode" in done.err) == (
+            78,
+            True,
+        ), done
 
 
 # ---- --call
@@ -133,7 +188,7 @@ def test_a_person_is_asked_before(
     typed: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert "--yes" in command("doctor", "--call", phone, **live).err, "nobody is there to ask"
+    assert "--yes" in command("doctor", "--call", phone, **live).err, "no one is there to ask"
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: typed)
     assert command("doctor", "--call", phone, **live).status == 1

@@ -83,4 +83,4 @@ def test_a_long_path_has_its_socket_elsewhere_and_each_store_its_own(tmp_path: P
     assert socket_of(long) != socket_of(long / "other")
     with embedded_server(long), Redis(unix_socket_path=str(socket_of(long))) as client:
         assert client.ping()
-    assert long.stat().st_mode & 0o777 == 0o700
+    assert store_directory(long).stat().st_mode & 0o777 == 0o700

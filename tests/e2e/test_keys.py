@@ -37,7 +37,7 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
         file.write_text((file.read_text() if file.exists() else "") + made.out)
     found = load_clients(file).find(key)
     assert found
-    assert (found.id, found.audience, [str(rate) for rate in found.starts]) == (
+    assert (found.id, found.audience, [str(rate) for rate in found.calls]) == (
         "shop-web",
         "shop",
         ["5/minute", "100/day"],

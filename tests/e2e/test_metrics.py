@@ -56,8 +56,8 @@ def test_workers_are_summed_and_the_counts_of_a_killed_one_stay(
                     _start(service)
         for worker in workers:
             with _only(worker, service):
-                told = scrape(service.url)
-            assert (told[operation("start", "placed")], told[call("placed")]) == (5, 5)
+                seen = scrape(service.url)
+            assert (seen[operation("start", "placed")], seen[call("placed")]) == (5, 5)
         os.kill(first, signal.SIGKILL)
         _await_another(service, first, workers)
         assert scrape(service.url)[call("placed")] == 5
@@ -83,5 +83,5 @@ def test_a_full_disk_costs_neither_a_verification_nor_its_count(
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, 1))
         verification = service.start(phone).json()["id"]
         assert service.check(verification, simulator.code(phone)).status_code == 200
-        told = scrape(service.url)
-        assert (told[operation("start", "placed")], told[operation("check", "approved")]) == (1, 1)
+        seen = scrape(service.url)
+        assert (seen[operation("start", "placed")], seen[operation("check", "approved")]) == (1, 1)

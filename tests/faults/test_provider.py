@@ -90,7 +90,7 @@ def test_wrong_credentials_are_the_operators_to_mend_and_shown_to_nobody(
         assert (answer.status_code, answer.json()["code"]) == (503, "call_not_placed")
         assert "wrong-key" not in answer.text + service.log.read_text("utf-8")
         (line,) = [line for line in service.lines() if line["event"] == "call"]
-        assert (line["level"], line["reason"], line["fault"]) == ("error", "credentials", "operator")
+        assert (line["level"], line["reason"], line["responsibility"]) == ("error", "credentials", "operator")
 
 
 @pytest.mark.parametrize("way", ["header", "body", "login"])
@@ -154,7 +154,9 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
                 os.kill(worker, signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
                 await starting
-        deadline = time.monotonic() + 20
+        deadline = (
+            time.monotonic() + 100
+        )  # a supervisor that waits for a killed worker's sign of life waits a minute (app/workers.py)
         answer = None
         while answer is None:
             try:
@@ -166,10 +168,10 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
         async with connect(service.settings["REDIS_URL"], 2) as client:
             ttls = {key: await client.pttl(key) async for key in client.scan_iter()}
         assert ttls
-        assert all(0 < ttl <= 93_600_000 for ttl in ttls.values()), "a day, and a slice of two hours"
-        assert all(ttl <= 30_000 for key, ttl in ttls.items() if key.startswith(b"ld:v:")), (
-            "a verification without a code lapses"
-        )
+        assert all(0 < ttl <= 26 * 3_600_000 for ttl in ttls.values()), "a day, and a slice of two hours"
+        verifications = [ttl for key, ttl in ttls.items() if b":verification:" in key]
+        assert verifications
+        assert max(verifications) <= 30_000, "a verification without a code lapses"
 
 
 def test_the_providers_key_is_in_no_answer(service: Service, phone: str) -> None:

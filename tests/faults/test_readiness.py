@@ -15,8 +15,8 @@ import pytest
 
 from app.store.health import StoreProblem
 from tests.exposition import scrape, series
-from tests.faults.conftest import Server
 from tests.harness import Service, Simulator, fresh_phone, serving
+from tests.server import Server
 
 REDIS = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(REDIS is None, reason="needs redis-server")

@@ -164,7 +164,7 @@ def test_a_country_that_is_not_called_is_logged_with_the_setting(service: Servic
     headers = {"X-Request-Id": "not-allowed"}
     service.post("/verify/start", {"phone": "+7 701 123-45-67"}, headers=headers)
     (line,) = [line for line in service.lines() if line.get("request_id") == "not-allowed"]
-    assert (line["fault"], line["setting"]) == ("country_not_allowed", "LASTDIGITS_ALLOWED_COUNTRIES")
+    assert (line["error"], line["setting"]) == ("country_not_allowed", "LASTDIGITS_ALLOWED_COUNTRIES")
 
 
 def test_fewer_digits_than_the_policy_are_refused(tmp_path: Any, simulator: Simulator, phone: str) -> None:

@@ -85,7 +85,7 @@ def test_all_that_is_invalid_is_in_one_message() -> None:
 
 def test_limits_of_its_own_are_read() -> None:
     (client, _), *_ = parse_clients(_entry(calls='"5/hour, 10/day"', spend='"3.50/hour"'), "test").listed()
-    assert [str(rate) for rate in client.starts] == ["5/hour", "10/day"]
+    assert [str(rate) for rate in client.calls] == ["5/hour", "10/day"]
     assert [(cap.count, cap.seconds) for cap in client.spend] == [(35_000, 3600)]
 
 

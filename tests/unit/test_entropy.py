@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.telephony.simulator.calls import Calls
+from app.simulator.calls import Calls
 from app.verification.entropy import EVIDENCE, MIN_CODES, SAMPLE, CodeBias, Recurrence, measure
 
 Source = Callable[[], int]

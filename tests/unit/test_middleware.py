@@ -38,7 +38,7 @@ def metrics() -> Metrics:
 
 
 def _app() -> Any:
-    settings: Any = None  # looked at in the lifespan only
+    settings: Any = SimpleNamespace(demo=None)  # the rest is looked at in the lifespan only
     return create_app(settings)
 
 

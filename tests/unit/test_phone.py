@@ -54,11 +54,11 @@ def test_every_human_spelling_is_the_same_number(spelling: str) -> None:
 def test_an_extension_is_refused_and_never_dropped(spelling: str) -> None:
     rejected = parse_phone(spelling, RU)
     assert isinstance(rejected, Rejected)
-    assert rejected.fault is PhoneError.EXTENSION
+    assert rejected.error is PhoneError.EXTENSION
 
 
 @pytest.mark.parametrize(
-    ("spelling", "fault"),
+    ("spelling", "error"),
     [
         ("", PhoneError.INVALID),
         ("hello", PhoneError.INVALID),
@@ -79,10 +79,10 @@ def test_an_extension_is_refused_and_never_dropped(spelling: str) -> None:
         ("+882 16 1234567", PhoneError.COUNTRY_NOT_ALLOWED),
     ],
 )
-def test_what_is_not_called_says_why(spelling: str, fault: PhoneError) -> None:
+def test_what_is_not_called_says_why(spelling: str, error: PhoneError) -> None:
     rejected = parse_phone(spelling, RU)
     assert isinstance(rejected, Rejected), rejected
-    assert rejected.fault is fault
+    assert rejected.error is error
 
 
 def test_an_allowed_country_beside_the_default_one_is_called() -> None:
@@ -119,3 +119,34 @@ def test_no_country_is_left_to_be_read_when_its_first_number_comes() -> None:
     known = phonenumbers.PhoneMetadata
     assert not any(known._region_available.values())
     assert not any(known._country_code_available.values())
+
+
+@pytest.mark.parametrize(
+    ("spelling", "phone"),
+    [
+        ("8~10 375 29 111 22 05", "+375291112205"),  # as libphonenumber itself prints it
+        ("+7\N{MINUS SIGN}901\N{MINUS SIGN}111\N{MINUS SIGN}33\N{MINUS SIGN}04", "+79011113304"),
+        ("8\t901 111 33 04", "+79011113304"),
+        ("+79011113304,", "+79011113304"),
+        ("+79011113304;", "+79011113304"),
+        ("tel:9011113304;phone-context=+7", "+79011113304"),
+        ("+7 7901 111 33 04", "+79011113304"),
+        ("+7 8 901 111 33 04", "+79011113304"),
+        ("375 29 111 22 05", "+375291112205"),
+        ("77011234567", "+77011234567"),
+    ],
+)
+def test_spellings_that_programs_and_people_really_write_are_read(spelling: str, phone: str) -> None:
+    assert parse_phone(spelling, PhoneRules("RU", frozenset({"RU", "BY", "KZ"}))) == phone
+
+
+def test_a_doubled_prefix_never_changes_a_number_that_is_valid() -> None:
+    both = PhoneRules("RU", frozenset({"RU", "KZ"}))
+    assert parse_phone("+7 701 123 45 67", both) == "+77011234567"
+    assert parse_phone("+7 800 555 35 35", both) != "+75553535"
+
+
+def test_a_country_that_is_not_called_is_named() -> None:
+    rejected = parse_phone("+1 202 555 0123", RU)
+    assert isinstance(rejected, Rejected)
+    assert "US" in rejected.detail

@@ -157,14 +157,6 @@ def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(
     assert len(problems) == 5, "what could not be read is not also missing"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("LASTDIGITS_PORT=1\n")
-    Path(".env").chmod(0)
-    _secret("lastdigits_pepper", b"x").chmod(0)
-    assert all("Permission denied" in problem for problem in _problems(monkeypatch))
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -346,7 +338,6 @@ def test_an_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, values: dict
         ({"LOG_FORMAT": "JSON"}, "log_format", "json"),
         ({"CHALLENGE_PROVIDER": "ALTCHA"}, "challenge_provider", "altcha"),
         ({"KEY_PREFIX": "eu.{shop-1}:"}, "key_prefix", "eu.{shop-1}:sandbox:"),
-        ({"PUBLIC_SHARE": "0"}, "public_share", 0.0),
     ],
 )
 def test_other_spellings_are_read(

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses: counters limits phone guesses guard verification
+-- uses: counters guesses guard verification
 -- Compares a code: state, attempt, comparison and new state in one step, so that N guesses at once are N guesses in a row.
 -- Digests are compared in constant time: Lua keeps one copy of each string, so == compares two addresses; and an HMAC is compared, of which a caller chooses
 -- nothing. Runs in a full store: a person waits. No limit by address: what a placed call's code may cost is held since then (guesses.lua).
@@ -69,7 +69,7 @@ if digest == verification.code or digest == verification.previous_code then
     verification.previous_code = nil
     change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = now + policy.repeat_window})
     -- The owner answered: the resend cooldown, which is there against calls that no one answers, starts again.
-    redis.call('HDEL', keys.phone, 'step')
+    redis.call('HDEL', keys.phone, 'step', 'trusted_step')
     give_back_to_addresses()
     count_converted(open_guards(lane))
     count(keys.lane, HOUR, lane .. '_converted', 1)

@@ -1,4 +1,4 @@
--- uses: counters phone verification
+-- uses: phone verification
 -- The whole state of a verification, without its codes. A script, so that it is one moment on the server's clock.
 -- keys     verification, phone
 -- request  client, ref
@@ -6,4 +6,4 @@
 local verification = read_verification()
 if not status_of(verification) then return reply('not_found') end
 local phone = read_phone(keys.phone)
-return reply('found', state_of(verification, now + wait_for_call(phone, verification.lane, '')))
+return reply('found', state_of(verification, now + shown_wait(phone, verification.lane, '')))

@@ -6,7 +6,7 @@
 -- reply    reserved {number, at, price, code_length, quotas} | not_found | ended {status} | and what denies a call, as in reserve.lua
 local phone, verification = read_phone(keys.phone), read_verification()
 request.lane = verification.lane or request.lane
-local seen = recall(function() return (wait_for_call(phone, request.lane, request.address)) end)
+local seen = recall(function() return shown_wait(phone, request.lane, request.address) end)
 if seen then return seen end
 local status = status_of(verification)
 if not status then return reply('not_found') end
@@ -33,6 +33,7 @@ if not request.test then
   -- Until the call is settled, and if it never is, the attempts are not fewer.
   local units = math.max(open_guesses(verification), (attempts - wrong) * 2 * cost)
   hold_guesses(keys.phone, request.ref, request.lane, units, expires_at + policy.call_deadline)
+  drop_outdated(guesses.counter)
 end
 
 count_limits(limits, call_name(number))

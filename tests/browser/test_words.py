@@ -1,0 +1,62 @@
+"""Every problem of the API has words that say what to do next, in each language."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from app.api.problems import ROWS
+from tests.browser.npm import CLIENT
+from tests.browser.shop import Shop, Visit
+from tests.harness import fresh_phone
+
+pytestmark = pytest.mark.browser
+
+# What pages never meet: they send no token, and ask no route of operators.
+BACKENDS_ONLY = {"token_invalid", "token_expired", "token_redeemed", "not_ready"}
+# What only a defect brings: "try again" is all that a person can do.
+ELSE = {"internal_error", "idempotency_key_reused", "idempotency_key_invalid", "body_timeout"}
+# Repeated by themselves, not shown.
+REPEATED = {"idempotency_key_in_use"}
+
+
+def words(lang: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((CLIENT / "lang" / f"{lang}.json").read_text("utf-8"))
+    return found
+
+
+@pytest.mark.parametrize("lang", ["en", "ru", "kk"])
+def test_each_problem_has_its_words(page: Page, shop: Shop, lang: str) -> None:
+    visit = Visit.of(page, shop.write(lang))
+    visit.widget.evaluate("element => { element.solveChallenge = async () => 'unsolved' }")
+    current: dict[str, Any] = {}
+    page.route(
+        "**/verify/start",
+        lambda route: route.fulfill(
+            status=current["status"], json=current, headers={"Access-Control-Allow-Origin": shop.url}
+        ),
+    )
+    for code, row in ROWS.items():
+        if code in BACKENDS_ONLY | REPEATED:
+            continue
+        current |= {"status": int(row.status), "code": code, "title": row.title, "retry_after": 60, "challenge": {}}
+        visit.widget.evaluate("(element, phone) => { element.reset(); return element.start(phone) }", fresh_phone())
+        said = visit.find("#phoneError").inner_text()
+        assert said, code
+        if code not in ELSE:
+            assert said != words(lang)["problems"]["other"], code
+
+
+@pytest.mark.parametrize("lang", ["ru", "kk"])
+def test_languages_have_the_same_texts(lang: str) -> None:
+    english, other = words("en"), words(lang)
+    assert english.keys() <= other.keys()
+    assert english["problems"].keys() == other["problems"].keys()
+
+
+def test_each_file_of_words_is_served(shop: Shop) -> None:
+    for path in sorted(Path(CLIENT / "lang").glob("*.json")):
+        served = shop.service.http.get(f"/widget/lang/{path.name}")
+        assert served.json() == json.loads(path.read_text("utf-8"))
