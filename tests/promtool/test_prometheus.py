@@ -20,7 +20,6 @@ import pytest
 
 from tests.harness import ROOT, Service, Simulator, fresh_phone, logged_address, running, serving
 from tests.server import Server
-from tests.server import Server
 
 pytestmark = pytest.mark.promtool
 RULES = ROOT / "deploy" / "prometheus-rules.yml"
