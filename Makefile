@@ -8,14 +8,14 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-promtool test-redis clean widget
+.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 ARGS ?=
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node and not promtool
+PLAIN := not browser and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -79,6 +79,12 @@ test-node: $(VENV)/.installed-dev ## Test the Node example of docs/token.md; nee
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	$(PY) -m pytest -m node $(ARGS)
+
+# PHP_AUTOLOAD names an autoload.php that has firebase/php-jwt: then the check of tokens by that library is tested too.
+test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-curl
+	@php -m 2>/dev/null | grep -qx curl || { \
+		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
+	$(PY) -m pytest -m php $(ARGS)
 
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \

@@ -70,7 +70,8 @@ def _calling(policy: PolicyAnswer) -> str:
         f"One phone gets at most {_calls_per_phone(bounds.all)} (CALLS_PER_PHONE), from strangers {_calls_per_phone(bounds.public)}; the next one after "
         f"{cooldowns} (RESEND_COOLDOWNS). One address gets at most half of what its lane allows, and at least a call and its resend.",
         f"One address, an IPv6 /64 being one, has at most {bounds.calls_per_address_and_hour} calls an hour in each lane that no approval gave back "
-        "(CALLS_PER_IP); an IPv6 /48 has four times as many. A backend that names no client_ip is bound by its client's own limits only (`calls` in CLIENTS_FILE).",
+        "(CALLS_PER_IP); an IPv6 /48 has four times as many. A backend that names no client_ip is bound by its client's own limits only (`calls` in "
+        "CLIENTS_FILE).",
         f"All calls together are at most {policy.calls_total} (CALLS_TOTAL).",
     )
 
@@ -102,7 +103,11 @@ def _watches(policy: PolicyAnswer) -> str:
         said.append(
             f"Spray alert: more than {policy.spray_alert} verifications an hour with a wrong code, and over half of the approved ones (SPRAY_ALERT)."
         )
-    return _section("WATCHES", *said, f"A start of the public lane must bring a solved challenge (CHALLENGE): {_CHALLENGED[policy.challenge]}.")
+    return _section(
+        "WATCHES",
+        *said,
+        f"A start of the public lane must bring a solved challenge (CHALLENGE): {_CHALLENGED[policy.challenge]}.",
+    )
 
 
 def _codes(policy: PolicyAnswer) -> str:

@@ -47,9 +47,7 @@ async def worker(redis: str, provider_url: str = "http://127.0.0.1:9/") -> Async
         store = RedisStore(pipelines, Watch(client, PREFIX), codec, POLICY, PREFIX, 5)
         entropy = EntropyMonitor(store, codec, POLICY.guesses, lambda _: None, lambda: opened.now)
         tokens, challenges = TokenIssuer((new_signing_key(),), "lastdigits"), Altcha(codec.challenge_key())
-        verifications = VerificationService(
-            store, provider, codec, POLICY, tokens, entropy, challenges, lambda _: None
-        )
+        verifications = VerificationService(store, provider, codec, POLICY, tokens, entropy, challenges, lambda _: None)
         opened = Worker(verifications, entropy)
         yield opened
 

@@ -7,9 +7,9 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 |---|---|---|---|
 | `verification:NAME` | hash | one verification (lua/lib/verification.lua) | until its call's deadline while the first call is being placed; then until 10 min after its expiry; 10 min after it ended |
 | `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | a day, or the longest limit of a phone, from its last call |
-| `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 28 h |
+| `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 26 h |
 | `request:REQUEST` | hash | a request with an idempotency key (lua/lib/idempotency.lua) | 24 h from the first sending |
-| `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and two slices at most |
+| `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and a slice at most |
 | `network:NETWORK:SECONDS` | hash | the same for an IPv6 /48 | the same |
 | `network:NETWORK` | hash | the same for an IPv4 /24 or IPv6 /48 in an hour: the work of challenges grows with it | the same |
 | `client:CLIENT:SECONDS` | hash | calls of a client that has limits of its own | the same |
@@ -19,14 +19,14 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | `pricing:COUNTRY` | hash | calls under way that were reserved while no price was seen | the deadline of the last |
 | `guard:COUNTRY`, `guard:RANGE` | hash | calls to a destination and converted ones, and its suspensions (lua/lib/guard.lua) | 4 h from the last of these |
 | `suspended` | sorted set | `LANE:SEALED` for each suspended destination, by its end | 4 h from the last |
-| `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and two slices at most |
+| `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and a slice at most |
 | `sprayed` | hash | verifications with a wrong code, approved ones, and the spray alert's end (lua/check.lua) | the same |
 | `solution:SOLUTION` | string | a challenge that was used | ten minutes |
 | `codes:4`, `codes:5`, `codes:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/entropy.py) | a day from the last |
 | `scratch` | string | written and removed by `/readyz` and `doctor` | a second |
 
-A counter is a hash with a field for each lane and slice of time. Every key gets its TTL in the script that creates it. No field is longer than 64 bytes
-but samples, so that Redis packs the hashes.
+A counter is a hash with a field for each lane and slice of time. Every key gets its TTL in the script that creates it. No field is longer than 64 bytes,
+so that Redis packs the hashes, but samples, outcomes of requests, and purposes of more than 31 characters.
 """  # noqa: E501  a table's row is one line
 
 from collections.abc import Iterable
@@ -62,15 +62,15 @@ class Names:
 
     def client(self, client: Client) -> str:
         """A client's digest."""
-        return self._pepper.digest("client", client.id)
+        return self._pepper.digest_cached("client", client.id)
 
     def address(self, network: str) -> str:
         """An address's or a network's digest."""
-        return self._pepper.digest("address", network, size=8)
+        return self._pepper.digest_cached("address", network, size=8)
 
     def verification(self, ref: VerificationRef) -> Keys:
         """The keys of a verification and of its phone."""
-        phone = self._pepper.digest("phone", "test" if ref.test else "", ref.phone)
+        phone = self._pepper.digest_cached("phone", "test" if ref.test else "", ref.phone)
         return {
             "verification": self.key("verification", ref.name),
             "phone": self.key("phone", phone),
@@ -82,7 +82,7 @@ class Names:
         if context.idempotency is None:
             return {}
         return {
-            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.name))
+            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.key))
         }
 
     def destination(self, ref: VerificationRef) -> Keys:
@@ -110,7 +110,7 @@ class Names:
             limits.add(
                 "calls_per_phone",
                 TEST_CALLS,
-                self.key("phone", "calls", self._pepper.digest("phone", "test", ref.phone)),
+                self.key("phone", "calls", self._pepper.digest_cached("phone", "test", ref.phone)),
             )
             return limits.keys, limits.all
         if context.networks:
@@ -165,7 +165,7 @@ class Names:
         return limits.keys, limits.all
 
     def _destination(self, name: str) -> str:
-        return self._pepper.digest("destination", name)
+        return self._pepper.digest_cached("destination", name)
 
 
 class _Limits:

@@ -161,7 +161,9 @@ class VerificationService:
             # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
             found = await self._store.read(ref, caller.client)
             return self._ended("resend", caller, ref, found if isinstance(found, NotFound) else Expired())
-        lane = Lane.PUBLIC if caller.client.public else Lane.TRUSTED  # as far as is known here: the verification's own lane counts
+        lane = (
+            Lane.PUBLIC if caller.client.public else Lane.TRUSTED
+        )  # as far as is known here: the verification's own lane counts
         context = self._context(ref, caller, "resend", lane, None)
         with self._undone(ref, context):
             call = await self._store.reserve_resend(ref, context)

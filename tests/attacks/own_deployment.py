@@ -96,7 +96,16 @@ def table(rows: Sequence[Row]) -> str:
         spent = row.strangers
         got_in = [f"{sum(tries)} of {len(tries)}" for tries in (row.backend, row.device)]
         money = float(spent.at.policy["expected_price"]) * spent.calls
-        cells = [row.name, len(spent.addresses), spent.calls, spent.solved, f"{money:.2f}", *got_in, f"{row.waited} s", ", ".join(sorted(row.signs))]
+        cells = [
+            row.name,
+            len(spent.addresses),
+            spent.calls,
+            spent.solved,
+            f"{money:.2f}",
+            *got_in,
+            f"{row.waited} s",
+            ", ".join(sorted(row.signs)),
+        ]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines.append("")
     lines += [f"{row.name}: {fact}{'' if held else '   BROKEN'}" for row in rows for fact, held in row.facts]

@@ -50,7 +50,9 @@ async def _rounds(at: Deployment, hours: int, known: Sequence[Person]) -> AsyncI
         await at.time(max(0.0, ROUND - (at.time.passed - begun) / 1000))
 
 
-async def _begin(name: str, at: Deployment, scale: Scale, first: str = "", address: str = "") -> tuple[Row, list[Person]]:
+async def _begin(
+    name: str, at: Deployment, scale: Scale, first: str = "", address: str = ""
+) -> tuple[Row, list[Person]]:
     """A row, and people who were verified before the attack."""
     known = await people(at, scale.people, first, address)
     return Row(name, Strangers(at, scale.max_level), before=await at.signs()), known
@@ -85,7 +87,9 @@ async def unreachable(at: Deployment, scale: Scale) -> Row:
                     calls[person.phone] += 1
                     await at.time(30)
         await row.try_to_get_in(trying)
-    row.at_most("calls to one phone in a day", max(calls.values()), at.policy["bounds"]["public"]["calls_per_phone_and_day"])
+    row.at_most(
+        "calls to one phone in a day", max(calls.values()), at.policy["bounds"]["public"]["calls_per_phone_and_day"]
+    )
     return row
 
 
@@ -101,7 +105,9 @@ async def suspended_range(at: Deployment, scale: Scale) -> Row:
         ends.append(answer.json()["code"])
         await row.try_to_get_in(trying)
     suspended = {entry["lane"] for entry in (await at.read_policy())["suspended"]} | {"public"}
-    row.facts.append((f"suspended in {ends.count('destination_suspended')} rounds of {len(ends)}", "destination_suspended" in ends))
+    row.facts.append(
+        (f"suspended in {ends.count('destination_suspended')} rounds of {len(ends)}", "destination_suspended" in ends)
+    )
     row.facts.append((f"suspended for: {', '.join(sorted(suspended))}", suspended == {"public"}))
     return row
 
@@ -116,13 +122,19 @@ async def spray(at: Deployment, scale: Scale) -> Row:
             few = addresses[row.strangers.calls % 6] if not row.strangers.challenged else None
             answer = await row.strangers.start(phone := phone_in(), few)
             if answer.status_code == CREATED:
-                await at.page("/verify/check", address_of_its_own(), id=answer.json()["id"], code=wrong(await at.code(phone)))
+                await at.page(
+                    "/verify/check", address_of_its_own(), id=answer.json()["id"], code=wrong(await at.code(phone))
+                )
                 taken += chances[answer.json()["code_length"]]
         page = await at.page("/verify/start", address_of_its_own(), phone=phone_in())
         row.facts.append((f"a page that solves no challenge gets {page.status_code}", page.status_code == CHALLENGED))
         row.facts.append(("the alert is on", (await at.read_policy())["spray_alert_until"] is not None))
         await row.try_to_get_in(trying)
-    row.at_most("takeovers expected", round(taken, 6), row.strangers.calls * at.policy["bounds"]["public"]["takeover_per_phone_and_day"])
+    row.at_most(
+        "takeovers expected",
+        round(taken, 6),
+        row.strangers.calls * at.policy["bounds"]["public"]["takeover_per_phone_and_day"],
+    )
     return row
 
 
@@ -154,7 +166,10 @@ class _Guesses:
         """Hold what was reached against the bounds in force."""
         bounds = self._at.policy["bounds"]
         phones = {*self.public, *self.trusted}
-        for lanes, sums in (("both lanes", [self.public[phone] + self.trusted[phone] for phone in phones]), ("public lane", self.public.values())):
+        for lanes, sums in (
+            ("both lanes", [self.public[phone] + self.trusted[phone] for phone in phones]),
+            ("public lane", self.public.values()),
+        ):
             bound = bounds["all" if lanes == "both lanes" else "public"]["takeover_per_phone_and_day"]
             row.at_most(f"chance of a takeover, {lanes}", round(max(sums), 9), bound)
 
@@ -197,7 +212,9 @@ async def neighbour(at: Deployment, scale: Scale) -> Row:
         answer = await row.strangers.start(phone := phone_in(), address)
         await guessed.exhaust(phone, answer, public=True)
     right = await at.page("/verify/check", address, id=begun.json()["id"], code=code)
-    row.facts.append((f"a right code after {3 * row.strangers.calls} wrong ones: {right.status_code}", right.is_success))
+    row.facts.append(
+        (f"a right code after {3 * row.strangers.calls} wrong ones: {right.status_code}", right.is_success)
+    )
     await row.try_to_get_in([(person, way) for person in known for way in Way])
     return row
 

@@ -27,7 +27,9 @@ def phone_in(first: str = "") -> str:
 
 def address_of_its_own() -> str:
     """An IPv4 address whose /24 has no other in all likelihood."""
-    return f"{11 + secrets.randbelow(80)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(250)}"
+    return (
+        f"{11 + secrets.randbelow(80)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{1 + secrets.randbelow(250)}"
+    )
 
 
 @dataclass

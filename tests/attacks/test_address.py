@@ -144,7 +144,9 @@ async def test_a_right_code_is_never_refused_for_the_wrong_ones_of_its_address(
 def test_backends_share_one_addresss_count_and_strangers_have_another(behind: Service) -> None:
     """Behind a carrier NAT strangers must not use up the calls of people whom a backend or a known device speaks for."""
     address = _address()
-    assert [_start(behind, "app", _forwarded(address)) for _ in range(STARTS + 1)] == ["pending"] * STARTS + ["calls_per_ip"]
+    assert [_start(behind, "app", _forwarded(address)) for _ in range(STARTS + 1)] == ["pending"] * STARTS + [
+        "calls_per_ip"
+    ]
     assert _start(behind, "backend", client_ip=address) == "pending"
     assert _start(behind, "other", client_ip=address) == "pending"
     assert _start(behind, "backend", client_ip=address) == "pending"
@@ -166,9 +168,7 @@ def test_a_backends_own_forwarding_headers_name_no_one(behind: Service) -> None:
     _use_up_starts(behind, headers)
 
 
-async def test_the_address_that_a_backend_names_counts_on_resend_too(
-    behind: Service, simulator: Simulator
-) -> None:
+async def test_the_address_that_a_backend_names_counts_on_resend_too(behind: Service, simulator: Simulator) -> None:
     address = _address()
     one, _ = _started(behind, simulator, "backend")
     for _ in range(STARTS):

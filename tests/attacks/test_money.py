@@ -1,4 +1,4 @@
-"""The money bound through HTTP, with two workers: exact under a storm of starts and whatever a price looks like, logged for the operator, and no business of the caller's."""
+"""The money bound through HTTP, with two workers: exact under a storm of starts, and whatever a price looks like."""
 
 import asyncio
 import os

@@ -92,9 +92,7 @@ async def test_guesses_where_codes_come_from_ten_thousand_numbers_keep_no_owner_
         server = Server(tmp_path)
         stack.callback(server.stop)
         await add_to_samples(server.url, codes_from(POOL))
-        service = stack.enter_context(
-            serving(tmp_path / "service", simulator.send_url, **BEHIND, REDIS_URL=server.url)
-        )
+        service = stack.enter_context(serving(tmp_path / "service", simulator.send_url, **BEHIND, REDIS_URL=server.url))
         async with of_service(service, simulator) as at:
             row = await rows.small_pool(at, QUICK)
             await row.look_for_signs()

@@ -15,6 +15,7 @@ from app.verification.model import (
     CallUnknown,
     KeyInUse,
     KeyReused,
+    NotFound,
     Pending,
     Replayed,
     Verification,
@@ -84,6 +85,17 @@ async def test_a_refusal_and_an_unknown_outcome_are_returned_again(world: World,
         await world.store.commit_unknown(ref, context, call)
     expected = CallRefused(ref.id, Refusal.BALANCE, 60) if refused else CallUnknown(ref.id, 30)
     assert await world.reserved(ref.phone, once(world)) == Replayed(expected)
+
+
+async def test_a_start_whose_record_is_lost_is_returned_again_as_unknown(world: World) -> None:
+    """As it was answered: its code came too late, or the server lost what it is for."""
+    context = once(world)
+    ref, call = await world.reserve(context=context)
+    await world.server.delete(world.names.verification(ref)["verification"])
+    assert await world.store.settle(ref, context, call, ref.digest("0123"), None) == NotFound()
+    await world.store.commit_unknown(ref, context, call)
+    replayed = await world.reserved(ref.phone, once(world))
+    assert replayed == Replayed(CallUnknown(ref.id, 30))
 
 
 async def test_a_denied_request_uses_nothing_of_its_key(world: World) -> None:

@@ -46,7 +46,9 @@ async def test_a_store_that_stops_and_goes_on_runs_nothing_of_what_was_answered_
         again = await asyncio.gather(*(http.post("/verify/start", json=body, headers=key) for body, key in starts))
     assert {answer.status_code for answer in again} == {201}, "the same key works, and no reservation is in the way"
     assert [simulator.count(body["phone"]) for body, _ in starts] == [1] * STARTS
-    assert [on_own_server.check(id_, code).status_code for id_, code in zip(begun, codes, strict=True)] == [200] * CHECKS
+    assert [on_own_server.check(id_, code).status_code for id_, code in zip(begun, codes, strict=True)] == [
+        200
+    ] * CHECKS
 
 
 async def test_a_store_that_fails_while_the_phone_rings_is_an_unknown_call_and_no_outage(

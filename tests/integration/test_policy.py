@@ -29,7 +29,11 @@ def test_a_backend_reads_the_limits_in_force_and_what_they_add_up_to(service: Se
 
 def test_what_is_used_of_a_budget_is_shown_by_lane(service: Service, simulator: Simulator) -> None:
     def used() -> tuple[float, float]:
-        (spend,) = [each for each in service.get("/policy").json()["used"] if (each["limit"], each["period"]) == ("spend", "hour")]
+        (spend,) = [
+            each
+            for each in service.get("/policy").json()["used"]
+            if (each["limit"], each["period"]) == ("spend", "hour")
+        ]
         return float(spend["public"]), float(spend["trusted"])
 
     public, trusted = used()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.server import Server
 from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown, wrong
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")

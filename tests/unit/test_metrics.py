@@ -32,7 +32,7 @@ def _an(outcome: Any, reason: Any = None) -> Any:
     members = dict.fromkeys(field.name for field in fields(outcome))
     if outcome is model.Approved:
         approval: Any = model.Approval("", "", 0, None, test=False, repeated=reason == REPEATED)
-        return model.Approved(approval, "")
+        return model.Approved(approval, "", "")
     return outcome(**members | ({REASONS[outcome]: reason} if outcome in REASONS else {}))
 
 
@@ -73,7 +73,7 @@ def test_each_fate_of_a_call_is_counted() -> None:
     ]
     before = _told(metrics)
     for fate in fates:
-        metrics(CallEnded("vrf_1", "+79991234567", fate, 1.5))
+        metrics(CallEnded("vrf_1", "+79991234567", fate, 1.5, 10_000))
     refused = {call("refused", reason): 1 for reason in Refusal}
     assert growth(before, _told(metrics)) == {call("placed"): 1, call("unknown"): 1} | refused
     assert len(fates) == len(CALLS.series)
@@ -83,7 +83,7 @@ def test_seconds_fall_into_the_bucket_that_holds_them_and_all_above() -> None:
     metrics = Metrics("1")
     name = "lastdigits_call_duration_seconds"
     for seconds in (0.1, 0.11, 3.0, 31.0):
-        metrics(CallEnded("vrf_1", "+79991234567", Placed("1234", None, None), seconds))
+        metrics(CallEnded("vrf_1", "+79991234567", Placed("1234", None, None), seconds, 3500))
     told = _told(metrics)
     buckets = {bound: told[series(f"{name}_bucket", outcome="placed", le=str(bound))] for bound in (*BOUNDS, "+Inf")}
     assert [buckets[0.1], buckets[0.25], buckets[2.0], buckets[3.0], buckets[30.0], buckets["+Inf"]] == [
@@ -137,7 +137,7 @@ def _in_another_process(tallies: Tallies, event: Event) -> None:
 
 
 def test_each_process_has_a_row_and_one_that_has_ended_leaves_its_own_to_the_next() -> None:
-    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1)
+    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
     with shared_tallies(WIDTH, 2) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
@@ -150,7 +150,7 @@ def test_each_process_has_a_row_and_one_that_has_ended_leaves_its_own_to_the_nex
 
 
 def test_a_process_that_finds_all_rows_taken_counts_for_itself() -> None:
-    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1)
+    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
     with shared_tallies(WIDTH, 1, spare=0) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
@@ -167,7 +167,7 @@ def test_a_worker_of_another_version_counts_for_itself() -> None:
     with shared_tallies(WIDTH + 1, 2) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
-        metrics(CallEnded("vrf_1", "+79991234567", Unknown(""), 1))
+        metrics(CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500))
         assert _told(metrics)[call("unknown")] == 1
         assert not list(tallies.workers())
 
@@ -190,8 +190,10 @@ def test_an_observer_that_fails_keeps_no_other_from_being_told() -> None:
     def tells(event: Event) -> None:
         told.append(event)
 
-    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1)
-    Observers((fails, tells, fails))(event)
+    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
+    failures: list[None] = []
+    Observers((fails, tells, fails), lambda: failures.append(None))(event)
+    assert len(failures) == 2
     assert told == [event]
 
 

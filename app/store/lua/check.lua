@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- uses: counters limits phone guesses guard verification
+-- uses: counters guesses guard verification
 -- Compares a code: state, attempt, comparison and new state in one step, so that N guesses at once are N guesses in a row.
 -- Digests are compared in constant time: Lua keeps one copy of each string, so == compares two addresses; and an HMAC is compared, of which a caller chooses
 -- nothing. Runs in a full store: a person waits. No limit by address: what a placed call's code may cost is held since then (guesses.lua).

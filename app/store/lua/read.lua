@@ -1,4 +1,4 @@
--- uses: counters phone verification
+-- uses: phone verification
 -- The whole state of a verification, without its codes. A script, so that it is one moment on the server's clock.
 -- keys     verification, phone
 -- request  client, ref

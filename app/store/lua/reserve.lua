@@ -32,6 +32,7 @@ if not request.test then
   code_length, cost = length.digits, length.cost
   reserve_call(phone, call_name(1), request.lane, request.address)
   hold_guesses(keys.phone, request.ref, request.lane, policy.max_attempts * cost, now + policy.max_lifetime)
+  drop_outdated(guesses.counter)
 end
 
 if level then redis.call('SET', keys.solution, 'used', 'PX', policy.challenge_lifetime) end

@@ -33,6 +33,7 @@ if not request.test then
   -- Until the call is settled, and if it never is, the attempts are not fewer.
   local units = math.max(open_guesses(verification), (attempts - wrong) * 2 * cost)
   hold_guesses(keys.phone, request.ref, request.lane, units, expires_at + policy.call_deadline)
+  drop_outdated(guesses.counter)
 end
 
 count_limits(limits, call_name(number))

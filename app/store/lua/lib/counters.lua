@@ -33,17 +33,22 @@ end
 -- Counts without a look at the rest. lifetime: ms that the key lives at least, beyond what the window needs.
 local function count(key, window, name, amount, lifetime)
   redis.call('HINCRBY', key, name .. ':' .. slice_at(now, window), amount)
-  redis.call('PEXPIRE', key, math.max(lifetime or 0, math.ceil(window * 1000 * (policy.slices + 2) / policy.slices)))
+  redis.call('PEXPIRE', key, math.max(lifetime or 0, math.ceil(window * 1000 * (policy.slices + 1) / policy.slices)))
 end
 
--- Counts, and removes the slices that the window has left behind.
+-- Removes the slices that the window has left behind.
+local function drop_outdated(counter)
+  if #counter.outdated > 0 then redis.call('HDEL', counter.key, unpack(counter.outdated)) end
+end
+
+-- Counts, and removes what counts no more.
 local function count_in(counter, name, amount, lifetime)
   local slice = slice_at(now, counter.window)
   count(counter.key, counter.window, name, amount, lifetime)
   counter.slices[name] = counter.slices[name] or {}
   counter.slices[name][slice] = (counter.slices[name][slice] or 0) + amount
   counter.total[name] = (counter.total[name] or 0) + amount
-  if #counter.outdated > 0 then redis.call('HDEL', counter.key, unpack(counter.outdated)) end
+  drop_outdated(counter)
 end
 
 -- Corrects what was counted at an earlier time, if it still counts.

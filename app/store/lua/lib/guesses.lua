@@ -37,6 +37,7 @@ local function length_of(digits)
   end
 end
 
+-- Holds what a call's code may cost, in place of what its verification held.
 local function hold_guesses(phone_key, ref, lane, units, ends_at)
   redis.call('HSET', phone_key, 'hold:' .. ref, cjson.encode({lane = lane, units = units, ends_at = ends_at}))
 end
@@ -48,10 +49,6 @@ local function change_hold(phone_key, ref, change)
   local hold = cjson.decode(held)
   local units = math.max(0, (change.units or hold.units) - (change.spent or 0))
   hold_guesses(phone_key, ref, hold.lane, units, change.ends_at or hold.ends_at)
-end
-
-local function drop_hold(phone_key, ref)
-  redis.call('HDEL', phone_key, 'hold:' .. ref)
 end
 
 -- The reply to a call for which there is no room: at the earliest when what is counted lets the longest codes in again.
