@@ -32,7 +32,9 @@ def _solve(answer: httpx.Response) -> str:
 def _page(service: Service, phone: str, client: str = "web", **members: Any) -> httpx.Response:
     """From a network of its own: the work grows with a network's calls."""
     site = {"X-Forwarded-For": f"2001:db8:{secrets.randbelow(65536):x}::1"}
-    return service.post("/verify/start", {"phone": phone, **members}, client, headers=site | (SHOP if client == "web" else {}))
+    return service.post(
+        "/verify/start", {"phone": phone, **members}, client, headers=site | (SHOP if client == "web" else {})
+    )
 
 
 def _spray(service: Service, simulator: Simulator, verifications: int) -> None:

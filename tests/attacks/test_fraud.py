@@ -79,7 +79,9 @@ async def test_a_pumping_run_over_one_range_is_suspended_at_the_floor_and_no_oth
     assert [(line["level"], line["scope"], line["destination"]) for line in logged] == [("warning", "range", PUMPED)]
     denials = [line for line in guarded.lines() if line.get("outcome") == "destination_suspended"]
     assert denials
-    assert not [line for line in (*logged, *denials) if "phone" in line], "a range and a masked phone leave a hundred numbers"
+    assert not [line for line in (*logged, *denials) if "phone" in line], (
+        "a range and a masked phone leave a hundred numbers"
+    )
     assert [entry["destination"] for entry in guarded.get("/policy").json()["suspended"]] == [PUMPED]
 
 

@@ -124,7 +124,9 @@ async def test_a_resend_sent_again_is_answered_byte_for_byte_and_calls_once(
     assert simulator.count(phone) == 2
 
 
-async def test_a_request_in_flight_is_answered_so_over_workers(service: Service, simulator: Simulator, phone: str) -> None:
+async def test_a_request_in_flight_is_answered_so_over_workers(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
     simulator.behave(phone, delay=0.5)
     headers = _key()
     async with service.asynchronous() as http:
@@ -190,9 +192,7 @@ def test_users_of_one_page_cant_hit_upon_each_others_keys(service: Service, phon
     assert _start(service, fresh_phone(), {"Idempotency-Key": f"order-{phone}"[:15]}).status_code == 201
 
 
-async def test_starts_sent_twice_call_once_each_though_workers_are_killed(
-    tmp_path: Path, simulator: Simulator
-) -> None:
+async def test_starts_sent_twice_call_once_each_though_workers_are_killed(tmp_path: Path, simulator: Simulator) -> None:
     with serving(tmp_path, simulator.send_url, PROVIDER_POOL_TIMEOUT="20", PROVIDER_READ_TIMEOUT="5") as service:
         await _send_twice(service, simulator)
 
