@@ -61,10 +61,12 @@ def starts(key: str, count: int) -> Requests:
 
 
 async def checks(key: str, kind: str, count: int) -> Requests:
-    """Wrong codes: ten for each verification."""
+    """Wrong codes: ten for each verification, in a row."""
     async with opened_store(os.environ["REDIS_URL"]) as records:
         refs = await records.open(count // 10 + 1)
-    return Requests(key, "/verify/check", [f'{{"id":"{ref.id}","code":"9999"}}' for ref in refs], kind)
+    return Requests(
+        key, "/verify/check", [f'{{"id":"{ref.id}","code":"9999"}}' for ref in refs for _ in range(10)], kind
+    )
 
 
 def measure(bench: Stand, name: str, requests: Requests, seconds: int = SECONDS) -> Seen:

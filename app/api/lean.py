@@ -28,7 +28,7 @@ class LeanRoute(APIRoute):
         TypeError: at start-up, for an endpoint whose signature has more than this class reads.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  as of APIRoute
         """See `APIRoute`. Starlette's own wrapper is enough: FastAPI's opens two exit stacks for each request, for dependencies that this class has not."""
         super().__init__(*arguments, **options)
         self.app = request_response(self.get_route_handler())
