@@ -96,8 +96,8 @@ def _watches(policy: PolicyAnswer) -> str:
     if policy.fraud:
         said.append(
             f"Toll fraud: in an hour a range of ten thousand numbers gets {policy.fraud.calls_per_range} calls and a country {policy.fraud.calls_per_country} "
-            f"whatever becomes of them (FRAUD_CALLS_PER_RANGE, FRAUD_CALLS_PER_COUNTRY; each lane has its share). Beyond that "
-            f"{_percent(policy.fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
+            f"whatever becomes of them (FRAUD_CALLS_PER_RANGE, FRAUD_CALLS_PER_COUNTRY), strangers {_percent(policy.public_share)} of that besides. Beyond "
+            f"that {_percent(policy.fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
         )
     if policy.spray_alert:
         said.append(

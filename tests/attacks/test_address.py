@@ -87,7 +87,7 @@ def _started(service: Service, simulator: Simulator, client: str, **options: dic
 # ---- one address, many phones
 
 
-def test_an_address_gets_as_many_calls_as_its_limit_and_is_told_when_to_come_back(
+def test_an_address_gets_as_many_calls_as_its_limit_and_says_when_to_come_back(
     facing: Service, simulator: Simulator, phone: str
 ) -> None:
     _use_up_starts(facing)
@@ -162,7 +162,7 @@ def test_a_backend_that_names_no_address_is_counted_by_none(facing: Service) -> 
     assert _start(facing, "backend") == "pending", "its own address is not its users'"
 
 
-def test_a_backends_own_forwarding_headers_name_nobody(behind: Service) -> None:
+def test_a_backends_own_forwarding_headers_name_no_one(behind: Service) -> None:
     headers = _forwarded(_address())
     assert [_start(behind, "backend", headers) for _ in range(STARTS * 2)] == ["pending"] * STARTS * 2
     _use_up_starts(behind, headers)
@@ -214,7 +214,7 @@ def test_without_trusted_proxies_no_header_escapes_the_limit_on_starts(facing: S
         assert _start(facing, headers=headers) == "calls_per_ip", headers
 
 
-def test_a_forwarded_address_of_a_stranger_uses_up_nobody_elses_count(facing: Service) -> None:
+def test_a_forwarded_address_of_a_stranger_uses_up_no_one_elses_count(facing: Service) -> None:
     victim = _address()
     _use_up_starts(facing, _forwarded(victim))
     assert _start(facing, "backend", client_ip=victim) == "pending"

@@ -81,6 +81,15 @@ def test_a_resend_stays_in_the_lane_of_its_start_whatever_it_brings(page: Page) 
     assert (answer.status_code, answer.json().get("limit")) == (429, "calls_per_phone")
 
 
+def test_all_public_clients_share_one_lane(page: Page) -> None:
+    phone = phone_in()
+    page.use_up(phone)
+    answer = page.service.post(
+        "/verify/start", {"phone": phone}, "app", headers={"X-Forwarded-For": address_of_its_own()}
+    )
+    assert (answer.status_code, answer.json().get("limit")) == (429, "calls_per_phone")
+
+
 # ---- what strangers' calls do to the owner's
 
 

@@ -71,6 +71,20 @@ async def test_a_storm_of_starts_costs_no_more_than_the_cap(till: Service, simul
     assert till.start(TEST_NUMBER).status_code == 201, "a test number costs nothing"
 
 
+async def test_a_storm_in_both_lanes_leaves_the_trusted_one_its_half(till: Service, simulator: Simulator) -> None:
+    phones = {client: [fresh_phone() for _ in range(50)] for client in ("app", "backend")}
+    async with till.asynchronous("app") as page, till.asynchronous("backend") as backend:
+        requests = [
+            http.post("/verify/start", json={"phone": phone})
+            for pair in zip(phones["app"], phones["backend"], strict=True)
+            for http, phone in zip((page, backend), pair, strict=True)
+        ]
+        await asyncio.gather(*requests)
+    placed = {client: sum(simulator.count(phone) for phone in those) for client, those in phones.items()}
+    assert placed["app"] <= 10
+    assert sum(placed.values()) == 20
+
+
 PRICES = {
     "3,50": (3.5, "price_higher_than_expected"),
     "3.50 RUB": (3.5, "price_higher_than_expected"),

@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -75,7 +74,7 @@ async def test_a_store_that_fails_while_the_phone_rings_is_an_unknown_call_and_n
 
 async def _memory_is_short(server: Server) -> None:
     """Fill a small server, so that whatever is written next drives out what lives shortest: our records."""
-    async with aclosing(connect(server.url, 2)) as client:
+    async with connect(server.url, 2) as client:
         used = (await client.info("memory"))["used_memory"]
         await client.config_set("maxmemory", used + 2_000_000)
         for number in range(3000):

@@ -60,7 +60,7 @@ def test_what_was_done_is_counted_exactly_and_nothing_else(counted: Service, sim
     }
 
 
-def test_a_calls_seconds_are_told(counted: Service, simulator: Simulator, phone: str) -> None:
+def test_a_calls_seconds_are_counted(counted: Service, simulator: Simulator, phone: str) -> None:
     simulator.behave(phone, delay=0.3)
     before = scrape(counted.url)
     assert counted.start(phone).status_code == 201
@@ -73,7 +73,7 @@ def test_a_calls_seconds_are_told(counted: Service, simulator: Simulator, phone:
     assert after[key] - before[key] >= 0.3
 
 
-def test_nobody_keeps_the_answer_and_openmetrics_comes_where_it_is_asked_for(counted: Service) -> None:
+def test_no_cache_keeps_the_answer_and_openmetrics_comes_where_it_is_asked_for(counted: Service) -> None:
     plain = httpx.get(f"{counted.url}/metrics")
     assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     accept = "application/openmetrics-text; version=1.0.0,text/plain;q=0.5"

@@ -27,7 +27,7 @@ def test_a_backend_reads_the_limits_in_force_and_what_they_add_up_to(service: Se
     assert service.get("/policy", "limited").json()["calls_per_client"] == "3/hour, 100/day"
 
 
-def test_what_is_used_of_a_budget_is_told_by_lane(service: Service, simulator: Simulator) -> None:
+def test_what_is_used_of_a_budget_is_shown_by_lane(service: Service, simulator: Simulator) -> None:
     def used() -> tuple[float, float]:
         (spend,) = [
             each
