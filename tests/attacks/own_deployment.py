@@ -116,11 +116,12 @@ def table(rows: Sequence[Row]) -> str:
 async def attack(asked: argparse.Namespace) -> list[Row]:
     """Run the attacks that were asked for, one after the other."""
     scale, settings = (QUICK, QUICK_SETTINGS) if asked.quick else (FULL, {})
-    rows = []
+    names = asked.row or [*ATTACKS, *([] if asked.url else ["pool"])]
+    attacks, rows = [name for name in names if name in ATTACKS], []
     with tempfile.TemporaryDirectory(prefix="lastdigits-") as directory:
-        names = asked.row or [*ATTACKS, *([] if asked.url else ["pool"])]
-        async with _asked_for(asked) if asked.url else of_its_own(Path(directory) / "whole", settings) as at:
-            rows = [await _row(name, ATTACKS[name], at, scale) for name in names if name in ATTACKS]
+        if attacks:
+            async with _asked_for(asked) if asked.url else of_its_own(Path(directory) / "whole", settings) as at:
+                rows = [await _row(name, ATTACKS[name], at, scale) for name in attacks]
         if "pool" in names:
             async with of_its_own(Path(directory) / "pool", settings, pool=POOL) as at:
                 rows.append(await _row("pool", small_pool, at, scale))
