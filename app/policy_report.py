@@ -3,7 +3,14 @@
 import textwrap
 
 from app.api.policy import BoundsAnswer, LaneAnswer, PolicyAnswer, StepAnswer, UsageAnswer
+from app.verification.challenge import When
 
+_CHALLENGED = {
+    When.NEVER: "never",
+    When.ALWAYS: "always",
+    When.AUTO: "while too few of its calls lead to an approval, half of its money is used, codes are sprayed, or half of the calls that strangers may "
+    "place to the phone in a day led to none. The work doubles with each such call to the phone and from the network",
+}
 _WIDTH = 110
 _PHONES = (10, 100, 1_000)
 
@@ -62,8 +69,9 @@ def _calling(policy: PolicyAnswer) -> str:
         "CALLS",
         f"One phone gets at most {_calls_per_phone(bounds.all)} (CALLS_PER_PHONE), from strangers {_calls_per_phone(bounds.public)}; the next one after "
         f"{cooldowns} (RESEND_COOLDOWNS). One address gets at most half of what its lane allows, and at least a call and its resend.",
-        f"One address, an IPv6 /64 being one, has at most {bounds.calls_per_address_and_hour} calls an hour that no approval gave back (CALLS_PER_IP); an "
-        "IPv6 /48 has four times as many. A backend that names no client_ip is bound by its client's own limits only (`calls` in CLIENTS_FILE).",
+        f"One address, an IPv6 /64 being one, has at most {bounds.calls_per_address_and_hour} calls an hour in each lane that no approval gave back "
+        "(CALLS_PER_IP); an IPv6 /48 has four times as many. A backend that names no client_ip is bound by its client's own limits only (`calls` in "
+        "CLIENTS_FILE).",
         f"All calls together are at most {policy.calls_total} (CALLS_TOTAL).",
     )
 
@@ -88,15 +96,18 @@ def _watches(policy: PolicyAnswer) -> str:
     if policy.fraud:
         said.append(
             f"Toll fraud: in an hour a range of ten thousand numbers gets {policy.fraud.calls_per_range} calls and a country {policy.fraud.calls_per_country} "
-            f"whatever becomes of them (FRAUD_CALLS_PER_RANGE, FRAUD_CALLS_PER_COUNTRY; each lane has its share). Beyond that "
-            f"{_percent(policy.fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
+            f"whatever becomes of them (FRAUD_CALLS_PER_RANGE, FRAUD_CALLS_PER_COUNTRY), strangers {_percent(policy.public_share)} of that besides. Beyond "
+            f"that {_percent(policy.fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
         )
     if policy.spray_alert:
         said.append(
             f"Spray alert: more than {policy.spray_alert} verifications an hour with a wrong code, and over half of the approved ones (SPRAY_ALERT)."
         )
-    said.append(f"The public lane must solve a challenge: {policy.challenge.value} (CHALLENGE).")
-    return _section("WATCHES", *said)
+    return _section(
+        "WATCHES",
+        *said,
+        f"A start of the public lane must bring a solved challenge (CHALLENGE): {_CHALLENGED[policy.challenge]}.",
+    )
 
 
 def _codes(policy: PolicyAnswer) -> str:

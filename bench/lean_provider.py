@@ -1,4 +1,4 @@
-"""A provider that answers at once, so that it is not what a benchmark of the service measures. Prints its port."""
+"""A provider that answers at once, so that it is not what a benchmark measures: on a connection that stays, or on one for each call. Prints its port."""
 
 import asyncio
 from typing import cast
@@ -26,6 +26,8 @@ class _Provider(asyncio.Protocol):
                 return
             self._buffer = rest[length:]
             self._transport.write(_ANSWER)
+            if b"connection: close" in lower:
+                self._transport.close()
 
 
 async def _serve() -> None:

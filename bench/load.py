@@ -1,121 +1,121 @@
-"""A lean load generator: keep-alive connections over loopback, one request under way on each, every latency kept."""
+"""Load on one address. As fast as the answers come: by wrk where it is installed (Debian: `apt install wrk`), since it takes least of its core. At a
+rate: by this file. Both hold every answer to its kind.
+"""
 
 import asyncio
+import itertools
+import random
+import shutil
+import subprocess
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
 
 import uvloop
 
+WRK = shutil.which("wrk")
+
+_LUA = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer %(key)s"
+local bodies, at, threads = {}, 0, {}
+for body in io.lines("%(file)s") do bodies[#bodies + 1] = body end
+wrong = ""
+function setup(thread) table.insert(threads, thread) end
+function request()
+  at = at %% #bodies + 1
+  return wrk.format(nil, "%(path)s", nil, bodies[at])
+end
+function response(_, _, body)
+  if not body:find([[%(kind)s]], 1, true) then wrong = body end
+end
+function done(summary, latency)
+  local errors = summary.errors
+  print("found", summary.requests, summary.duration, latency:percentile(99), errors.connect + errors.read + errors.write + errors.timeout)
+  print("wrong" .. threads[1]:get("wrong"))
+end
+"""
+
 
 @dataclass(frozen=True)
-class Result:
-    """What a run saw. Latencies in milliseconds, sorted."""
+class Requests:
+    """POSTs of JSON.
 
+    Attributes:
+        key: the client's.
+        path: where to.
+        bodies: in turn.
+        kind: a text that every right answer has.
+    """
+
+    key: str
+    path: str
+    bodies: list[str]
+    kind: str
+
+    def bytes_of(self, body: str) -> bytes:
+        head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {self.key}\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run saw: how many requests, in how many seconds, and the 99th percentile of their latencies in milliseconds."""
+
+    requests: int
     seconds: float
-    latencies: list[float]
-    statuses: Counter[int]
-    bodies: list[bytes]
-
-    @property
-    def rate(self) -> float:
-        return len(self.latencies) / self.seconds
-
-    def percentile(self, share: float) -> float:
-        return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * share))]
+    p99: float
 
 
-class _Connection(asyncio.Protocol):
-    """One connection: sends the next request when the answer of the one before is whole."""
-
-    def __init__(self, run: "_Run") -> None:
-        self._run = run
-        self._buffer = b""
-        self._sent_at = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._send()
-
-    def _send(self) -> None:
-        request = self._run.next_request()
-        if request is None:
-            self._transport.close()
-            return
-        self._sent_at = time.perf_counter()
-        self._transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        lower = head.lower()
-        length = int(lower[lower.index(b"content-length:") + 15 :].split(b"\r\n", 1)[0])
-        if len(rest) < length:
-            return
-        self._run.note(time.perf_counter() - self._sent_at, int(head[9:12]), rest[:length])
-        self._buffer = b""
-        self._send()
-
-    def connection_lost(self, exception: Exception | None) -> None:
-        self._run.ended(exception)
+def blast(port: int, requests: Requests, connections: int, seconds: int) -> Load:
+    """Send as fast as the answers come, over so many connections."""
+    if WRK is None:
+        return uvloop.run(send(port, requests, connections, seconds))
+    with tempfile.TemporaryDirectory() as directory:
+        script, bodies = Path(directory, "requests.lua"), Path(directory, "bodies")
+        bodies.write_text("\n".join(requests.bodies), "utf-8")
+        script.write_text(_LUA % (vars(requests) | {"file": bodies}), "utf-8")
+        command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
+        done = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True, timeout=seconds + 60
+        )
+    (found,) = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found"))
+    count, duration, p99, errors = map(float, found)
+    wrong = done.stdout.rpartition("wrong")[2].strip()
+    if wrong or errors:
+        raise SystemExit(f"{errors:.0f} requests to {requests.path} failed; an answer: {wrong}")
+    return Load(int(count), duration / 1e6, p99 / 1e3)
 
 
-class _Run:
-    def __init__(self, make: Callable[[], bytes | None], connections: int, seconds: float, keep: bool) -> None:
-        self._make = make
-        self._left = connections
-        self._until = time.perf_counter() + seconds
-        self._keep = keep
-        self.latencies: list[float] = []
-        self.statuses: Counter[int] = Counter()
-        self.bodies: list[bytes] = []
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+async def send(port: int, requests: Requests, connections: int, seconds: float, rate: float = 0) -> Load:
+    """Send as fast as the answers come, or at random times, so many a second on average, until the time or the bodies are at an end.
 
-    def next_request(self) -> bytes | None:
-        return self._make() if time.perf_counter() < self._until else None
+    A latency counts from when its request was due: it has the wait for a free connection in it.
+    """
+    clock = time.perf_counter
+    begun = due = clock()
+    bodies = iter(requests.bodies) if seconds == float("inf") else itertools.cycle(requests.bodies)
+    latencies: list[float] = []
 
-    def note(self, seconds: float, status: int, body: bytes) -> None:
-        self.latencies.append(seconds * 1000)
-        self.statuses[status] += 1
-        if self._keep:
-            self.bodies.append(body)
+    async def connection() -> None:
+        nonlocal due
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for body in bodies:
+            at = due = due + random.expovariate(rate) if rate else clock()
+            if at > begun + seconds:
+                break
+            if (early := at - clock()) > 0:
+                await asyncio.sleep(early)
+                at = clock()  # the loop's timers count milliseconds
+            writer.write(requests.bytes_of(body))
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            answer = await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
+            latencies.append(clock() - at)
+            if requests.kind.encode() not in answer:
+                raise SystemExit(f"an answer of {requests.path}: {answer.decode()}")
+        writer.close()
 
-    def ended(self, exception: Exception | None) -> None:
-        self._left -= 1
-        if exception and not self.over.done():
-            self.over.set_exception(exception)
-        elif self._left == 0 and not self.over.done():
-            self.over.set_result(None)
-
-
-def load(
-    port: int, make: Callable[[], bytes | None], *, connections: int, seconds: float, keep: bool = False
-) -> Result:
-    """Ask for so many seconds; `make` gives the next request's bytes, or None to end early."""
-
-    async def run() -> Result:
-        loop = asyncio.get_running_loop()
-        state = _Run(make, connections, seconds, keep)
-        began = time.perf_counter()
-        for _ in range(connections):
-            await loop.create_connection(lambda: _Connection(state), "127.0.0.1", port)
-        await state.over
-        return Result(time.perf_counter() - began, sorted(state.latencies), state.statuses, state.bodies)
-
-    return uvloop.run(run())
-
-
-def post(path: str, body: bytes, **headers: str) -> bytes:
-    """A request's bytes."""
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    ]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    await asyncio.gather(*(connection() for _ in range(connections)))
+    return Load(len(latencies), clock() - begun, sorted(latencies)[int(len(latencies) * 0.99)] * 1e3)

@@ -1,150 +1,170 @@
-"""Check and start on one core, against baselines on the same core in the same run: `make bench`.
+"""Check and start on one core, against what people write, and both together: `make bench`.
 
-In turn one core has: the service (one worker, everything on), a bare FastAPI route, a plain FastAPI route with one EVALSHA, and bare ASGI with
-nothing but the same script (bench/baselines.py). The load generator, the store and a provider that answers at once have the other. Prints medians of
-the repeats with their least and most: requests a second, p99, and CPU microseconds for each request, of the server and of the store. The last are the
-steadier figures: what else the machine does takes time, but little CPU from them. Writes bench/results/throughput.json.
+python -m bench.throughput               some four minutes
+python -m bench.throughput --floor 2.0   ends with 1 if a check costs more CPU than a plain one divided by this: less than a minute
 
-python -m bench.throughput --least 0.35     ends with 1 if a check takes more CPU than bare ASGI's by that ratio: it holds on any machine
+Servers take turns on the first core; the load generator, the store and the provider have the second. A figure is the median of the repeats, with their
+least and most. A ratio is the median of each repeat's own ratio. Rates and latencies suffer from whatever else the machine does, CPU much less.
 """
 
 import argparse
 import asyncio
+import itertools
 import os
-import re
-import shutil
+import secrets
 import statistics
-import subprocess
-import sys
+from dataclasses import dataclass
 
-from app.store.connection import connect
-from bench.baselines import guess
-from bench.generator import NAME, Requests, blast
-from bench.load import load, post
-from bench.stand import CONNECTIONS, CORES, Served, Stand, begin, checks, guard_status, pinned, starts, write_result
+import uvloop
 
-REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
-SECONDS = float(os.environ.get("BENCH_SECONDS", "3"))
-BASELINES = ("route", "plain", "bare")
-LEAST = "check / bare, CPU"
+from bench.load import WRK, Load, Requests, blast, send
+from bench.records import opened_store
+from bench.stand import CONNECTIONS, Stand, stand
 
-Row = dict[str, float]
+REPEATS = int(os.environ.get("BENCH_REPEATS", "7"))
+SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
+MAX_RATE = {"check": 10_000, "start": 5_000}
+"""Requests a second that no server here exceeds: so many bodies are made."""
+
+CHECKS, STARTS = 300, 100
+"""A second, together."""
+
+CHECKED = {
+    "service": '"code":"code_incorrect"',
+    "plain": '"outcome":"incorrect"',
+    "a command each": '"code":"code_incorrect"',
+    "FastAPI's route": '"code":"code_incorrect"',
+}
+STARTED = '"status":"pending"'
+
+phones = itertools.count(secrets.randbelow(10**7))
 
 
-def measure(stand: Stand, served: Served, requests: Requests, seconds: float) -> Row:
-    """One run against one server."""
-    before = served.cpu(), stand.store.cpu()
-    seen = blast(served.port, requests, CONNECTIONS, seconds)
-    after = served.cpu(), stand.store.cpu()
-    answered = seen.rate * max(1, round(seconds))
-    cpu, store = ((end - start) / answered * 1e6 for start, end in zip(before, after, strict=True))
-    return {"rate": seen.rate, "p99": seen.p99, "cpu": cpu, "store_cpu": store}
+@dataclass(frozen=True)
+class Seen:
+    """One run: requests a second, p99 in milliseconds, and CPU microseconds a request, of the server and of the store."""
+
+    rate: float
+    p99: float
+    cpu: float
+    store_cpu: float
+
+    @property
+    def core(self) -> float:
+        """Percent of its core that the server had: near 100 on a quiet machine, since the load is as much as it can take."""
+        return self.rate * self.cpu / 1e4
 
 
-def one_repeat(stand: Stand) -> dict[str, Row]:
-    """Everything once, so that a drift of the machine hits all alike."""
-    # Enough of them that most have attempts left at the end: the rest are answered sooner.
-    guesses = checks(stand.key, begin(stand, SECONDS))
-    rows = {name: measure(stand, served, guesses, SECONDS) for name, served in stand.baselines.items()}
-    rows["check"] = measure(stand, stand.service, guesses, SECONDS)
-    rows["start"] = measure(stand, stand.service, starts(stand.key), SECONDS)
-    send = post("/api/call-password/send/", b'{"number": "79161234567", "capacity": "4"}', Authorization="bench")
-    alone = load(stand.provider_port, lambda: send, connections=1, seconds=1)
-    calls = starts(stand.key)
-    light = load(
-        stand.service.port,
-        lambda: post(calls.path, calls.make(), Authorization=f"Bearer {stand.key}"),
-        connections=1,
-        seconds=1,
+def starts(key: str, count: int) -> Requests:
+    """Phones that no one called before, each from an address of its own."""
+    bodies = []
+    for phone in itertools.islice(phones, count):
+        number = phone % 10**7
+        address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        bodies.append(f'{{"phone":"+7916{number:07d}","client_ip":"{address}"}}')
+    return Requests(key, "/verify/start", bodies, STARTED)
+
+
+async def checks(key: str, kind: str, count: int) -> Requests:
+    """Wrong codes: ten for each verification, in a row."""
+    async with opened_store(os.environ["REDIS_URL"]) as records:
+        refs = await records.open(count // 10 + 1)
+    return Requests(
+        key, "/verify/check", [f'{{"id":"{ref.id}","code":"9999"}}' for ref in refs for _ in range(10)], kind
     )
-    rows["light"] = {"start": light.percentile(0.5), "provider": alone.percentile(0.5)}
-    return rows
 
 
-def median(rows: list[dict[str, Row]]) -> dict[str, Row]:
-    """Of each figure over the repeats."""
-    return {
-        kind: {name: statistics.median(row[kind][name] for row in rows) for name in figures}
-        for kind, figures in rows[0].items()
-    }
+def measure(bench: Stand, name: str, requests: Requests, seconds: int = SECONDS) -> Seen:
+    """Load one server."""
+    served = bench.servers[name]
+    before = served.cpu(), bench.store.cpu()
+    load = blast(served.port, requests, CONNECTIONS, seconds)
+    cpu, store_cpu = (
+        (after - was) / load.requests * 1e6
+        for after, was in zip((served.cpu(), bench.store.cpu()), before, strict=True)
+    )
+    return Seen(load.requests / load.seconds, load.p99, cpu, store_cpu)
 
 
-def ratios_of(middle: dict[str, Row]) -> Row:
-    """What stands against the baselines, as far as they were measured."""
-    check, found = middle["check"], {}
-    for baseline in BASELINES:
-        if baseline in middle:
-            found[f"check / {baseline}, requests/s"] = check["rate"] / middle[baseline]["rate"]
-            if check["cpu"]:
-                found[f"check / {baseline}, CPU"] = middle[baseline]["cpu"] / check["cpu"]
-    found["start adds, ms"] = middle["light"]["start"] - middle["light"]["provider"]
+def run(bench: Stand, kind: str, name: str) -> Seen:
+    """One repeat of checks or starts against one server."""
+    count = MAX_RATE[kind] * SECONDS
+    if kind == "start":
+        return measure(bench, name, starts(bench.key, count))
+    return measure(bench, name, uvloop.run(checks(bench.key, CHECKED[name], count if name != "plain" else 1)))
+
+
+def repeat(bench: Stand, turns: list[tuple[str, str]], repeats: int) -> dict[tuple[str, str], list[Seen]]:
+    """All turns, again and again: forth and back, so that a drift of the machine hits all alike."""
+    found: dict[tuple[str, str], list[Seen]] = {turn: [] for turn in turns}
+    for number in range(repeats + 1):
+        for turn in turns if number % 2 else reversed(turns):
+            seen = run(bench, *turn)
+            if number:  # the first one warms up
+                found[turn].append(seen)
     return found
 
 
-def server_alone(stand: Stand) -> Row:
-    """What the store answers to the same script by redis-benchmark, which has the first core: one command at a time, and 16 at once."""
-    binary = shutil.which("redis-benchmark")
-    if binary is None:
-        return {}
-    found = {}
-    for depth in (1, 16):
-        command = [*pinned(0), binary, "-s", str(stand.socket), "-n", "100000", "-P", str(depth), "-q"]
-        script = asyncio.run(_without_nul(stand))
-        done = subprocess.run([*command, *script], capture_output=True, check=True, timeout=120)
-        rates = re.findall(rb"([\d.]+) requests per second", done.stdout)
-        found[f"pipeline {depth}"] = float(rates[-1])
-    return found
+def spread(values: list[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-async def _without_nul(stand: Stand) -> list[bytes]:
-    """The script's command; a process takes no argument with a NUL in it."""
-    async with connect(f"unix://{stand.socket}", 5) as server:
-        while True:
-            command = [part if isinstance(part, bytes) else str(part).encode() for part in await guess(server)]
-            if not any(b"\0" in part for part in command):
-                return command
+def report(found: dict[tuple[str, str], list[Seen]]) -> None:
+    """Two tables in Markdown: figures, and ratios to the service."""
+    print("| | requests/s | p99, ms | CPU µs a request | of the store | % of its core |\n|---|---|---|---|---|---|")
+    for (kind, name), rows in found.items():
+        cells = (("rate", ",.0f"), ("p99", ".1f"), ("cpu", ".0f"), ("store_cpu", ".0f"), ("core", ".0f"))
+        print(f"| {kind}, {name} |", " | ".join(spread([getattr(r, cell) for r in rows], f) for cell, f in cells), "|")
+    print("\n| service to | rate | p99 | CPU, the other to the service |\n|---|---|---|---|")
+    for (kind, name), rows in found.items():
+        if name != "service":
+            pairs = list(zip(found[kind, "service"], rows, strict=True))
+            rate, p99 = ([getattr(a, cell) / getattr(b, cell) for a, b in pairs] for cell in ("rate", "p99"))
+            cpu = [b.cpu / a.cpu for a, b in pairs]
+            print(f"| {kind}, {name} | {spread(rate, '.2f')} | {spread(p99, '.2f')} | {spread(cpu, '.2f')} |")
 
 
-def report(rows: list[dict[str, Row]], ratios: Row, alone: Row) -> str:
-    """A table for a person."""
-    lines = [
-        f"{REPEATS} repeats of {SECONDS:g} s, {CONNECTIONS} connections, {NAME}, Python {sys.version.split()[0]}, cores {CORES}",
-        f"  {'':<8}{'requests/s':>28}{'p99, ms':>24}{'CPU µs a request':>26}{'of the store':>24}",
-    ]
-    for kind in [*(name for name in BASELINES if name in rows[0]), "check", "start"]:
-        line = f"  {kind:<8}"
-        for name, width in (("rate", 28), ("p99", 24), ("cpu", 26), ("store_cpu", 24)):
-            values = [row[kind][name] for row in rows]
-            form = ",.0f" if name != "p99" else ".1f"
-            line += f"{f'{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})':>{width}}"
-        lines.append(line)
-    lines += [f"  {name:<28}{value:8.2f}" for name, value in ratios.items()]
-    lines += [f"  the store alone, {name:<12}{value:10,.0f} scripts/s" for name, value in alone.items()]
-    return "\n".join(lines)
+async def mixed(bench: Stand, seconds: int) -> tuple[Load, Load]:
+    """Checks and starts together, each at its rate."""
+    port = bench.servers["service"].port
+    guesses = await checks(bench.key, CHECKED["service"], CHECKS * seconds * 2)
+    calls = starts(bench.key, STARTS * seconds * 2)
+    return await asyncio.gather(
+        send(port, guesses, CONNECTIONS, seconds, CHECKS), send(port, calls, CONNECTIONS, seconds, STARTS)
+    )
+
+
+def report_mixed(bench: Stand) -> None:
+    found = [uvloop.run(mixed(bench, 2 * SECONDS)) for _ in range(REPEATS)]
+    print(f"\n{CHECKS} checks and {STARTS} starts a second together, at random times:")
+    for name, loads in zip(("check", "start"), zip(*found, strict=True), strict=True):
+        print(f"  {name}: p99 {spread([load.p99 for load in loads], '.1f')} ms")
 
 
 def main() -> None:
-    """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--least", type=float, default=0.0, help=f"the least that “{LEAST}” may be")
-    least = parser.parse_args().least
-    baselines = ("bare",) if least else BASELINES
-    with guard_status(*baselines) as stand:
-        begin(stand, 1)  # warms up
-        for served in stand.baselines.values():
-            blast(served.port, checks(stand.key, ["x"]), 4, 1)
-        rows = [one_repeat(stand) for _ in range(REPEATS)]
-        alone = {} if least else server_alone(stand)
-    middle = median(rows)
-    ratios = ratios_of(middle)
-    print(report(rows, ratios, alone))
-    if not alone and not least:
-        print("  the store alone: left out, there is no redis-benchmark here")
-    if not least:
-        write_result("throughput", {"rows": rows, "median": middle, "ratios": ratios, "store alone": alone})
-    ratio = ratios.get(LEAST, ratios["check / bare, requests/s"])
-    if ratio < least:
-        sys.exit(f"a check stands at {ratio:.2f} of bare ASGI with the same script: it was {least} at least")
+    parser.add_argument("--floor", type=float, help="of a plain check's CPU to a check's: nothing else is measured")
+    floor = parser.parse_args().floor
+    turns = [("check", "service"), ("check", "plain")]
+    if not floor:
+        turns += [
+            ("check", "a command each"),
+            ("check", "FastAPI's route"),
+            ("start", "service"),
+            ("start", "forty lines"),
+        ]
+    print(
+        f"{REPEATS} repeats of {SECONDS} s, {CONNECTIONS} connections, {WRK or 'bench/load.py'}, load {os.getloadavg()[0]:.1f}\n"
+    )
+    with stand(*dict.fromkeys(name for _, name in turns)) as bench:
+        found = repeat(bench, turns, REPEATS)
+        report(found)
+        if not floor:
+            report_mixed(bench)
+    if floor:
+        pairs = zip(found["check", "service"], found["check", "plain"], strict=True)
+        if (ratio := statistics.median(plain.cpu / service.cpu for service, plain in pairs)) < floor:
+            raise SystemExit(f"a plain check costs {ratio:.2f} times the CPU of a check: it was {floor} at least")
 
 
 if __name__ == "__main__":

@@ -1,68 +1,57 @@
-"""Check and start by how the service is run: one worker and two, commands coalesced and each by itself.
+"""The service without one of the two tricks that make a check cheap: what each is worth.
 
-python -m bench.variants
-
-With two workers the service has both cores, of which the store, the provider and the load generator want one: on a machine of two cores that shows
-what a second worker brings there, not what it would bring beside a store of its own. CPU for each request is what carries over. Writes
-bench/results/variants.json.
+python -m bench.variants single_commands     each command by itself, over redis-py's pool, instead of app/store/pipelines.py
+python -m bench.variants fastapi_routes      FastAPI's own way to call an endpoint instead of app/api/lean.py
 """
 
-import statistics
-from dataclasses import dataclass
+import sys
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
 
-from bench.generator import blast
-from bench.stand import begin, checks, guard_status, starts, write_result
-from bench.throughput import REPEATS, SECONDS, Row, measure
+from fastapi.routing import APIRoute
+from starlette.requests import Request
 
-
-@dataclass(frozen=True)
-class Variant:
-    """How the service is run."""
-
-    workers: int = 1
-    cores: tuple[int, ...] = (0,)
-    serve: str = "app.cli"
+from app.api.lean import LeanRoute
+from app.store.pipelines import Pipelines
 
 
-VARIANTS = {
-    "one worker": Variant(),
-    "two workers": Variant(workers=2, cores=(0, 1)),
-    "each command by itself": Variant(serve="bench.uncoalesced"),
-}
+class SingleCommands(Pipelines):
+    async def run(self, *command: Any) -> Any:  # noqa: ANN401  as of the class
+        return await self._alone(command)
 
 
-def run(variant: Variant) -> list[dict[str, Row]]:
-    """The repeats of one variant."""
-    with guard_status(workers=variant.workers, cores=variant.cores, serve=variant.serve) as stand:
-        blast(stand.service.port, starts(stand.key), 8, 1)
-        rows = []
-        for _ in range(REPEATS):
-            guesses = checks(stand.key, begin(stand, SECONDS))
-            rows.append(
-                {
-                    "check": measure(stand, stand.service, guesses, SECONDS),
-                    "start": measure(stand, stand.service, starts(stand.key), SECONDS),
-                }
-            )
-    return rows
+def on_the_loop(depend: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Any]]:
+    """FastAPI hands plain functions to a thread; no one would have it do so for a look at a header."""
+
+    @wraps(depend)
+    async def call(request: Request) -> Any:  # noqa: ANN401
+        return depend(request)
+
+    return call
 
 
-def main() -> None:
-    """Measure, print, write."""
-    result = {}
-    for name, variant in VARIANTS.items():
-        rows = run(variant)
-        result[name] = rows
-        for kind in ("check", "start"):
-            told = []
-            for figure, form in (("rate", ",.0f"), ("p99", ".1f"), ("cpu", ".0f"), ("store_cpu", ".0f")):
-                values = [row[kind][figure] for row in rows]
-                told.append(
-                    f"{figure} {statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-                )
-            print(f"  {name:<24}{kind:<7}{'   '.join(told)}", flush=True)
-    write_result("variants", result)
+def fastapi_handler(route: LeanRoute) -> Callable[[Request], Any]:
+    for dependency in route.dependant.dependencies:
+        if dependency.call:
+            dependency.call = on_the_loop(dependency.call)
+    return APIRoute.get_route_handler(route)
+
+
+def single_commands() -> None:
+    import app.main  # noqa: PLC0415  it makes the routes
+
+    app.main.Pipelines = SingleCommands  # type: ignore[attr-defined]  # the one place that makes one
+
+
+def fastapi_routes() -> None:
+    LeanRoute.__init__ = APIRoute.__init__  # type: ignore[method-assign]
+    LeanRoute.get_route_handler = fastapi_handler  # type: ignore[method-assign, assignment]  # before the routes are made
 
 
 if __name__ == "__main__":
+    {"single_commands": single_commands, "fastapi_routes": fastapi_routes}[sys.argv[1]]()
+    from app.cli import main
+
+    sys.argv[1:] = ["serve"]
     main()

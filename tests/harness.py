@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from app.store.connection import connect
 from app.store.keys import Names
 from app.verification.ids import IdCodec, VerificationRef
 from app.verification.signing_keys import new_signing_key, write_signing_keys
+from tests.older import PassingTime, make_older
 
 PROVIDER_KEY = "provider-key-7d1f9c"
+PEPPER = "pepper-of-the-tests-0123456789abcdef"
+PREFIX = "{lastdigits}:"
 ROOT = Path(__file__).parent.parent
 
 _numbers = itertools.count(secrets.randbelow(5_000_000))
@@ -182,6 +185,16 @@ CLIENTS: dict[str, dict[str, Any]] = {
 }
 
 
+DEFAULTS = {
+    "SPEND_PER_HOUR": "100",
+    "SPEND_PER_DAY": "1000",
+    "FRAUD_MIN_CONVERSION": "0.2",
+    "SPRAY_ALERT": "100",
+    "CALLS_TOTAL": "100/second",
+}
+"""What `serving` sets otherwise, as it comes."""
+
+
 def clients_toml(keys: dict[str, str]) -> str:
     """A clients file for these keys, by the names of CLIENTS."""
     return "\n".join(clients_entry(name, key=key, **CLIENTS[name]) for name, key in keys.items())
@@ -189,7 +202,7 @@ def clients_toml(keys: dict[str, str]) -> str:
 
 @contextmanager
 def serving(
-    directory: Path, provider_url: str, keys: dict[str, str] | None = None, /, **settings: str
+    directory: Path, provider_url: str, keys: dict[str, str] | None = None, ready: int = 200, /, **settings: str
 ) -> Iterator[Service]:
     """Run the service as an operator does: a provider's key, a clients file, a store.
 
@@ -197,6 +210,7 @@ def serving(
         directory: where its files are.
         provider_url: where it asks for calls.
         keys: its clients' keys, by the names of CLIENTS; None makes them.
+        ready: what /readyz answers at first.
         settings: without their prefix.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -213,7 +227,7 @@ def serving(
         "CLIENTS_FILE": str(directory / "clients.toml"),
         "SIGNING_KEYS_FILE": str(directory / "signing-keys.json"),
         "REDIS_URL": f"embedded://{directory}/data",
-        "PEPPER": "pepper-of-the-tests-0123456789abcdef",
+        "PEPPER": PEPPER,
         "WORKERS": "2",
         "SPEND_PER_HOUR": "100000",
         "SPEND_PER_DAY": "100000",
@@ -224,18 +238,18 @@ def serving(
     environ = {f"LASTDIGITS_{name}": value for name, value in given.items()}
     with running(["serve"], environ, directory / "log", logged_address) as (process, url):
         service = Service(url, process, directory / "log", keys, given, directory)
-        _until_ready(service)
+        _until_ready(service, ready)
         try:
             yield service
         finally:
             service.http.close()
 
 
-def _until_ready(service: Service) -> None:
+def _until_ready(service: Service, status: int) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            if service.http.get("/readyz").status_code == 200:
+            if service.http.get("/readyz").status_code == status:
                 return
         except httpx.TransportError:
             pass
@@ -251,25 +265,24 @@ def wrong(code: str, nth: int = 1) -> str:
 def names_of(service: Service) -> Names:
     """The names of the service's keys."""
     codec = IdCodec(service.settings["PEPPER"].encode())
-    return Names(service.settings.get("KEY_PREFIX", "{lastdigits}:"), codec.pepper, None)  # type: ignore[arg-type]  # no limit is named
+    return Names(service.settings.get("KEY_PREFIX", PREFIX), codec.pepper, None)  # type: ignore[arg-type]  # no limit is named
 
 
-async def make_older(client: Any, names: Names, ref: VerificationRef, seconds: float) -> None:
-    """Make a phone's calls and a verification's times so much older: nothing sleeps, and the server's clock is left alone."""
-    keys, by = names.verification(ref), int(seconds * 1000)
-    for field_name, value in (await client.hgetall(keys["phone"])).items():
-        prefix, _, at = field_name.decode().partition(":")
-        if prefix == "call":
-            await client.hdel(keys["phone"], field_name)
-            await client.hset(keys["phone"], f"call:{int(at) - by}", value)
-    for field_name in ("created_at", "expires_at", "approved_at"):
-        if (value := await client.hget(keys["verification"], field_name)) is not None:
-            await client.hset(keys["verification"], field_name, int(value) - by)
+def ref_of(service: Service, verification_id: str) -> VerificationRef:
+    """What an id opens to."""
+    ref = IdCodec(service.settings["PEPPER"].encode()).open(verification_id)
+    assert ref
+    return ref
 
 
 async def wait_out_the_cooldown(service: Service, verification_id: str, seconds: float = 30) -> None:
     """As if a resend cooldown, by default the first, had passed since the last call."""
-    ref = IdCodec(service.settings["PEPPER"].encode()).open(verification_id)
-    assert ref
     async with connect(service.settings["REDIS_URL"], 5) as client:
-        await make_older(client, names_of(service), ref, seconds)
+        await make_older(client, names_of(service), seconds, ref_of(service, verification_id))
+
+
+@asynccontextmanager
+async def passing_time(service: Service) -> AsyncIterator[PassingTime]:
+    """Time that passes for all that a service keeps."""
+    async with connect(service.settings["REDIS_URL"], 5) as client:
+        yield PassingTime(client, service.settings.get("KEY_PREFIX", PREFIX))

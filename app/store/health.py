@@ -5,6 +5,7 @@ docs/operations.md has the table of problems for operators.
 
 import asyncio
 import re
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
@@ -247,12 +248,16 @@ class Watch:
         health = await examine(self._client, self._prefix)
         self.unsafe = "; ".join(health.problems) if health.reachable and health.problems else None
         if health.kinds != self._logged:
-            self._logged = health.kinds
-            self._report(health)
+            with suppress(
+                Exception
+            ):  # a log on a full disk must not end the watch: it is tried again with the next look
+                self._report(health)
+                self._logged = health.kinds
         return health
 
     def _report(self, health: Health) -> None:
         if health.ready:
             log.info("ready", store=health.server)
         else:
-            log.error("not_ready", problems=health.problems, detail=health.detail or None)
+            words = {"detail": health.detail} if health.detail else {}
+            log.error("not_ready", problems=health.problems, **words)

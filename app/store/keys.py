@@ -62,15 +62,15 @@ class Names:
 
     def client(self, client: Client) -> str:
         """A client's digest."""
-        return self._pepper.digest("client", client.id)
+        return self._pepper.digest_cached("client", client.id)
 
     def address(self, network: str) -> str:
         """An address's or a network's digest."""
-        return self._pepper.digest("address", network, size=8)
+        return self._pepper.digest_cached("address", network, size=8)
 
     def verification(self, ref: VerificationRef) -> Keys:
         """The keys of a verification and of its phone."""
-        phone = self._pepper.digest("phone", "test" if ref.test else "", ref.phone)
+        phone = self._pepper.digest_cached("phone", "test" if ref.test else "", ref.phone)
         return {
             "verification": self.key("verification", ref.name),
             "phone": self.key("phone", phone),
@@ -110,15 +110,16 @@ class Names:
             limits.add(
                 "calls_per_phone",
                 TEST_CALLS,
-                self.key("phone", "calls", self._pepper.digest("phone", "test", ref.phone)),
+                self.key("phone", "calls", self._pepper.digest_cached("phone", "test", ref.phone)),
             )
             return limits.keys, limits.all
         if context.networks:
             host, site = self.address(context.networks.host), self.address(context.networks.site)
-            limits.add("calls_per_ip", self._policy.calls_per_ip, self.key("address", host), quota=True)
+            # By lane: a stranger behind the same carrier NAT must not use up what a known device has.
+            limits.add("calls_per_ip", self._policy.calls_per_ip, self.key("address", host), quota=True, by_lane=True)
             if context.networks.site_limited:
                 rates = tuple(Rate(rate.count * SITE_FACTOR, rate.seconds) for rate in self._policy.calls_per_ip)
-                limits.add("calls_per_ip", rates, self.key("network", site))
+                limits.add("calls_per_ip", rates, self.key("network", site), by_lane=True)
             limits.count("network", self.key("network", site), 3600)
         client = self.client(context.client)
         limits.add("calls_per_client", context.client.calls, self.key("client", client), quota=True)
@@ -164,7 +165,7 @@ class Names:
         return limits.keys, limits.all
 
     def _destination(self, name: str) -> str:
-        return self._pepper.digest("destination", name)
+        return self._pepper.digest_cached("destination", name)
 
 
 class _Limits:
@@ -184,12 +185,15 @@ class _Limits:
         share: float | None = None,
         unit: str = "calls",
         quota: bool = False,
+        by_lane: bool = False,
     ) -> None:
         for place, rate in enumerate(rates):
             limit = self.count(name, f"{key}:{rate.seconds}", rate.seconds)
             limit.update(place=place, max=rate.count, unit=unit)
             if quota:
                 limit["quota"] = True
+            if by_lane:
+                limit["by_lane"] = True
             # A client's own limits are no shared budget: the public lane may use all of them.
             if share is not None or unit == "money":
                 limit["public_max"] = rate.share(1 if share is None else share).count

@@ -25,7 +25,7 @@ MAX_COMMANDS = 256
 MAX_WAITING = 10_000
 """Commands that wait for a pipeline: beyond that the store is unavailable at once, rather than after a long wait."""
 
-Command = tuple[str | int, ...]
+Command = tuple[str | int | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Pipelines:
         self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
-    async def run(self, *command: str | int) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
+    async def run(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
         """Run one command.
 
         Raises:

@@ -1,11 +1,11 @@
 """The `Store` over Redis or Valkey: one method per operation, one script per method."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
+from pydantic_core import from_json, to_json
 from redis.exceptions import NoScriptError
 
 from app.store import replies
@@ -42,13 +42,14 @@ from app.verification.ports import RequestContext, Reserved
 MAX_LISTED = 100
 """Suspended destinations that a status lists."""
 
+MAX_SEALED = 2048
+"""Destinations whose seals are remembered: each check names two."""
+
 PRICE_PAUSE = 0.1
 """Seconds until a call is reserved again whose price is about to be known: calls under way show it, and reserve what money there is."""
 
 ON_TIME = 0.8
 """Part of the timeout in which a script must begin: what begins later than its caller may wait does nothing."""
-
-_dumps = partial(json.dumps, separators=(",", ":"))
 
 NamedKeys = Callable[[Names], Keys]
 
@@ -75,6 +76,7 @@ class RedisStore:
         self._names = Names(prefix, codec.pepper, policy)
         self._previous = Names(prefix, codec.previous, policy) if codec.previous else None
         self._timeout = timeout
+        self._sealed = lru_cache(MAX_SEALED)(codec.seal_text)
         self._clock_ahead: float | None = None
         self._scripts = {name: load_script(name) for name in SCRIPTS}
         self.charge(policy.guesses)
@@ -186,7 +188,7 @@ class RedisStore:
 
     def charge(self, guesses: GuessBudget) -> None:
         """See `Store.charge`."""
-        self._rules = _dumps(rules_of(self._policy, guesses))
+        self._rules = to_json(rules_of(self._policy, guesses))
 
     async def status(self, *clients: Client) -> GuardStatus:
         """See `Store.status`."""
@@ -204,7 +206,7 @@ class RedisStore:
 
     def _own(self, ref: VerificationRef, client: Client) -> dict[str, Any]:
         # A verification keeps the digests of the pepper that it was started under.
-        return {"client": ref.pepper.digest("client", client.id), "ref": ref.name}
+        return {"client": ref.pepper.digest_cached("client", client.id), "ref": ref.name}
 
     def _who(self, ref: VerificationRef, context: RequestContext) -> dict[str, Any]:
         networks = context.networks
@@ -226,7 +228,7 @@ class RedisStore:
         if ref.test or not self._policy.guard.min_conversion:
             return {}
         to = destination_of(ref.phone)
-        return {"country": self._codec.seal_text(to.country), "range": self._codec.seal_text(to.range)}
+        return {"country": self._sealed(to.country), "range": self._sealed(to.range)}
 
     def _call(self, ref: VerificationRef, context: RequestContext) -> dict[str, Any]:
         _, limits = self._names.calls(ref, context)
@@ -309,11 +311,11 @@ class RedisStore:
     async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
         found = self._scripts[script]
-        arguments: tuple[str | int, ...] = (
+        arguments: tuple[str | int | bytes, ...] = (
             len(keys),
             *keys.values(),
             self._rules,
-            _dumps(request | {"keys": list(keys), "not_after": not_after}),
+            to_json(request | {"keys": list(keys), "not_after": not_after}),
         )
         try:
             try:
@@ -323,7 +325,7 @@ class RedisStore:
         except FAILURES as error:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
             raise StoreUnavailable(f"{script}: {words_of(error)}") from error
-        read: dict[str, Any] = json.loads(reply)
+        read: dict[str, Any] = from_json(reply)
         self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
         return read
 

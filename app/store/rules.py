@@ -9,7 +9,7 @@ from app.verification.guard import ALERT_LASTS, MAX_SUSPENSION, SUSPENSION, TRIA
 from app.verification.guess_budget import LENGTHS, WINDOW, GuessBudget
 from app.verification.ids import RECURRENCE
 from app.verification.money import UNKNOWN_FACTOR
-from app.verification.policy import MAX_LIFETIME, TOMBSTONE, Policy
+from app.verification.policy import BLUR, MAX_LIFETIME, TOMBSTONE, Policy
 
 SLICES = 12
 """Parts of a window: the oldest counts in whole, so a limit may be stricter by a twelfth of its window."""
@@ -34,6 +34,7 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
         "phone_memory": max(
             DAY, *(rate.seconds * 1000 for rate in policy.calls_per_phone), policy.cooldowns[-1] * 1000
         ),
+        "blur": BLUR * 1000,
         "cooldowns": [step * 1000 for step in policy.cooldowns],
         "calls_per_phone": {
             lane: [{"max": rate.count, "per_address": rate.per_address.count, "window": rate.seconds} for rate in rates]
@@ -56,7 +57,7 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
         "price_lifetime": DAY,
         "challenge_lifetime": CHALLENGE_LIFETIME * 1000,
         "max_level": MAX_LEVEL,
-        "lane_floor": policy.guard.calls_per_range,
+        "lane_floor": policy.guard.floors(policy.guard.calls_per_range)["public"],
         "min_conversion": policy.guard.min_conversion,
         "sample_characters": SAMPLE * RECURRENCE * 2,
         "sample_lifetime": DAY,

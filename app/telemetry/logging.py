@@ -191,7 +191,8 @@ def _operation(event: OperationEnded) -> dict[str, object]:
         line["id"] = event.id[:_ID_SHOWN]
     if event.lane:
         line["lane"] = event.lane.value
-    if event.phone:
+    # The log names a range when it is suspended: beside it a masked phone would leave but a hundred numbers.
+    if event.phone and not isinstance(outcome, DestinationSuspended):
         line["phone"] = mask_phone(event.phone)
     for name in ("error", "limit", "refusal", "attempts_left", "retry_after"):
         if (value := getattr(outcome, name, None)) is not None:

@@ -39,7 +39,8 @@ _PACKED_PHONE = 7
 _SEED = 9
 _REF = 12
 _TIME = 5
-_REMEMBERED = 8192
+_CACHED = 2048
+_REMEMBERED = 1024
 
 
 class Pepper:
@@ -49,6 +50,8 @@ class Pepper:
         self._keys = {purpose: _derive(secret, purpose) for purpose in _DIGESTS}
         self._seals = {purpose: AESSIV(_derive(secret, purpose)) for purpose in ("id", "device", "text")}
         self.fingerprint = _derive(secret, "fingerprint")[:1]
+        # For names of keys: a start needs each several times, and clients, countries and ranges are few.
+        self.digest_cached = lru_cache(_CACHED)(self.digest)
 
     def digest(self, purpose: str, *parts: str | bytes, size: int = 12) -> str:
         """A keyed digest in hex, of `size` bytes."""

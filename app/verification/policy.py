@@ -21,6 +21,9 @@ TOMBSTONE = 600
 MAX_CALLS_COUNTED = 200
 """The largest count of a per-phone limit: each phone's record keeps one time for each call it counts."""
 
+BLUR = 30
+"""Seconds to which waits for a phone are rounded up for strangers: else they would see to the second when its owner was last called."""
+
 TEST_CALLS = (Rate(100, 60),)
 """Limits on verifications of one test number, which has no resend cooldown: a build runs many tests at once, and costs no call."""
 

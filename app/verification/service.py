@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, assert_never
 
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refusal, Refused, Unknown
@@ -25,7 +25,6 @@ from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     Approval,
     Approved,
-    CallDenied,
     Called,
     CallInProgress,
     CallRefused,
@@ -38,7 +37,6 @@ from app.verification.model import (
     CodeLengthTooShort,
     Expired,
     Found,
-    KeySeen,
     Limit,
     LimitReached,
     NotFound,
@@ -46,6 +44,7 @@ from app.verification.model import (
     Pending,
     PhoneRejected,
     ReadOutcome,
+    Redeemed,
     RedeemOutcome,
     Replayed,
     ResendOutcome,
@@ -56,7 +55,7 @@ from app.verification.model import (
 from app.verification.money import price_units
 from app.verification.networks import networks_of
 from app.verification.phone import Rejected, parse_phone
-from app.verification.policy import Policy, whole_seconds
+from app.verification.policy import BLUR, Policy, whole_seconds
 from app.verification.ports import CallEnded, Observer, OperationEnded, Provider, RequestContext, Reserved, Store
 from app.verification.token import TokenIssuer
 
@@ -69,11 +68,10 @@ CANCEL_PAUSES = (1.0, 5.0, 15.0)
 CHALLENGE_RETRY = 5
 """Seconds until a judge of captchas that did not answer may answer again."""
 
-BLUR = 30
-"""Seconds to which waits for a phone are rounded up for strangers: else they would see to the second when its owner was last called."""
-
 A = TypeVar("A")
 Ending = TypeVar("Ending", bound=Outcome)
+Marked = TypeVar("Marked", Approval, Verification)
+Denied = TypeVar("Denied", bound=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,10 @@ class VerificationService:
         entropy: EntropyMonitor,
         challenges: ChallengeProvider,
         observe: Observer,
+        *,
+        sandbox: bool = False,
     ) -> None:
+        self._sandbox = sandbox
         self._store = store
         self._provider = provider
         self._codec = codec
@@ -165,11 +166,14 @@ class VerificationService:
             # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
             found = await self._store.read(ref, caller.client)
             return self._ended("resend", caller, ref, found if isinstance(found, NotFound) else Expired())
-        context = self._context(ref, caller, "resend", Lane.PUBLIC if caller.client.public else Lane.TRUSTED, None)
+        lane = (
+            Lane.PUBLIC if caller.client.public else Lane.TRUSTED
+        )  # as far as is known here: the verification's own lane counts
+        context = self._context(ref, caller, "resend", lane, None)
         with self._undone(ref, context):
             call = await self._store.reserve_resend(ref, context)
         if not isinstance(call, Reserved):
-            return self._ended("resend", caller, ref, call)
+            return self._ended("resend", caller, ref, _blurred(call, lane))
         return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, context, call)))
 
     async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
@@ -184,6 +188,7 @@ class VerificationService:
         compared = await self._store.check(ref, caller.client, typed_digits(typed))
         if not isinstance(compared, Approval):
             return self._ended("check", caller, ref, compared)
+        compared = self._marked(compared)
         token = self._tokens.mint(compared, caller.client.audience, self._codec.subject(ref.phone))
         device = self._codec.device(ref.phone, caller.client.id, compared.approved_at / 1000)
         return self._ended("check", caller, ref, Approved(compared, token, device))
@@ -192,7 +197,8 @@ class VerificationService:
         """Return the whole state of a verification, without its code."""
         ref = self._codec.open(verification_id)
         found = await self._store.read(ref, caller.client) if ref else NotFound()
-        return self._ended("read", caller, ref, Found(found) if isinstance(found, Verification) else found)
+        outcome = Found(self._marked(found)) if isinstance(found, Verification) else found
+        return self._ended("read", caller, ref, outcome)
 
     async def cancel(self, caller: Caller, verification_id: str) -> CancelOutcome:
         """End a pending verification: its codes count no more. Canceling twice is as good as once."""
@@ -200,7 +206,8 @@ class VerificationService:
         if ref is None:
             return self._ended("cancel", caller, None, NotFound())
         found = await self._store.cancel(ref, caller.client) or await self._store.read(ref, caller.client)
-        return self._ended("cancel", caller, ref, Canceled(found) if isinstance(found, Verification) else found)
+        outcome = Canceled(self._marked(found)) if isinstance(found, Verification) else found
+        return self._ended("cancel", caller, ref, outcome)
 
     async def redeem(self, caller: Caller, token: str) -> RedeemOutcome:
         """Say yes to a token for the caller's audience, once.
@@ -212,7 +219,10 @@ class VerificationService:
         ref = self._codec.open(read.id) if read else None
         if read is None or ref is None:
             return self._ended("redeem", caller, None, TokenInvalid())
-        return self._ended("redeem", caller, ref, await self._store.redeem(ref, read.expires_at))
+        redeemed = await self._store.redeem(ref, read.expires_at)
+        if isinstance(redeemed, Redeemed):
+            redeemed = Redeemed(self._marked(redeemed.approval))
+        return self._ended("redeem", caller, ref, redeemed)
 
     async def status(self, *clients: Client) -> GuardStatus:
         """Return what is suspended, whether the spray alert is on, and what is used of each shared budget, and of these clients' own.
@@ -322,6 +332,10 @@ class VerificationService:
 
     # ---- outcomes
 
+    def _marked(self, found: Marked) -> Marked:
+        """In a sandbox no phone rings: whatever it approves is a test."""
+        return replace(found, test=True) if self._sandbox else found
+
     def _ended(
         self, operation: str, caller: Caller, ref: VerificationRef | None, outcome: Ending, lane: Lane | None = None
     ) -> Ending:
@@ -332,7 +346,7 @@ class VerificationService:
         return outcome
 
 
-def _blurred(denied: CallDenied | KeySeen, lane: Lane) -> CallDenied | KeySeen:
+def _blurred(denied: Denied, lane: Lane) -> Denied | CallInProgress | LimitReached:
     """Round up how long a stranger must wait for a phone."""
     match denied:
         case LimitReached(limit=limit, place=place, retry_after=wait) if lane is Lane.PUBLIC and limit in _OF_PHONES:

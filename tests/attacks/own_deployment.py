@@ -1,180 +1,167 @@
-"""Attacks a deployment of your own, and prints what was reached beside what was promised: `python -m tests.attacks.own_deployment --help`.
+"""Aims every attack of strangers at a deployment, and prints what it cost whom and how often people got in.
 
-    python -m tests.attacks.own_deployment --url https://verify.example --key sk_… --phone +79991234567 --seconds 600
+    python -m tests.attacks.own_deployment                  the defaults, on a service of its own with two workers: some twenty minutes
+    python -m tests.attacks.own_deployment --row neighbour  one attack of these
+    python -m tests.attacks.own_deployment --url … --help   a deployment of yours
 
-It guesses at one phone, which must be yours and will ring: many verifications, from many addresses, of all code lengths, resent, with guesses
-in parallel. With `--range` it also has numbers of one range called that nobody confirms, as toll fraud does: these are other
-people's numbers, so give it only against a sandbox or a simulator. A right guess, or a sum above its bound, ends it with status 1.
+Strangers have a page's public key and as many addresses as they like. People try to get in meanwhile, through a backend and with a device that was
+approved before. A day passes without waiting: the times in the store move back. So a deployment of yours must be one for tests: its calls go to a
+simulator, its store is given with --redis, and it trusts X-Forwarded-For from here (TRUSTED_PROXIES). Ends with status 1 if a promise is broken.
 """
 
 import argparse
 import asyncio
 import random
 import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import httpx
 
-_AT_ONCE = 8
-"""Guesses at one verification in parallel: more than any policy's attempts would need a reason."""
+from app.store.connection import connect
+from tests.attacks.rows import ATTACKS, Attack, Scale, small_pool
+from tests.attacks.strangers import Deployment, Row
+from tests.harness import CLIENTS, DEFAULTS, PREFIX, Service, Simulator, serving, simulating
+from tests.older import PassingTime
+from tests.samples import add_to_samples
+from tests.server import Server
 
-_PAUSE = 0.2
-"""Seconds between rounds: an attack, not a flood."""
+ORIGIN = CLIENTS["web"]["origins"][0]
+POOL = 10_000
 
-
-@dataclass
-class Report:
-    """What was reached."""
-
-    calls: int = 0
-    guesses: dict[int, int] = field(default_factory=dict)
-    chance: float = 0.0
-    taken_over: int = 0
-    denials: dict[str, int] = field(default_factory=dict)
-    pumped: int = 0
-    pumped_denied: int = 0
-
-    def deny(self, answer: httpx.Response) -> None:
-        """Count a refusal under its limit, or its code."""
-        problem = answer.json()
-        name = problem.get("limit") or problem.get("code") or str(answer.status_code)
-        self.denials[name] = self.denials.get(name, 0) + 1
+FULL = Scale()
+QUICK = Scale(hours=3, spray_hours=3, people=3, at_once=2, max_level=1)
+QUICK_SETTINGS = {
+    "SPEND_PER_HOUR": "5.25",
+    "SPEND_PER_DAY": "50",
+    "FRAUD_CALLS_PER_RANGE": "10",
+    "SPRAY_ALERT": "4",
+    "CALLS_PER_IP": "3/hour",
+}
+"""Fewer calls, and so fewer challenges to solve: for a run of seconds."""
 
 
-class Attack:
-    """One attack on one phone."""
-
-    def __init__(self, http: httpx.AsyncClient, keys: list[str], phone: str, policy: dict[str, Any]) -> None:
-        self._http = http
-        self._keys = keys
-        self._phone = phone
-        self._chances = {step["code_length"]: step["chance"] for step in policy["bounds"]["code_lengths"]}
-        self._random = random.Random()
-        self.report = Report()
-
-    async def _post(self, path: str, key: str, **body: Any) -> httpx.Response:
-        return await self._http.post(path, json=body, headers={"Authorization": f"Bearer {key}"})
-
-    def _address(self) -> str:
-        return f"2001:db8:{self._random.randrange(65536):x}:{self._random.randrange(65536):x}::1"
-
-    async def guess_until(self, deadline: float) -> None:
-        """Start, guess, resend, guess again, for as long as there is time."""
-        while time.monotonic() < deadline:
-            key = self._random.choice(self._keys)
-            body: dict[str, Any] = {"phone": self._phone, "client_ip": self._address()}
-            if self._random.random() < 0.5:
-                body["code_length"] = self._random.choice([4, 5, 6])
-            started = await self._post("/verify/start", key, **body)
-            if started.status_code == 201:
-                self.report.calls += 1
-                await self._exhaust(key, started.json())
-            else:
-                self.report.deny(started)
-            await asyncio.sleep(_PAUSE)
-
-    async def _exhaust(self, key: str, verification: dict[str, Any]) -> None:
-        identity, length = verification["id"], verification["code_length"]
-        resent = await self._post("/verify/resend", key, id=identity, client_ip=self._address())
-        codes = 1
-        if resent.status_code == 200:
-            self.report.calls += 1
-            codes = 2
-        else:
-            self.report.deny(resent)
-        guesses = [f"{self._random.randrange(10**length):0{length}d}" for _ in range(_AT_ONCE)]
-        answers = await asyncio.gather(
-            *(self._post("/verify/check", key, id=identity, code=code, client_ip=self._address()) for code in guesses)
-        )
-        for answer in answers:
-            if answer.status_code == 200:
-                self.report.taken_over += 1
-            elif answer.json()["code"] == "code_incorrect":
-                self.report.guesses[length] = self.report.guesses.get(length, 0) + 1
-                self.report.chance += codes * self._chances.get(length, 10.0**-length)
-            else:
-                self.report.deny(answer)
-
-    async def pump(self, first: str, calls: int) -> None:
-        """Have numbers of one range called."""
-        for number in range(calls):
-            key = self._random.choice(self._keys)
-            body = {"phone": f"{first}{number:04d}", "client_ip": self._address()}
-            started = await self._post("/verify/start", key, **body)
-            if started.status_code == 201:
-                self.report.pumped += 1
-            else:
-                self.report.pumped_denied += 1
-                self.report.deny(started)
+@asynccontextmanager
+async def deployment(
+    url: str, secret: str, public: str, origin: str, simulator: Simulator, redis: str, prefix: str
+) -> AsyncIterator[Deployment]:
+    """A running service, as its attackers and its users see it."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http, connect(redis, 5) as client:
+        at = Deployment(http, secret, public, origin, simulator, PassingTime(client, prefix))
+        await at.read_policy()
+        yield at
 
 
-def told(report: Report, policy: dict[str, Any]) -> tuple[str, bool]:
-    """The table, and whether all promises held."""
-    bounds, price = policy["bounds"], Decimal(policy["expected_price"])
-    money = price * (report.calls + report.pumped)
-    rows: list[tuple[str, object, object, bool]] = [
-        (
-            "chance of a takeover",
-            f"{report.chance:.6f}",
-            f"{bounds['takeover_per_phone_and_day']:.6f} a day",
-            report.chance <= bounds["takeover_per_phone_and_day"],
-        ),
-        ("right guesses", report.taken_over, 0, report.taken_over == 0),
-        (
-            "calls to the phone",
-            report.calls,
-            f"{bounds['calls_per_phone_and_hour']} an hour, {bounds['calls_per_phone_and_day']} a day",
-            report.calls <= bounds["calls_per_phone_and_day"],
-        ),
-        ("money", money, f"{policy['spend_per_day']} a day", money <= Decimal(policy["spend_per_day"])),
+@asynccontextmanager
+async def of_service(service: Service, simulator: Simulator) -> AsyncIterator[Deployment]:
+    """A service of the tests' as a deployment."""
+    keys, redis = service.keys, service.settings["REDIS_URL"]
+    async with deployment(service.url, keys["backend"], keys["web"], ORIGIN, simulator, redis, PREFIX) as at:
+        yield at
+
+
+@asynccontextmanager
+async def of_its_own(
+    directory: Path, settings: dict[str, str], *, pool: int | None = None
+) -> AsyncIterator[Deployment]:
+    """A service with the defaults, or other settings, two workers and a store of its own; with a pool, one that has measured its codes."""
+    options = () if pool is None else ("--pool", str(pool), "--seed", "1")
+    async with AsyncExitStack() as stack:
+        simulator = stack.enter_context(simulating(directory / "simulator", *options))
+        server = Server(directory)
+        stack.callback(server.stop)
+        if pool is not None:
+            await add_to_samples(server.url, codes_from(pool))
+        given = DEFAULTS | {"REDIS_URL": server.url, "TRUSTED_PROXIES": "127.0.0.1"} | settings
+        service = stack.enter_context(serving(directory / "service", simulator.send_url, **given))
+        yield await stack.enter_async_context(of_service(service, simulator))
+
+
+def codes_from(pool: int, calls: int = 1500) -> list[str]:
+    """So many codes of six digits from a pool of calling numbers."""
+    numbers = random.Random(1)
+    return [f"{numbers.randrange(pool) * 97:06d}" for _ in range(calls)]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """What the attacks came to, for docs/security.md."""
+    lines = [
+        "| attack | addresses | calls | challenges solved | operator paid | through a backend | with a known device | longest wait | signs |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    if report.pumped + report.pumped_denied:
-        floor = policy["guard"]["calls_per_range"] if policy["guard"] else None
-        held = floor is None or report.pumped <= floor
-        rows.append(("calls to the range", report.pumped, f"{floor or 'no bound'} an hour", held))
-    lines = [f"{'':<22}{'reached':>12}  promised"]
-    lines += [
-        f"{name:<22}{reached!s:>12}  {promise}{'' if held else '   BROKEN'}" for name, reached, promise, held in rows
-    ]
-    lines += [
-        "",
-        "guesses compared, by digits: " + (str(dict(sorted(report.guesses.items()))) if report.guesses else "none"),
-    ]
-    lines += ["denied: " + ", ".join(f"{name} {count}" for name, count in sorted(report.denials.items()))]
-    return "\n".join(lines), all(held for *_, held in rows)
+    for row in rows:
+        spent = row.strangers
+        got_in = [f"{sum(tries)} of {len(tries)}" for tries in (row.backend, row.device)]
+        money = float(spent.at.policy["expected_price"]) * spent.calls
+        cells = [
+            row.name,
+            len(spent.addresses),
+            spent.calls,
+            spent.solved,
+            f"{money:.2f}",
+            *got_in,
+            f"{row.waited} s",
+            ", ".join(sorted(row.signs)),
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    lines.append("")
+    lines += [f"{row.name}: {fact}{'' if held else '   BROKEN'}" for row in rows for fact, held in row.facts]
+    lines += [f"{row.name}: people were kept out   BROKEN" for row in rows if not all(row.backend + row.device)]
+    return "\n".join(lines)
 
 
-async def _run(asked: argparse.Namespace) -> int:
-    limits = httpx.Limits(max_connections=_AT_ONCE * 2)
-    async with httpx.AsyncClient(base_url=asked.url, timeout=30, limits=limits) as http:
-        answer = await http.get("/policy", headers={"Authorization": f"Bearer {asked.key[0]}"})
-        if answer.status_code != 200:
-            sys.stderr.write(f"GET /policy answered {answer.status_code}: give a client's secret key with --key\n")
-            return 2
-        attack = Attack(http, asked.key, asked.phone, answer.json())
-        await attack.guess_until(time.monotonic() + asked.seconds)
-        if asked.range:
-            await attack.pump(asked.range, asked.calls)
-    table, held = told(attack.report, answer.json())
-    sys.stdout.write(f"{table}\n")
-    return 0 if held else 1
+async def attack(asked: argparse.Namespace) -> list[Row]:
+    """Run the attacks that were asked for, one after the other."""
+    scale, settings = (QUICK, QUICK_SETTINGS) if asked.quick else (FULL, {})
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="lastdigits-") as directory:
+        names = asked.row or [*ATTACKS, *([] if asked.url else ["pool"])]
+        async with _asked_for(asked) if asked.url else of_its_own(Path(directory) / "whole", settings) as at:
+            rows = [await _row(name, ATTACKS[name], at, scale) for name in names if name in ATTACKS]
+        if "pool" in names:
+            async with of_its_own(Path(directory) / "pool", settings, pool=POOL) as at:
+                rows.append(await _row("pool", small_pool, at, scale))
+    return rows
+
+
+def _asked_for(asked: argparse.Namespace) -> AbstractAsyncContextManager[Deployment]:
+    simulator = Simulator(asked.simulator, httpx.Client(base_url=asked.simulator, timeout=10))
+    return deployment(
+        asked.url, asked.secret_key, asked.public_key, asked.origin, simulator, asked.redis, asked.key_prefix
+    )
+
+
+async def _row(name: str, attack: Attack, at: Deployment, scale: Scale) -> Row:
+    started = time.monotonic()
+    row = await attack(at, scale)
+    await row.look_for_signs()
+    await at.time(30 * 3600)
+    sys.stderr.write(f"{name}: {'as promised' if row.held else 'BROKEN'}, {time.monotonic() - started:.0f} s\n")
+    return row
 
 
 def main() -> int:
     """Attack as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True, help="where the service answers")
-    parser.add_argument(
-        "--key", required=True, action="append", help="a secret key; give several clients' for a wider attack"
-    )
-    parser.add_argument("--phone", required=True, help="your own phone, in E.164: it will ring")
-    parser.add_argument("--seconds", type=float, default=60, help="how long to guess (60)")
-    parser.add_argument("--range", help="the first digits of a range, without its last four: only against a simulator")
-    parser.add_argument("--calls", type=int, default=500, help="how many numbers of the range to have called (500)")
-    return asyncio.run(_run(parser.parse_args()))
+    parser.add_argument("--row", action="append", choices=[*ATTACKS, "pool"], help="this attack only; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="lower limits and fewer hours: seconds instead of minutes")
+    yours = parser.add_argument_group("a deployment of yours, for tests")
+    yours.add_argument("--url", help="where it answers")
+    yours.add_argument("--secret-key", help="a backend's key")
+    yours.add_argument("--public-key", help="a page's key")
+    yours.add_argument("--origin", default=ORIGIN, help="the page's origin (%(default)s)")
+    yours.add_argument("--simulator", help="URL of the simulator that its calls go to")
+    yours.add_argument("--redis", help="URL of its store")
+    yours.add_argument("--key-prefix", default=PREFIX, help="its KEY_PREFIX (%(default)s)")
+    asked = parser.parse_args()
+    if asked.url and not (asked.secret_key and asked.public_key and asked.simulator and asked.redis):
+        parser.error("--url needs --secret-key, --public-key, --simulator and --redis")
+    rows = asyncio.run(attack(asked))
+    sys.stdout.write(f"{table(rows)}\n")
+    return 0 if all(row.held for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_a_page_cannot_name_its_own_address(service: Service, phone: str) -> Non
     assert service.start(phone, client_ip="203.0.113.7").status_code == 201
 
 
-def test_a_body_that_breaks_off_calls_nobody(service: Service, simulator: Simulator, phone: str) -> None:
+def test_a_body_that_breaks_off_calls_no_one(service: Service, simulator: Simulator, phone: str) -> None:
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname or "", address.port or 0), 5) as connection:
         head = f"POST /verify/start HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {service.keys['backend']}\r\n"

@@ -58,7 +58,7 @@ async def test_many_right_guesses_are_one_approval(service: Service, simulator: 
             *(http.post("/verify/check", json={"id": verification, "code": code}) for _ in range(IN_FLIGHT))
         )
     assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.content for answer in answers}) == 1, "one approval, told many times"
+    assert len({answer.content for answer in answers}) == 1, "one approval, returned many times"
     lines = [line for line in service.lines() if line["event"] == "check" and line.get("id") == verification[:12]]
     assert sum(1 for line in lines if line["outcome"] == "approved" and not line.get("repeated")) == 1
 
@@ -145,7 +145,7 @@ async def test_a_flood_of_readiness_questions_takes_nothing_from_verifications(
     service: Service, simulator: Simulator, phones: Callable[[], str]
 ) -> None:
     async with service.asynchronous() as http, httpx.AsyncClient(base_url=service.url, timeout=30) as stranger:
-        flood = [asyncio.ensure_future(stranger.get("/readyz")) for _ in range(400)]
+        flood = [asyncio.ensure_future(stranger.get("/readyz")) for _ in range(150)]
         started = await _at_once(*(http.post("/verify/start", json={"phone": phones()}) for _ in range(25)))
         asked = await _at_once(*flood)
     assert {answer.status_code for answer in started} == {201}

@@ -1,4 +1,4 @@
-"""Backends that take proofs: the page's code beside the smallest app of its stack, each in a process of its own."""
+"""Backends that accept verification tokens: the page's code beside the smallest app of its stack, each in a process of its own."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import httpx
 from tests.harness import ROOT
 
 APPS = ROOT / "tests" / "consumers" / "apps"
+CLIENT = ROOT / "clients" / "python" / "src"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Trust:
     audience: str = "backend"
 
     def environ(self) -> dict[str, str]:
-        return {"PROOF_JWKS": self.jwks, "PROOF_ISSUER": self.issuer, "PROOF_AUDIENCE": self.audience}
+        return {"TOKEN_JWKS": self.jwks, "TOKEN_ISSUER": self.issuer, "TOKEN_AUDIENCE": self.audience}
 
 
 @dataclass(frozen=True)
@@ -34,35 +35,37 @@ class Backend:
 
     def login(self, token: str) -> httpx.Response:
         # By hand, for tokens that are no UTF-8.
-        body = json.dumps({"token": token}).encode()
+        body = json.dumps({"token": token, "phone_token": token}).encode()
         return self.http.post("/login", content=body, headers={"Content-Type": "application/json"})
 
     def phone(self, token: str) -> str:
-        """The phone that it tells of a token it accepts."""
+        """The phone that it reads from a token it accepts."""
         answer = self.login(token)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["phone"])
 
     def refuses(self, token: str) -> bool:
-        """Whether it says no by itself: a crash is no refusal."""
+        """Whether it refuses the token by itself: a crash is no refusal."""
         answer = self.login(token)
         assert answer.status_code in {200, 403}, answer.text
         return answer.status_code == 403
 
 
 @contextmanager
-def python_backend(stack: str, code: str, directory: Path, trust: Trust) -> Iterator[Backend]:
-    """Run the app of a Python stack with the code as its module `proof`."""
-    (directory / "proof.py").write_text(code, "utf-8")
-    with _running([sys.executable, str(APPS / f"{stack.lower()}_app.py")], directory, trust.environ()) as backend:
+def python_backend(app: str, code: str, directory: Path, environ: dict[str, str]) -> Iterator[Backend]:
+    """Run one of our apps with the code as its module `verification`."""
+    (directory / "verification.py").write_text(code, "utf-8")
+    with _running([sys.executable, str(APPS / f"{app}_app.py")], directory, environ) as backend:
         yield backend
 
 
 @contextmanager
-def node_backend(code: str, directory: Path, modules: Path, environ: dict[str, str]) -> Iterator[Backend]:
-    """Run the Express app with the code as its module `proof.mjs`."""
-    (directory / "proof.mjs").write_text(code, "utf-8")
-    (directory / "app.mjs").write_bytes((APPS / "express_app.mjs").read_bytes())
+def node_backend(
+    code: str, directory: Path, modules: Path, environ: dict[str, str], app: str = "express"
+) -> Iterator[Backend]:
+    """Run one of our Express apps with the code as its module `verification.mjs`."""
+    (directory / "verification.mjs").write_text(code, "utf-8")
+    (directory / "app.mjs").write_bytes((APPS / f"{app}_app.mjs").read_bytes())
     (directory / "node_modules").symlink_to(modules, target_is_directory=True)
     with _running(["node", "app.mjs"], directory, environ) as backend:
         yield backend
@@ -71,14 +74,16 @@ def node_backend(code: str, directory: Path, modules: Path, environ: dict[str, s
 @contextmanager
 def _running(command: list[str], directory: Path, settings: dict[str, str]) -> Iterator[Backend]:
     """Run an app until the block ends. Its first line of output is its address."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PROOF_")}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TOKEN_", "VERIFY_", "ALLOW_TEST"))
+    }
     log = directory / "log"
     with (
         log.open("wb") as errors,
         subprocess.Popen(
             command,
             cwd=directory,
-            env=environ | {"PYTHONPATH": str(directory)} | settings,
+            env=environ | {"PYTHONPATH": f"{directory}:{CLIENT}"} | settings,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, Service, Simulator, fresh_phone
 from tests.consumers.issuer import Issuer, Json, issuing, parts
+from tests.harness import ROOT, Service, Simulator, fresh_phone
 
 INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
 
@@ -20,8 +20,8 @@ def issuer() -> Iterator[Issuer]:
         yield running
 
 
-class RealProofs:
-    """What the service tells those who verify a phone."""
+class RealTokens:
+    """The service's own tokens."""
 
     def __init__(self, service: Service, simulator: Simulator) -> None:
         self._service = service
@@ -29,7 +29,7 @@ class RealProofs:
         self.jwks_url = f"{service.url}/.well-known/jwks.json"
 
     def of(self, client: str, purpose: str = "login") -> tuple[str, str]:
-        """Verify a phone for a client as its user would; returns the phone and the proof."""
+        """Verify a phone for a client as its user would; returns the phone and the token."""
         phone = fresh_phone()
         started = self._service.start(phone, client, purpose=purpose)
         assert started.status_code == 201, started.text
@@ -45,13 +45,13 @@ class RealProofs:
 
 
 @pytest.fixture(scope="session")
-def real(service: Service, simulator: Simulator) -> RealProofs:
-    return RealProofs(service, simulator)
+def real(service: Service, simulator: Simulator) -> RealTokens:
+    return RealTokens(service, simulator)
 
 
 @pytest.fixture(scope="session")
-def real_proof(real: RealProofs) -> tuple[str, str]:
-    """A phone and the service's proof of it for the client "backend"."""
+def real_token(real: RealTokens) -> tuple[str, str]:
+    """A phone and the service's token for it and the client "backend"."""
     return real.of("backend")
 
 

@@ -1,41 +1,39 @@
-"""What every backend that takes proofs must hold. A module gives the fixtures `backend`, `shop` and `ed25519_backend` and inherits it."""
+"""What must hold for every backend that accepts verification tokens. A module gives the fixtures `backend`, `shop` and `ed25519_backend` and inherits it."""
 
 import pytest
 
 from tests.consumers.backends import Backend
-from tests.consumers.conftest import RealProofs
+from tests.consumers.conftest import RealTokens
 from tests.consumers.issuer import FORGERIES, PHONE, WRONG, Forgery, Issuer, ec_jwk, es256, okp_jwk
 
 
-class TakesProofs:
+class AcceptsTokens:
     """`shop` trusts the real service as its client "backend"; `backend` trusts the tests' own key server, so that any token can be signed."""
 
-    def test_the_services_proof_is_accepted_and_its_phone_told(
-        self, shop: Backend, real_proof: tuple[str, str]
-    ) -> None:
-        phone, token = real_proof
+    def test_the_services_token_is_accepted_with_its_phone(self, shop: Backend, real_token: tuple[str, str]) -> None:
+        phone, token = real_token
         assert shop.phone(token) == phone
 
-    def test_another_clients_proof_is_refused(self, shop: Backend, real: RealProofs) -> None:
+    def test_another_clients_token_is_refused(self, shop: Backend, real: RealTokens) -> None:
         assert shop.refuses(real.of("other")[1])
 
-    def test_a_proof_of_another_purpose_is_refused(self, shop: Backend, real: RealProofs) -> None:
+    def test_a_token_for_another_purpose_is_refused(self, shop: Backend, real: RealTokens) -> None:
         assert shop.refuses(real.of("backend", purpose="newsletter")[1])
 
     @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-    def test_what_anybody_can_make_of_the_services_proof_is_refused(
-        self, shop: Backend, real: RealProofs, real_proof: tuple[str, str], forgery: Forgery
+    def test_what_anyone_can_make_of_the_services_token_is_refused(
+        self, shop: Backend, real: RealTokens, real_token: tuple[str, str], forgery: Forgery
     ) -> None:
-        _, token = real_proof
+        _, token = real_token
         assert shop.refuses(forgery(token, real.key(token)))
 
-    def test_a_good_proof_of_either_key_is_accepted(self, backend: Backend, issuer: Issuer) -> None:
+    def test_a_valid_token_of_either_key_is_accepted(self, backend: Backend, issuer: Issuer) -> None:
         assert backend.phone(issuer.token()) == PHONE
         next_kid = ec_jwk(issuer.next_key)["kid"]
         assert backend.phone(issuer.token({"kid": next_kid}, sign=es256(issuer.next_key))) == PHONE
 
     @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
-    def test_what_anybody_can_make_of_a_good_proof_is_refused(
+    def test_what_anyone_can_make_of_a_valid_token_is_refused(
         self, backend: Backend, issuer: Issuer, forgery: Forgery
     ) -> None:
         good = issuer.token()

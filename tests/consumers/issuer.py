@@ -1,4 +1,4 @@
-"""Somebody who signs: a key server of the tests' own, and every token that a backend must refuse.
+"""An issuer: a key server of the tests' own, and every token that a backend must refuse.
 
 Tokens are put together by hand from their three parts: a library that signs would refuse to make most of these.
 """
@@ -104,7 +104,7 @@ def pem(jwk: Json) -> bytes:
 
 @dataclass
 class Issuer:
-    """Publishes three keys and signs whatever it is told to: `key` and `next_key` as while rotating, and one of the other algorithm."""
+    """Publishes three keys and signs whatever it gets: `key` and `next_key` as while rotating, and one of the other algorithm."""
 
     url: str
     name: str = "lastdigits"
@@ -138,7 +138,7 @@ class Issuer:
         }
 
     def token(self, header: Json | None = None, claims: Json | None = None, sign: Sign | None = None) -> str:
-        """A good token, but for what is given; a member that is None is left out."""
+        """A valid token, except for what is given; a member that is None is left out."""
         changed = [
             {name: value for name, value in (whole | (change or {})).items() if value is not None}
             for whole, change in ((self.header(), header), (self.claims(), claims))
@@ -174,7 +174,7 @@ def issuing() -> Iterator[Issuer]:
             serving.join()
 
 
-# ---- what anybody can make of a good token, knowing the public keys
+# ---- what anyone can make of a valid token, knowing the public keys
 
 
 def _resigned(token: str, algorithm: str, sign: Sign) -> str:
@@ -188,14 +188,14 @@ def _kept_signature(token: str, header: Json | None = None, claims: Json | None 
 
 
 def _own_key(token: str, **extra: Any) -> str:
-    """Signed by a key of the forger's, under somebody else's `kid`."""
+    """Signed by a key of the forger's, under another key's `kid`."""
     header, claims, _ = parts(token)
     key = generate_private_key(SECP256R1())
     return compact(header | {name: make(ec_jwk(key)) for name, make in extra.items()}, claims, es256(key))
 
 
 Forgery = Callable[[str, Json], str]
-"""Makes a bad token of a good one and the public key that it was signed for."""
+"""Makes a bad token of a valid one and the public key that it was signed for."""
 
 FORGERIES: dict[str, Forgery] = {
     "alg none, no signature": lambda token, _: _resigned(token, "none", unsigned),

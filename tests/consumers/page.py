@@ -7,6 +7,7 @@ from tests.harness import ROOT
 
 PAGE = ROOT / "docs" / "token.md"
 CLIENTS = ROOT / "docs" / "clients.md"
+GUIDES = ROOT / "docs" / "guides"
 
 _SECTION = re.compile(r"^##+ (?P<name>.+)$", re.MULTILINE)
 _BLOCK = re.compile(r"^```\w+\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -19,3 +20,9 @@ def snippet(stack: str, page: Path = PAGE) -> str:
     block = _BLOCK.search(text, starts[stack])
     assert block, f"no code under {stack}"
     return block["code"]
+
+
+def marked(page: Path) -> dict[str, str]:
+    """The fenced blocks that a comment `<!-- run: NAME -->` stands before, by name."""
+    blocks = re.finditer(r"^<!-- run: (\S+) -->\n```\w+\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return {block[1]: block[2] for block in blocks}

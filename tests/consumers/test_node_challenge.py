@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Simulator, fresh_phone, serving
 from tests.consumers.page import CLIENTS, snippet
+from tests.harness import Simulator, fresh_phone, serving
 
 pytestmark = pytest.mark.node
 
@@ -27,6 +27,6 @@ def test_the_code_that_the_page_shows_solves_a_challenge(tmp_path: Path, simulat
         command = ["node", str(script), service.url, service.keys["app"], phone]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert (told["status"], told["body"]["status"]) == (201, "pending")
+        answered = json.loads(done.stdout)
+        assert (answered["status"], answered["body"]["status"]) == (201, "pending")
         assert simulator.count(phone) == 1

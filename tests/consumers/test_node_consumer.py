@@ -1,4 +1,4 @@
-"""An Express backend, with the page's code as it stands, accepts the service's proofs and refuses everything else."""
+"""An Express backend, with the page's code as it stands, accepts the service's tokens and refuses everything else."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.consumers.backends import Backend, Trust, node_backend
-from tests.consumers.conftest import RealProofs
-from tests.consumers.contract import TakesProofs
+from tests.consumers.conftest import RealTokens
+from tests.consumers.contract import AcceptsTokens
 from tests.consumers.issuer import Issuer
 from tests.consumers.page import snippet
 
@@ -35,13 +35,13 @@ def ed25519_backend(run: Run, issuer: Issuer) -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="module")
-def shop(run: Run, real: RealProofs) -> Iterator[Backend]:
+def shop(run: Run, real: RealTokens) -> Iterator[Backend]:
     with run(Trust(real.jwks_url).environ(), snippet("Express")) as running:
         yield running
 
 
-class TestExpressBackend(TakesProofs):
-    """It takes the same tokens as the Python backends."""
+class TestExpressBackend(AcceptsTokens):
+    """It accepts the same tokens as the Python backends."""
 
 
 def test_without_the_keys_nothing_is_accepted(run: Run, issuer: Issuer) -> None:
@@ -49,7 +49,7 @@ def test_without_the_keys_nothing_is_accepted(run: Run, issuer: Issuer) -> None:
         assert lonely.refuses(issuer.token())
 
 
-@pytest.mark.parametrize("missing", ["PROOF_ISSUER", "PROOF_AUDIENCE"])
+@pytest.mark.parametrize("missing", ["TOKEN_ISSUER", "TOKEN_AUDIENCE"])
 @pytest.mark.parametrize("empty", [True, False], ids=["empty", "unset"])
 def test_a_setting_that_is_missing_opens_nothing(run: Run, issuer: Issuer, missing: str, empty: bool) -> None:
     environ = Trust(issuer.url).environ()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.challenges.altcha import Altcha
-from tests.harness import ROOT
 from tests.consumers.page import snippet
+from tests.harness import ROOT
 
 pytestmark = pytest.mark.node
 

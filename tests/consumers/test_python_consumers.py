@@ -1,4 +1,4 @@
-"""A Django and a FastAPI backend, with the page's code as it stands, accept the service's proofs and refuse everything else."""
+"""A Django and a FastAPI backend, with the page's code as it stands, accept the service's tokens and refuse everything else."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.consumers.backends import Backend, Trust, python_backend
-from tests.consumers.conftest import RealProofs
-from tests.consumers.contract import TakesProofs
+from tests.consumers.conftest import RealTokens
+from tests.consumers.contract import AcceptsTokens
 from tests.consumers.issuer import Issuer
 from tests.consumers.page import snippet
 
@@ -21,7 +21,9 @@ def as_it_stands(code: str) -> str:
 @pytest.fixture(scope="module", params=["Django", "FastAPI"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     stack: str = request.param
-    return lambda trust, edit: python_backend(stack, edit(snippet(stack)), tmp_path_factory.mktemp(stack), trust)
+    return lambda trust, edit: python_backend(
+        stack.lower(), edit(snippet(stack)), tmp_path_factory.mktemp(stack), trust.environ()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,13 @@ def ed25519_backend(run: Run, issuer: Issuer) -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="module")
-def shop(run: Run, real: RealProofs) -> Iterator[Backend]:
+def shop(run: Run, real: RealTokens) -> Iterator[Backend]:
     with run(Trust(real.jwks_url), as_it_stands) as running:
         yield running
 
 
-class TestPythonBackends(TakesProofs):
-    """The two take the same tokens."""
+class TestPythonBackends(AcceptsTokens):
+    """The two accept the same tokens."""
 
 
 def test_without_the_keys_nothing_is_accepted(run: Run, issuer: Issuer) -> None:

@@ -63,7 +63,7 @@ async def _verify(
 async def _unavailable(stand: Stand, fake: Fake, **options: Any) -> str:
     with pytest.raises(ChallengeUnavailable) as unavailable:
         await _verify(stand, fake, **options)
-    assert len(fake.forms) == 1, "the fake was asked"
+    assert len(fake.forms) <= 1, "asked once at most"
     return str(unavailable.value)
 
 
@@ -215,7 +215,9 @@ async def test_a_pass_without_a_200_is_unavailable(stand: Stand, kind: Challenge
         b'{"success": false, "error-codes": [["invalid-input-response"]], "status": "failed", "message": null}',
         b"[" * 5000,
         b"\xff\xfe",
-        gzip.compress(b'{"success": true, "status": "ok", "hostname": "shop.example", "host": "shop.example"}', mtime=0),
+        gzip.compress(
+            b'{"success": true, "status": "ok", "hostname": "shop.example", "host": "shop.example"}', mtime=0
+        ),
     ],
 )
 async def test_nonsense_is_unavailable(stand: Stand, kind: ChallengeKind, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Provider faults: ATTACKS.md, "Provider", through HTTP. Never a false success, never a second call, never a hanging verification."""
+"""ATTACKS.md, "Provider", through HTTP. Never a false success, never a second call, never a hanging verification."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("behaviour", UNKNOWN, ids=str)
-def test_a_call_of_unknown_fate_is_told_so_never_redialled_and_leaves_nothing_pending(
+def test_an_unknown_call_is_answered_so_never_redialled_and_leaves_nothing_pending(
     service: Service, simulator: Simulator, phone: str, behaviour: dict[str, Any]
 ) -> None:
     simulator.behave(phone, **behaviour)
@@ -61,7 +61,7 @@ def test_a_call_of_unknown_fate_is_told_so_never_redialled_and_leaves_nothing_pe
         ("Недостаточно средств на счёте", 503, "call_not_placed"),
     ],
 )
-def test_a_refusal_is_told_by_whose_fault_it_is_and_costs_nothing(
+def test_a_refusal_is_answered_by_who_can_fix_it_and_costs_nothing(
     service: Service, simulator: Simulator, phone: str, error_code: str, status: int, code: str
 ) -> None:
     simulator.behave(phone, answer="error", error_code=error_code, times=1)
@@ -82,7 +82,7 @@ def test_a_connection_that_was_never_made_is_tried_once_more_and_costs_nothing(t
         assert line["reason"] == "unreachable"
 
 
-def test_wrong_credentials_are_the_operators_to_mend_and_shown_to_nobody(
+def test_wrong_credentials_are_the_operators_to_fix_and_are_shown_to_no_one(
     tmp_path: Path, simulator: Simulator, phone: str
 ) -> None:
     with serving(tmp_path, simulator.send_url, PROVIDER_API_KEY="wrong-key-8c1e", WORKERS="1") as service:
@@ -154,7 +154,9 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
                 os.kill(worker, signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
                 await starting
-        deadline = time.monotonic() + 20
+        deadline = (
+            time.monotonic() + 100
+        )  # a supervisor that waits for a killed worker's sign of life waits a minute (app/workers.py)
         answer = None
         while answer is None:
             try:
@@ -166,10 +168,10 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
         async with connect(service.settings["REDIS_URL"], 2) as client:
             ttls = {key: await client.pttl(key) async for key in client.scan_iter()}
         assert ttls
-        assert all(0 < ttl <= 93_600_000 for ttl in ttls.values()), "a day, and a slice of two hours"
-        assert all(ttl <= 30_000 for key, ttl in ttls.items() if key.startswith(b"ld:v:")), (
-            "a verification without a code lapses"
-        )
+        assert all(0 < ttl <= 28 * 3_600_000 for ttl in ttls.values()), "a day, and two slices of two hours"
+        verifications = [ttl for key, ttl in ttls.items() if b":verification:" in key]
+        assert verifications
+        assert max(verifications) <= 30_000, "a verification without a code lapses"
 
 
 def test_the_providers_key_is_in_no_answer(service: Service, phone: str) -> None:

@@ -1,4 +1,4 @@
-"""`/policy` and `lastdigits policy` say what is in force, and what it adds up to."""
+"""`GET /policy` and `lastdigits policy` say what is in force, what it adds up to, and what is used of it."""
 
 import os
 import subprocess
@@ -7,64 +7,100 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, Service
+from app.api.policy import PolicyAnswer, policy_answer
+from app.policy_report import render
+from app.settings import SettingsError, load_settings
+from app.verification.entropy import EntropyMonitor
+from tests.harness import ROOT, Service, Simulator, fresh_phone
 
 
-def test_a_backend_is_told_the_limits_in_force_and_their_sum(service: Service) -> None:
+def test_a_backend_reads_the_limits_in_force_and_what_they_add_up_to(service: Service) -> None:
     answer = service.get("/policy")
     assert answer.status_code == 200
-    told = answer.json()
-    assert (told["calls_per_phone"], told["code_length"], told["calls_per_client"]) == ("5/hour, 10/day", 4, None)
-    assert told["bounds"]["takeover_per_phone_and_day"] == 0.001
-    assert told["bounds"]["calls_per_phone_and_day"] == 10
-    assert [step["code_length"] for step in told["bounds"]["code_lengths"]] == [4, 5, 6]
+    policy = answer.json()
+    assert (policy["calls_per_phone"], policy["code_length"], policy["calls_per_client"]) == ("5/hour, 10/day", 4, None)
+    public, both = policy["bounds"]["public"], policy["bounds"]["all"]
+    assert (public["takeover_per_phone_and_day"], both["takeover_per_phone_and_day"]) == (0.0005, 0.001)
+    assert (public["calls_per_phone_and_hour"], public["calls_per_phone_and_day"]) == (2, 5)
+    assert (both["calls_per_phone_and_hour"], both["calls_per_phone_and_day"]) == (5, 10)
+    assert [step["code_length"] for step in public["code_lengths"]] == [4, 5, 6]
     assert service.get("/policy", "limited").json()["calls_per_client"] == "3/hour, 100/day"
 
 
-def _policy(cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", "policy"],
-        env=plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def test_what_is_used_of_a_budget_is_shown_by_lane(service: Service, simulator: Simulator) -> None:
+    def used() -> tuple[float, float]:
+        (spend,) = [
+            each
+            for each in service.get("/policy").json()["used"]
+            if (each["limit"], each["period"]) == ("spend", "hour")
+        ]
+        return float(spend["public"]), float(spend["trusted"])
+
+    public, trusted = used()
+    assert service.start(fresh_phone()).status_code == 201
+    assert service.start(fresh_phone(), "app").status_code == 201
+    assert list(used()) == pytest.approx([public + 0.35, trusted + 0.35])
 
 
-def test_a_person_is_told_in_words_and_a_table(tmp_path: Path) -> None:
-    done = _policy(tmp_path)
-    assert done.returncode == 0, done.stderr
-    for told in (
-        "more than 0.1 % (MAX_GUESS_PROBABILITY)",
+def test_the_report_renders_what_the_route_returns(service: Service) -> None:
+    said = render(PolicyAnswer.model_validate(service.get("/policy").json()), measured=True)
+    assert max(map(len, said.splitlines())) <= 110
+    for sentence in ("USED NOW", "public and", "spend per hour", "not biased", "suspended: nothing"):
+        assert sentence in said
+
+
+def test_the_report_says_what_strangers_can_use_up_and_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = load_settings(dotenv=None).policy
+    entropy = EntropyMonitor(None, None, policy.guesses, lambda _: None)  # type: ignore[arg-type]  # nothing is measured
+    said = " ".join(render(policy_answer(policy, None, entropy, None), measured=False).split())
+    for sentence in (
+        "It may use 50 % of every shared budget (PUBLIC_SHARE)",
+        "more than 0.1 % (MAX_GUESS_PROBABILITY), strangers with no more than 0.05 %",
         "any of 100: 10 %",
-        "at most 5 calls in any hour and 10 in any",
-        "3.50 in 24 hours",
-        "20/hour",
+        "One phone gets at most 5 calls an hour and 10 a day",
+        "from strangers 2 calls an hour and 5 a day",
+        "that is 285 calls an hour and 2857 a day; strangers get 142 and 1428 of them",
+        "at most 20 calls an hour",
+        "half of the calls that strangers may place to the phone",
+        "Not known: the store does not answer.",
     ):
-        assert told in " ".join(done.stdout.split())
-    assert max(map(len, done.stdout.splitlines())) <= 110
+        assert sentence in said, said
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "problem"),
     [
         ({"MAX_ATTEMPTS": "10", "CALLS_PER_PHONE": "200/day"}, "MAX_GUESS_PROBABILITY=0.001 can't hold"),
         ({"MAX_GUESS_PROBABILITY": "0.00005"}, "MAX_GUESS_PROBABILITY=5e-05 can't hold"),
     ],
 )
 def test_settings_whose_sum_breaks_the_bound_are_refused_with_the_sum(
-    tmp_path: Path, settings: dict[str, str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], problem: str
 ) -> None:
-    done = _policy(tmp_path, **settings)
-    assert done.returncode == 78
-    assert told in done.stderr
-    assert "CALLS_PER_PHONE" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"LASTDIGITS_{name}", value)
+    with pytest.raises(SettingsError) as error:
+        load_settings(dotenv=None)
+    (said,) = error.value.problems
+    assert problem in said
+    assert "CALLS_PER_PHONE" in said
 
 
-def test_codes_that_are_longer_from_the_start_are_warned_of(tmp_path: Path) -> None:
-    done = _policy(tmp_path, MAX_ATTEMPTS="5")
-    assert done.returncode == 0
+def test_codes_that_are_longer_from_the_start_are_warned_of_by_the_command(tmp_path: Path) -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "policy"],
+        env=plain | {"PYTHONPATH": str(ROOT), "LASTDIGITS_MAX_ATTEMPTS": "5"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "TWO LANES" in done.stdout
     assert "codes have 5 digits from the start" in done.stderr

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.faults.conftest import Server
 from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown, wrong
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ async def test_a_verification_asks_the_store_as_often_as_promised(
     assert (started.status_code, trips) == (201, 2)
     verification = started.json()["id"]
     _, trips = _commands(client, lambda: service.post("/verify/start", {"phone": phone}, client_name, headers=headers))
-    assert trips == 1, "a replay calls nobody and records nothing"
+    assert trips == 1, "a replay calls no one and records nothing"
     refused, trips = _commands(client, lambda: service.check(verification, wrong("7305"), client_name))
     assert (refused.status_code, trips) == (422, 1)
     await wait_out_the_cooldown(service, verification)

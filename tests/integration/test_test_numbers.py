@@ -1,4 +1,4 @@
-"""Test numbers: never called, a fixed code, counted apart, marked in the proof, and impossible to add over HTTP."""
+"""Test numbers: never called, a fixed code, counted apart, marked in the token, and impossible to add over HTTP."""
 
 from collections.abc import Iterator
 

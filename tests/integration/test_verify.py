@@ -95,7 +95,7 @@ def test_leading_zeros_survive_a_provider_that_sends_numbers(
     assert service.check(verification, "0007").status_code == 200
 
 
-def test_a_second_start_too_soon_names_the_limit_and_calls_nobody(
+def test_a_second_start_too_soon_names_the_limit_and_calls_no_one(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     service.start(phone)
@@ -213,7 +213,7 @@ def test_a_bad_body_is_a_clear_refusal(service: Service, body: bytes, media_type
     _problem(service.http.post("/verify/start", content=body, headers=headers), status, code)
 
 
-def test_a_bad_body_is_never_told_back(service: Service) -> None:
+def test_a_bad_body_is_never_returned(service: Service) -> None:
     answer = service.post("/verify/check", {"id": "vrf_x", "code": ["secret-4711"], "extra": "secret-4712"})
     assert answer.status_code == 422
     assert "secret" not in answer.text

@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.conftest import Server
 from tests.harness import ROOT, Service, Simulator, fresh_phone, logged_address, running, serving
+from tests.server import Server
 
 pytestmark = pytest.mark.promtool
 RULES = ROOT / "deploy" / "prometheus-rules.yml"

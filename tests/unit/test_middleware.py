@@ -1,7 +1,6 @@
 """What leaves a route, whatever it is, becomes an answer with the request's id, a count and a line. The application in process, over a service that fails."""
 
 from types import SimpleNamespace
-from types import SimpleNamespace
 from typing import Any
 
 import httpx

@@ -30,7 +30,7 @@ elseif verification.status and ours then
   if verification.status == 'pending' then change_hold(keys.phone, request.ref, {units = open_guesses(verification)}) end
   redis.call('HDEL', keys.verification, 'next_max_attempts')
 end
-local wait = wait_for_call(phone, request.lane, request.address)
+local wait = shown_wait(phone, request.lane, request.address)
 if not request.number then
   forget()
 else

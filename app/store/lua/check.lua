@@ -69,7 +69,7 @@ if digest == verification.code or digest == verification.previous_code then
     verification.previous_code = nil
     change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = now + policy.repeat_window})
     -- The owner answered: the resend cooldown, which is there against calls that no one answers, starts again.
-    redis.call('HDEL', keys.phone, 'step')
+    redis.call('HDEL', keys.phone, 'step', 'trusted_step')
     give_back_to_addresses()
     count_converted(open_guards(lane))
     count(keys.lane, HOUR, lane .. '_converted', 1)

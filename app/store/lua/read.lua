@@ -6,4 +6,4 @@
 local verification = read_verification()
 if not status_of(verification) then return reply('not_found') end
 local phone = read_phone(keys.phone)
-return reply('found', state_of(verification, now + wait_for_call(phone, verification.lane, '')))
+return reply('found', state_of(verification, now + shown_wait(phone, verification.lane, '')))

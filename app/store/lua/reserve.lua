@@ -7,7 +7,7 @@
 -- reply    reserved {number, at, price, code_length, sampled: the phone had no other call today, quotas} | challenge_required {level} | codes_predictable | in_progress {wait} | limited {limit, wait, …}
 --          | price_pending | suspended {scope, wait, just_now} | key_reused | key_in_use | replayed {seed, first}
 local phone = read_phone(keys.phone)
-local seen = recall(function() return (wait_for_call(phone, request.lane, request.address)) end)
+local seen = recall(function() return shown_wait(phone, request.lane, request.address) end)
 if seen then return seen end
 if policy.codes_predictable and not request.test then return reply('codes_predictable') end
 

@@ -6,7 +6,7 @@
 -- reply    reserved {number, at, price, code_length, quotas} | not_found | ended {status} | and what denies a call, as in reserve.lua
 local phone, verification = read_phone(keys.phone), read_verification()
 request.lane = verification.lane or request.lane
-local seen = recall(function() return (wait_for_call(phone, request.lane, request.address)) end)
+local seen = recall(function() return shown_wait(phone, request.lane, request.address) end)
 if seen then return seen end
 local status = status_of(verification)
 if not status then return reply('not_found') end

@@ -32,7 +32,7 @@ else
     verification = read_verification()
     change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = expires_at})
   end
-  outcome = state_of(verification, now + wait_for_call(phone, request.lane, request.address))
+  outcome = state_of(verification, now + shown_wait(phone, request.lane, request.address))
   outcome.outcome = 'settled'
 end
 -- A start whose verification is gone came to an unknown call (cancel_reservation.lua).

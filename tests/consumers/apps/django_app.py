@@ -1,23 +1,23 @@
-"""The smallest Django app with a login by proof."""
+"""The smallest Django app with a login by verification token."""
 
 import json
 import os
 from wsgiref.simple_server import make_server
 
-from django.conf import settings  # type: ignore[import-untyped]  # ships no types
-from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
-from django.http import HttpRequest, JsonResponse  # type: ignore[import-untyped]
-from django.urls import path  # type: ignore[import-untyped]
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, JsonResponse
+from django.urls import path
 
 settings.configure(
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["127.0.0.1"],
-    PROOF_JWKS=os.environ["PROOF_JWKS"],
-    PROOF_ISSUER=os.environ["PROOF_ISSUER"],
-    PROOF_AUDIENCE=os.environ["PROOF_AUDIENCE"],
+    TOKEN_JWKS=os.environ["TOKEN_JWKS"],
+    TOKEN_ISSUER=os.environ["TOKEN_ISSUER"],
+    TOKEN_AUDIENCE=os.environ["TOKEN_AUDIENCE"],
 )
 
-from proof import verified  # type: ignore[import-not-found]  # noqa: E402  # the page's code reads the settings
+from verification import verified  # type: ignore[import-not-found]  # noqa: E402  # the page's code reads the settings
 
 
 def login(request: HttpRequest) -> JsonResponse:
@@ -28,5 +28,5 @@ urlpatterns = [path("login", login)]
 
 if __name__ == "__main__":
     with make_server("127.0.0.1", 0, get_wsgi_application()) as server:
-        print(f"http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201  # whoever started it reads its address
+        print(f"http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201  # the test reads its address
         server.serve_forever()

@@ -14,11 +14,18 @@ local function lane_is_abused()
   return false
 end
 
+-- Half of the calls that the public lane may place to a phone in the longest of its limits led to no approval.
+local function phone_is_abused(unconverted)
+  local most = 0
+  for _, rate in ipairs(policy.calls_per_phone.public) do most = math.max(most, rate.max) end
+  return unconverted * 2 >= most
+end
+
 -- The work that is required: a level, which grows with each call to the same phone and from the same network that did not lead to an approval; nil for none.
 local function required_level(phone)
   if request.lane ~= 'public' or not request.challenge then return nil end
-  if request.challenge ~= 'always' and not lane_is_abused() then return nil end
   local level = unconverted_calls(phone)
+  if request.challenge ~= 'always' and not phone_is_abused(level) and not lane_is_abused() then return nil end
   if keys.network then level = level + total_of(read_counter(keys.network, HOUR), 'public') end
   return math.min(policy.max_level, level)
 end

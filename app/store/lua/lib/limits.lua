@@ -1,13 +1,18 @@
 -- The limits that a call counts against, besides its phone's. Each is
---   {name, place, key, window, max, public_max, unit, quota}
+--   {name, place, key, window, max, public_max, by_lane, unit, quota}
 -- key names the counter; place is its position among the limits of that name; unit 'money' counts the price, else calls. A limit with public_max is
--- shared by the two lanes: the public lane may use that much of it, the trusted lane what is left. Without max it only counts.
+-- shared by the two lanes: the public lane may use that much of it, the trusted lane what is left. One by_lane allows each lane max. Without max it only
+-- counts.
+local function names_of(limit, lane)
+  if limit.by_lane then return {lane} end
+  return {'public', 'trusted'}
+end
+
 local function wait_for_limit(limit, counter, lane, amount)
   if not limit.max then return 0 end
   local wait = 0
-  if total_of(counter, 'public', 'trusted') + amount > limit.max then
-    wait = wait_for(counter, limit.max - amount, 'public', 'trusted')
-  end
+  local names = names_of(limit, lane)
+  if total_of(counter, unpack(names)) + amount > limit.max then wait = wait_for(counter, limit.max - amount, unpack(names)) end
   if lane == 'public' and limit.public_max and total_of(counter, 'public') + amount > limit.public_max then
     wait = math.max(wait, wait_for(counter, limit.public_max - amount, 'public'))
   end
@@ -72,10 +77,11 @@ local function quotas_of(opened)
   local quotas = {}
   for _, each in ipairs(opened) do
     if each.limit.quota then
-      local used = total_of(each.counter, 'public', 'trusted')
+      local names = names_of(each.limit, opened.lane)
+      local used = total_of(each.counter, unpack(names))
       table.insert(quotas, {
         limit = each.limit.name, place = each.limit.place, left = math.max(0, each.limit.max - used),
-        reset = wait_for(each.counter, used - 1, 'public', 'trusted'),
+        reset = wait_for(each.counter, used - 1, unpack(names)),
       })
     end
   end

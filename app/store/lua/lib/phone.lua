@@ -1,12 +1,12 @@
 -- The record of one phone: who may place its next call, and when. A hash:
 --   call:AT        LANE:ADDRESS of each call that a limit counts, by when it was reserved (unix ms); ADDRESS is a digest, empty for none;
 --                  `:converted` behind it once the verification was approved
---   step           calls in the present series of resend cooldowns; a series ends with an approval or a quiet hour
+--   step           calls in the present series of resend cooldowns, trusted_step those of the trusted lane; a series ends with an approval or a quiet hour
 --   busy_until     until when a call is being placed (unix ms); placing is that call's name
 --   hold:REF       guesses that a live verification may still make (guesses.lua)
 -- Limits are exact: every counted call keeps its own time.
 local function read_phone(key)
-  local phone = {key = key, calls = {}, holds = {}, step = 0, busy_until = 0}
+  local phone = {key = key, calls = {}, holds = {}, step = 0, trusted_step = 0, busy_until = 0}
   for field, value in pairs(read_hash(key)) do
     local at, ref = string.match(field, '^call:(%d+)$'), string.match(field, '^hold:(.+)$')
     if at then
@@ -33,14 +33,26 @@ local function free_at(phone, max, window, matches)
   return 0
 end
 
+-- When the resend cooldown ends (unix ms). Strangers' calls must not make it longer for the trusted lane: from their last one on it waits for the first
+-- step, since a phone can't take two calls at once. The public lane's cooldown grows with all calls.
+local function cooldown_end(phone, lane)
+  local function after(step, call)
+    if not call or step == 0 or now - call.at >= policy.quiet then return 0 end
+    return call.at + policy.cooldowns[math.min(step, #policy.cooldowns)]
+  end
+  local last = phone.calls[#phone.calls]
+  if lane == 'public' then return after(phone.step, last) end
+  local own
+  for _, call in ipairs(phone.calls) do
+    if call.lane == lane then own = call end
+  end
+  return math.max(after(math.min(phone.step, 1), last), after(phone.trusted_step, own))
+end
+
 -- From when on the limits allow another call (unix ms, 0 for now already), and which limit is the last to allow it: its name and place. The public
 -- lane has its share of each limit. One address has half of what its lane allows, and at least a call and its resend.
 local function next_call(phone, lane, address)
-  local at, limit, place = 0, 'resend_cooldown', nil
-  local last = phone.calls[#phone.calls]
-  if last and phone.step > 0 and now - last.at < policy.quiet then
-    at = last.at + policy.cooldowns[math.min(phone.step, #policy.cooldowns)]
-  end
+  local at, limit, place = cooldown_end(phone, lane), 'resend_cooldown', nil
   local function holds_back(free, name, index)
     if free > math.max(at, now) then at, limit, place = free, name, index end
   end
@@ -63,12 +75,24 @@ local function wait_for_call(phone, lane, address)
   return math.max(0, at - now), limit, place
 end
 
+-- The same for the state that callers see. A limit that another's calls have reached shows a stranger when these were: only roughly.
+local function shown_wait(phone, lane, address)
+  local wait, limit = wait_for_call(phone, lane, address)
+  if lane == 'public' and limit ~= 'resend_cooldown' then return math.ceil(wait / policy.blur) * policy.blur end
+  return wait
+end
+
 -- Why the phone can't be called now: a reply, or nil.
 local function phone_denies(phone, lane, address)
   if phone.busy_until > now then return reply('in_progress', {wait = phone.busy_until - now}) end
   local wait, limit, place = wait_for_call(phone, lane, address)
   if wait > 0 then return reply('limited', {limit = limit, place = place, wait = wait}) end
   return nil
+end
+
+local function set_steps(phone, step, trusted_step)
+  phone.step, phone.trusted_step = math.max(0, step), math.max(0, trusted_step)
+  redis.call('HSET', phone.key, 'step', phone.step, 'trusted_step', phone.trusted_step)
 end
 
 -- Takes the right to place one call, and drops what no limit counts any more.
@@ -80,9 +104,9 @@ local function reserve_call(phone, call, lane, address)
     if hold.ends_at <= now then redis.call('HDEL', phone.key, 'hold:' .. ref) end
   end
   local last = phone.calls[#phone.calls]
-  local step = last and now - last.at < policy.quiet and phone.step or 0
-  redis.call('HSET', phone.key, 'call:' .. now, lane .. ':' .. address, 'step', step + 1,
-    'busy_until', now + policy.call_deadline, 'placing', call)
+  local continues = last and now - last.at < policy.quiet
+  redis.call('HSET', phone.key, 'call:' .. now, lane .. ':' .. address, 'busy_until', now + policy.call_deadline, 'placing', call)
+  set_steps(phone, (continues and phone.step or 0) + 1, (continues and phone.trusted_step or 0) + (lane == 'trusted' and 1 or 0))
   redis.call('PEXPIRE', phone.key, policy.phone_memory + policy.call_deadline)
 end
 
@@ -95,12 +119,13 @@ end
 
 -- Gives a reserved call back, as if it had never been requested.
 local function give_call_back(phone, at)
-  if redis.call('HDEL', phone.key, 'call:' .. at) == 1 then
-    redis.call('HSET', phone.key, 'step', math.max(0, phone.step - 1))
-    for index, call in ipairs(phone.calls) do
-      if call.at == at then table.remove(phone.calls, index) break end
+  if redis.call('HDEL', phone.key, 'call:' .. at) == 0 then return end
+  for index, call in ipairs(phone.calls) do
+    if call.at == at then
+      table.remove(phone.calls, index)
+      set_steps(phone, phone.step - 1, phone.trusted_step - (call.lane == 'trusted' and 1 or 0))
+      break
     end
-    phone.step = math.max(0, phone.step - 1)
   end
 end
 

@@ -1,4 +1,4 @@
-"""Proofs through HTTP, with two workers: one for each approval, redeemed once, by its audience's own client, and none that is forged."""
+"""Verification tokens through HTTP, with two workers: one for each approval, redeemed once, by its audience's own client, and none that is forged."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def _verified(service: Service, token: str, audience: str = "backend") -> dict[s
     return claims
 
 
-def test_an_approval_is_proved_to_any_backend_that_knows_the_published_keys(
+def test_a_token_verifies_at_any_backend_that_knows_the_published_keys(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     approved = _approved(service, simulator, phone, purpose="login")
@@ -62,16 +62,16 @@ def test_the_published_keys_are_public_and_may_be_kept(service: Service) -> None
         assert not {"d", "k", "p", "q"} & set(key)
 
 
-def test_the_proof_of_a_pages_verification_is_for_its_backend(
+def test_the_token_of_a_pages_verification_is_for_its_backend(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     approved = _approved(service, simulator, phone, "app")
     assert _verified(service, approved["token"], "backend")["aud"] == "backend"
-    status, told = _redeem(service, approved["token"])
-    assert (status, told["phone"], told["id"], told["test"]) == (200, phone, approved["id"], False)
+    status, body = _redeem(service, approved["token"])
+    assert (status, body["phone"], body["id"], body["test"]) == (200, phone, approved["id"], False)
 
 
-async def test_the_same_approval_is_the_same_proof_from_every_worker(
+async def test_the_same_approval_is_the_same_token_from_every_worker(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     verification, code = service.start(phone).json()["id"], simulator.code(phone)
@@ -83,7 +83,7 @@ async def test_the_same_approval_is_the_same_proof_from_every_worker(
     assert len({answer.json()["token"] for answer in answers}) == 1
 
 
-async def test_a_proof_is_redeemed_once_of_fifty_times_over_workers(
+async def test_a_token_is_redeemed_once_of_fifty_times_over_workers(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     token = _approved(service, simulator, phone)["token"]
@@ -93,15 +93,15 @@ async def test_a_proof_is_redeemed_once_of_fifty_times_over_workers(
     assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"token_redeemed"}
 
 
-def test_only_a_client_of_the_proofs_audience_redeems_it(service: Service, simulator: Simulator, phone: str) -> None:
+def test_only_a_client_of_the_tokens_audience_redeems_it(service: Service, simulator: Simulator, phone: str) -> None:
     token = _approved(service, simulator, phone)["token"]
     assert _redeem(service, token, "other")[1]["code"] == "token_invalid"
     assert _redeem(service, token, "app")[1]["code"] == "key_not_allowed"
     assert service.http.post("/verify/redeem", json={"token": token}).json()["code"] == "key_missing"
-    assert _redeem(service, token)[0] == 200, "whoever was refused used nothing up"
+    assert _redeem(service, token)[0] == 200, "a refused redeem uses nothing up"
 
 
-def test_no_forged_proof_is_redeemed(service: Service, simulator: Simulator, phone: str) -> None:
+def test_no_forged_token_is_redeemed(service: Service, simulator: Simulator, phone: str) -> None:
     token = _approved(service, simulator, phone)["token"]
     claims = _verified(service, token)
     (ours,) = parse_signing_keys((service.directory / "signing-keys.json").read_text())
@@ -125,12 +125,12 @@ def test_no_forged_proof_is_redeemed(service: Service, simulator: Simulator, pho
         "an unknown kid": signed({"kid": foreign.kid}, foreign),
         "a foreign key under our kid": signed(key=foreign),
         "cut short": token[:-1],
-        "an id of nobody's": signed(jti="vrf_" + "A" * 44),
+        "an id that was never given": signed(jti="vrf_" + "A" * 44),
         "no expiry": signed(exp=None),
     }
     for name, text in forged.items():
-        status, told = _redeem(service, text)
-        assert (status, told["code"]) == (422, "token_invalid"), name
+        status, body = _redeem(service, text)
+        assert (status, body["code"]) == (422, "token_invalid"), name
     assert _redeem(service, signed(exp=claims["iat"]))[1]["code"] == "token_expired"
     assert _redeem(service, signed())[0] == 200, "the control: nothing else was wrong with them"
 
@@ -147,11 +147,11 @@ class _Confused(jwt.algorithms.HMACAlgorithm):
 
 @pytest.mark.parametrize("token", ["", "x" * 5000, 1, None, ["a"]])
 def test_what_is_no_token_at_all_is_a_bad_request(service: Service, token: Any) -> None:
-    status, told = _redeem(service, token)
-    assert (status, told["code"]) == (422, "invalid_request")
+    status, body = _redeem(service, token)
+    assert (status, body["code"]) == (422, "invalid_request")
 
 
-def test_a_wrong_code_after_the_approval_gets_no_proof(service: Service, simulator: Simulator, phone: str) -> None:
+def test_a_wrong_code_after_the_approval_gets_no_token(service: Service, simulator: Simulator, phone: str) -> None:
     approved = _approved(service, simulator, phone)
     code = simulator.code(phone)
     wrong = service.check(approved["id"], f"{(int(code) + 1) % 10000:04d}")

@@ -1,0 +1,54 @@
+"""A sandbox as `make run` starts it, and what it prints."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.harness import running
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    url: str
+    simulator: str
+    public_key: str
+    secret_key: str
+    script: str
+
+    def calls(self, phone: str) -> list[dict[str, Any]]:
+        answer: list[dict[str, Any]] = httpx.get(f"{self.simulator}/calls/{phone.lstrip('+')}").json()["calls"]
+        return answer
+
+    def code(self, phone: str) -> str:
+        """The code of the last call to a phone."""
+        return str(self.calls(phone)[0]["code"])
+
+    def trust(self) -> dict[str, str]:
+        """The settings that the guides name."""
+        return {
+            "TOKEN_JWKS": f"{self.url}/.well-known/jwks.json",
+            "TOKEN_ISSUER": "lastdigits",
+            "TOKEN_AUDIENCE": "sandbox-backend",
+            "ALLOW_TEST_PHONES": "1",
+            "VERIFY_URL": self.url,
+            "VERIFY_KEY": self.secret_key,
+        }
+
+
+@contextmanager
+def sandboxed(directory: Path) -> Iterator[Sandbox]:
+    environ = {f"LASTDIGITS_{name}": "0" for name in ("PORT", "SIMULATOR_PORT")} | {"LASTDIGITS_LOG_FORMAT": "json"}
+    directory.mkdir(parents=True, exist_ok=True)
+
+    def ready(output: str) -> str | None:
+        return output if "startup complete" in output else None
+
+    with running(["serve"], environ, directory / "log", ready) as (_, output):
+        printed = dict(re.findall(r"^ +(Service|Simulator|Public key|Secret key) +(\S+)", output, re.MULTILINE))
+        script = "\n".join(line for line in output.splitlines() if re.match(r"[A-Z]+=|echo|curl", line))
+        yield Sandbox(printed["Service"], printed["Simulator"], printed["Public key"], printed["Secret key"], script)
