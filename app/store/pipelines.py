@@ -56,7 +56,7 @@ class Pipelines:
         if isinstance(self._client, RedisCluster):
             return await self._alone(command)
         if len(self._waiting) >= MAX_WAITING:
-            raise StoreUnavailable("too many commands wait for the store")
+            raise StoreUnavailable("too many commands wait for the store", sent=False)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(command, loop.create_future(), loop.time())
         self._waiting.append(waiting)
@@ -94,7 +94,7 @@ class Pipelines:
             if waiting.answer.done():
                 continue
             if waiting.since < outdated:
-                waiting.answer.set_exception(StoreUnavailable("the store is too slow: the command was never sent"))
+                waiting.answer.set_exception(StoreUnavailable("the store is too slow: the command was never sent", sent=False))
             else:
                 batch.append(waiting)
         return batch

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar, assert_never
 
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refusal, Refused, Unknown
@@ -268,10 +269,10 @@ class VerificationService:
         """Give a reservation back whose reply may have been lost, or is awaited no more, so that "unavailable" stays true."""
         try:
             yield
-        except (StoreUnavailable, asyncio.CancelledError):
-            self._in_background(
-                retry(lambda: self._store.cancel_reservation(ref, context, None, Refusal.UNREACHABLE), CANCEL_PAUSES)
-            )
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            if getattr(error, "sent", True):
+                undo = partial(self._store.cancel_reservation, ref, context, None, Refusal.UNREACHABLE)
+                self._in_background(retry(undo, CANCEL_PAUSES))
             raise
 
     async def _place(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> Called:
