@@ -94,7 +94,9 @@ class Pipelines:
             if waiting.answer.done():
                 continue
             if waiting.since < outdated:
-                waiting.answer.set_exception(StoreUnavailable("the store is too slow: the command was never sent", sent=False))
+                waiting.answer.set_exception(
+                    StoreUnavailable("the store is too slow: the command was never sent", sent=False)
+                )
             else:
                 batch.append(waiting)
         return batch
