@@ -7,9 +7,9 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 |---|---|---|---|
 | `verification:NAME` | hash | one verification (lua/lib/verification.lua) | until its call's deadline while the first call is being placed; then until 10 min after its expiry; 10 min after it ended |
 | `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | a day, or the longest limit of a phone, from its last call |
-| `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 28 h |
+| `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 26 h |
 | `request:REQUEST` | hash | a request with an idempotency key (lua/lib/idempotency.lua) | 24 h from the first sending |
-| `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and two slices at most |
+| `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and a slice at most |
 | `network:NETWORK:SECONDS` | hash | the same for an IPv6 /48 | the same |
 | `network:NETWORK` | hash | the same for an IPv4 /24 or IPv6 /48 in an hour: the work of challenges grows with it | the same |
 | `client:CLIENT:SECONDS` | hash | calls of a client that has limits of its own | the same |
@@ -19,7 +19,7 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | `pricing:COUNTRY` | hash | calls under way that were reserved while no price was seen | the deadline of the last |
 | `guard:COUNTRY`, `guard:RANGE` | hash | calls to a destination and converted ones, and its suspensions (lua/lib/guard.lua) | 4 h from the last of these |
 | `suspended` | sorted set | `LANE:SEALED` for each suspended destination, by its end | 4 h from the last |
-| `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and two slices at most |
+| `lane` | hash | calls of a lane and converted ones, in slices of an hour | an hour, and a slice at most |
 | `sprayed` | hash | verifications with a wrong code, approved ones, and the spray alert's end (lua/check.lua) | the same |
 | `solution:SOLUTION` | string | a challenge that was used | ten minutes |
 | `codes:4`, `codes:5`, `codes:6` | string | the last 16,384 codes of so many digits, 4 bytes of keyed digest each, written when they count no more (app/verification/entropy.py) | a day from the last |

@@ -236,8 +236,7 @@ async def test_a_test_number_costs_nothing(busy: World) -> None:
 async def test_what_was_guessed_is_remembered_for_longer_than_a_day_whatever_is_called(busy: World) -> None:
     ref = await busy.place()
     await busy.wrong(ref)
-    assert (await busy.keys())[busy.names.verification(ref)["guesses"]] > (DAY + 2 * HOUR) * 1000
     await busy.place(ref.phone)
-    assert (await busy.keys())[busy.names.verification(ref)["guesses"]] > (DAY + 2 * HOUR) * 1000
+    assert DAY * 1000 < (await busy.keys())[busy.names.verification(ref)["guesses"]] <= (DAY + 2 * HOUR) * 1000
     await busy.travel(DAY)
     assert await busy.guessed(ref) == {"trusted": 100}

@@ -33,7 +33,7 @@ end
 -- Counts without a look at the rest. lifetime: ms that the key lives at least, beyond what the window needs.
 local function count(key, window, name, amount, lifetime)
   redis.call('HINCRBY', key, name .. ':' .. slice_at(now, window), amount)
-  redis.call('PEXPIRE', key, math.max(lifetime or 0, math.ceil(window * 1000 * (policy.slices + 2) / policy.slices)))
+  redis.call('PEXPIRE', key, math.max(lifetime or 0, math.ceil(window * 1000 * (policy.slices + 1) / policy.slices)))
 end
 
 -- Removes the slices that the window has left behind.
