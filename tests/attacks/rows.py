@@ -76,13 +76,13 @@ async def money(at: Deployment, scale: Scale) -> Row:
 
 
 async def unreachable(at: Deployment, scale: Scale) -> Row:
-    """Keep phones from being called, from three addresses."""
+    """Keep phones from being called, each from three addresses."""
     row, known = await _begin("phones kept unreachable", at, scale)
-    addresses = [address_of_its_own() for _ in range(3)]
+    addresses = {person.phone: [address_of_its_own() for _ in range(3)] for person in known}
     calls: Counter[str] = Counter()
     async for trying in _rounds(at, scale.hours, known):
         for person in known:
-            for address in addresses:
+            for address in addresses[person.phone]:
                 while (await row.strangers.start(person.phone, address)).status_code == CREATED:
                     calls[person.phone] += 1
                     await at.time(30)
