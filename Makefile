@@ -43,7 +43,7 @@ lint: $(VENV)/.installed-dev ## Lint, and check the format
 types: $(VENV)/.installed-dev ## Check types
 	$(PY) -m mypy
 
-format: $(VENV)/.installed-dev ## Format the code, and mend what the linter can
+format: $(VENV)/.installed-dev ## Format the code, and fix what the linter can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
