@@ -24,6 +24,7 @@ class Scale:
 
     Attributes:
         hours: of the simulated day.
+        money_hours: of these, in which money is used up.
         spray_hours: of these, in which codes are sprayed.
         people: who try to get in, each through a backend and with a known device.
         at_once: starts of strangers in parallel.
@@ -31,6 +32,7 @@ class Scale:
     """
 
     hours: int = 24
+    money_hours: int = 24
     spray_hours: int = 2
     people: int = 10
     at_once: int = 4
@@ -62,7 +64,7 @@ async def money(at: Deployment, scale: Scale) -> Row:
     """Use up the money of each hour and of the day, one call to each phone."""
     row, known = await _begin("money of a day", at, scale)
     hours = []
-    async for trying in _rounds(at, scale.hours, known):
+    async for trying in _rounds(at, scale.money_hours, known):
         placed, statuses = row.strangers.calls, {CREATED}
         while UNAVAILABLE not in statuses:
             answers = await asyncio.gather(*(row.strangers.start(phone_in()) for _ in range(scale.at_once)))
