@@ -33,7 +33,7 @@ ORIGIN = CLIENTS["web"]["origins"][0]
 POOL = 10_000
 
 FULL = Scale()
-QUICK = Scale(hours=3, spray_hours=3, people=3, at_once=2, max_level=1)
+QUICK = Scale(hours=3, money_hours=1, spray_hours=1, people=3, at_once=2, max_level=1)
 QUICK_SETTINGS = {
     "SPEND_PER_HOUR": "5.25",
     "SPEND_PER_DAY": "50",

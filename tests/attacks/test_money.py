@@ -94,7 +94,6 @@ PRICES = {
     "-1": (EXPECTED, "price_unreadable"),
     "nan": (EXPECTED, "price_unreadable"),
     "0": (EXPECTED, None),
-    "absent": (EXPECTED, None),
 }
 """What the provider says, what a call counts as, and what the log says of it."""
 
