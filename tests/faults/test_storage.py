@@ -120,7 +120,7 @@ def test_a_full_server_places_no_call_and_readiness_says_so(
         assert on_own_server.check(verification, simulator.code(known)).status_code == 200, (
             "a person waits: that still works"
         )
-        assert "memory is full" in readiness(on_own_server, 503).json()["problems"][0]
+        assert "memory of Redis is full" in readiness(on_own_server, 503).json()["problems"][0]
     finally:
         asyncio.run(configure(own_server, "maxmemory", "0"))
     readiness(on_own_server, 200)
