@@ -150,9 +150,11 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         watch = Watch(watched, settings.key_prefix)
         store = RedisStore(pipelines, watch, codec, policy, settings.key_prefix, timeout)
         keys = parse_signing_keys(settings.signing_keys.get_secret_value())
-        tokens = TokenIssuer(keys, settings.issuer, sandbox=settings.sandbox)
+        tokens = TokenIssuer(keys, settings.issuer)
         entropy = EntropyMonitor(store, codec, policy.guesses, observe)
-        verifications = VerificationService(store, provider, codec, policy, tokens, entropy, challenges, observe)
+        verifications = VerificationService(
+            store, provider, codec, policy, tokens, entropy, challenges, observe, sandbox=settings.sandbox
+        )
         await watch()
         with suppress(StoreUnavailable):
             await entropy.measure()

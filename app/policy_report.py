@@ -125,11 +125,15 @@ def _used(policy: PolicyAnswer) -> str:
         f"  suspended for the {entry.lane} lane until {entry.until}: {entry.destination}" for entry in policy.suspended
     ]
     return _section(
-        "USED NOW", *(f"  {_usage(usage)}" for usage in policy.used), *(suspended or ["  suspended: nothing"]), *alert
+        "USED NOW",
+        *(f"  {usage_line(usage)}" for usage in policy.used),
+        *(suspended or ["  suspended: nothing"]),
+        *alert,
     )
 
 
-def _usage(usage: UsageAnswer) -> str:
+def usage_line(usage: UsageAnswer) -> str:
+    """What is used of one limit now, in words."""
     frees = f"; some is free again in {usage.frees_in} s" if usage.frees_in else ""
     return f"{usage.limit} per {usage.period}: {usage.public} public and {usage.trusted} trusted of {usage.max}{frees}"
 

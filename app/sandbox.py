@@ -116,7 +116,8 @@ def banner(settings: Settings, keys: dict[Kind, str] | None, simulator: str) -> 
         "  lastdigits runs as a SANDBOX: no phone rings, and nothing leaves this machine.",
         "  Set LASTDIGITS_PROVIDER_API_KEY and LASTDIGITS_CLIENTS_FILE to call real phones.",
         "",
-        f"  Service      {address}          OpenAPI: {address}/openapi.json",
+        f"  Demo page    {address}/          a form, and a drawn phone that rings",
+        f"  Service      {address}          its interface: {address}/docs",
         f'  Simulator    {simulator}          the calls it "placed", and the numbers that called',
     ]
     if keys is None:

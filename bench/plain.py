@@ -31,7 +31,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         ref = await records.start()
         for _attempt in range(2):  # the first one may send the script's text
             await records.check(ref, "9999")
-        arguments[:] = records.pipelines.last[1:]
+        arguments[:] = (part.decode() if isinstance(part, bytes) else part for part in records.pipelines.last[1:])
     yield
     await redis.aclose()
 

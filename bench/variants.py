@@ -45,7 +45,7 @@ def single_commands() -> None:
 
 
 def fastapi_routes() -> None:
-    LeanRoute.__init__ = APIRoute.__init__  # type: ignore[method-assign, assignment]
+    LeanRoute.__init__ = APIRoute.__init__  # type: ignore[method-assign]
     LeanRoute.get_route_handler = fastapi_handler  # type: ignore[method-assign, assignment]  # before the routes are made
 
 

@@ -43,12 +43,13 @@ class Server:
 
     def start(self, **options: str) -> None:
         changed = self._options | {name.replace("_", "-"): value for name, value in options.items()}
-        arguments = [word for name, value in changed.items() for word in (f"--{name}", value)]
+        arguments = [word for name, value in changed.items() for word in (f"--{name}", *(value.split() or [""]))]
         self._process = subprocess.Popen([self._binary, *arguments], stdout=subprocess.DEVNULL)
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
             except OSError:
+                assert self._process.poll() is None, arguments
                 time.sleep(0.02)
             else:
                 return

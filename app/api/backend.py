@@ -18,7 +18,7 @@ from app.api.schemas import (
 )
 from app.verification.model import Canceled, Found, Redeemed
 
-router = APIRouter(tags=["internal"], route_class=LeanRoute)
+router = APIRouter(tags=["backend"], route_class=LeanRoute)
 
 KEEP_KEYS = "public, max-age=300"
 """How long verifiers may keep the keys: a new key is published that long before it signs (docs/operations.md)."""

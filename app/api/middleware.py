@@ -85,19 +85,25 @@ class RequestMiddleware:
         metrics: Metrics = scope["state"]["metrics"]
         metrics.count_request(route, OTHER if error in _NO_METHOD else method, status, code)
         if problem and error:
-            level = "error" if error in _ERRORS else "warning" if error in _WARNINGS else "info"
-            self._refused(
-                level,
-                code if level == "error" else "refused",
-                code,
-                route=route,
-                method=method if method in _METHODS else OTHER,
-                path=_shown(scope["path"]) if error is RequestError.NO_SUCH_ROUTE else None,
-                client=scope.get("client_id"),
-                detail=problem.detail,
-                reason=problem.reason,
-                exc_info=problem.exception,
-            )
+            try:
+                self._log(scope, problem, error, route, method)
+            except OSError:  # a full disk: the answer was sent, and the connection stays open
+                metrics.count_observer_error()
+
+    def _log(self, scope: Scope, problem: Problem, error: RequestError, route: str, method: str) -> None:
+        level = "error" if error in _ERRORS else "warning" if error in _WARNINGS else "info"
+        self._refused(
+            level,
+            problem.code if level == "error" else "refused",
+            problem.code,
+            route=route,
+            method=method if method in _METHODS else OTHER,
+            path=_shown(scope["path"]) if error is RequestError.NO_SUCH_ROUTE else None,
+            client=scope.get("client_id"),
+            detail=problem.detail,
+            reason=problem.reason,
+            exc_info=problem.exception,
+        )
 
     def _route(self, scope: Scope) -> str:
         """The template of the request's route; never a path that a caller made up."""

@@ -1,6 +1,7 @@
 """The routes for operators: is the process alive, can the service do its work, what has it done."""
 
-from contextlib import suppress
+import asyncio
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +17,9 @@ from app.api.schemas import HealthAnswer, ReadyAnswer
 from app.store.health import StoreProblem
 from app.telemetry.gauges import Gauges, Seen
 from app.telemetry.metrics import Metrics
+from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
+from app.verification.guard import GuardStatus
 
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: answers(200, HealthAnswer, "What all workers have counted, in Prometheus's text format or OpenMetrics.")[200]
@@ -69,15 +72,19 @@ def gauges_of(service: Service) -> Gauges:
     """What a scrape sees besides the counters: the store as it is now, through the eyes of this service."""
 
     async def look() -> Seen:
-        health = await service.examine()
         clients = tuple(client for client, _ in service.clients.listed() if client.calls or client.spend)
-        status = None
-        with suppress(StoreUnavailable):
-            status = await service.verifications.status(*clients)
+        health, status = await asyncio.gather(service.examine(), _status(service, clients))
         return Seen(health.reachable, _problems(*health.kinds), status, clients)
 
     unseen = Seen(up=False, problems=_problems(StoreProblem.NO_ANSWER))
     return Gauges(look, unseen, service.policy, sandbox=service.sandbox)
+
+
+async def _status(service: Service, clients: Iterable[Client]) -> GuardStatus | None:
+    try:
+        return await service.verifications.status(*clients)
+    except StoreUnavailable:
+        return None
 
 
 def _problems(*there: StoreProblem) -> dict[str, bool]:

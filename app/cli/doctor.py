@@ -14,6 +14,8 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from app.cli import complain, say
+from app.cli.policy import collected
+from app.policy_report import usage_line
 from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
 from app.store.connection import FAILURES, Client, connect
@@ -91,7 +93,14 @@ async def _store(settings: Settings) -> list[Finding]:
     except StartError as error:
         return [(False, "redis", str(error))]
     async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
-        return await _answers_of(client, settings.key_prefix)
+        found = await _answers_of(client, settings.key_prefix)
+    return found + (await _used(settings) if all(good for good, *_ in found) else [])
+
+
+async def _used(settings: Settings) -> list[Finding]:
+    """What is used of each shared limit now."""
+    answer, _ = await collected(settings)
+    return [(True, "used", usage_line(usage)) for usage in answer.used]
 
 
 def _sleeping(path: Path) -> Finding:

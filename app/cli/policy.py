@@ -25,7 +25,7 @@ def configure(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace) -> int:
     """Print what the settings add up to, and what is used of it if a store answers."""
     settings = load_settings()
-    answer, measured = asyncio.run(_collected(settings))
+    answer, measured = asyncio.run(collected(settings))
     say(render(answer, measured=measured).rstrip("\n"))
     for warning in settings.warnings:
         complain(warning)
@@ -40,7 +40,8 @@ def _pepper(settings: Settings) -> bytes:
     return made.read_bytes().strip() if made and made.exists() else bytes(MIN_PEPPER_BYTES)
 
 
-async def _collected(settings: Settings) -> tuple[PolicyAnswer, bool]:
+async def collected(settings: Settings) -> tuple[PolicyAnswer, bool]:
+    """What the settings add up to, and what is used of it now; whether the store answered."""
     codec = IdCodec(_pepper(settings))
     timeout, path = settings.redis_timeout, settings.embedded
     connected = aclosing(connect(settings.redis_url, timeout))

@@ -5,6 +5,7 @@ docs/operations.md has the table of problems for operators.
 
 import asyncio
 import re
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
@@ -155,7 +156,8 @@ async def examine(client: Client, prefix: str) -> Health:
         await client.eval(_SCRATCH, 1, f"{prefix}scratch", *_COMMANDS)
     except Exception as error:  # noqa: BLE001  a watch that ended here would see no more
         problem = _problem_of(error)
-        found.setdefault(problem, SENTENCES[problem].replace("{prefix}", prefix))
+        if problem is not StoreProblem.OTHER or not found:
+            found.setdefault(problem, SENTENCES[problem].replace("{prefix}", prefix))
         return Health(problem not in _UNREACHABLE, tuple(found), tuple(found.values()), server, words_of(error))
     return Health(reachable=True, kinds=tuple(found), problems=tuple(found.values()), server=server)
 
@@ -172,13 +174,12 @@ async def read_clock(client: Client, prefix: str) -> float:
 
 async def _info(client: Client, prefix: str) -> dict[str, Any]:
     """What the server that has our keys says of itself."""
-    sections = ("server", "memory", "persistence", "replication")
     found: dict[str, Any]
     if isinstance(client, RedisCluster):
         await client.initialize()
-        found = await client.info(*sections, target_nodes=client.get_node_from_key(prefix))
+        found = await client.info(target_nodes=client.get_node_from_key(prefix))
     else:
-        found = await client.info(*sections)
+        found = await client.info()  # Redis 6 takes no list of sections, and must hear that it is too old
     return found
 
 
@@ -247,12 +248,15 @@ class Watch:
         health = await examine(self._client, self._prefix)
         self.unsafe = "; ".join(health.problems) if health.reachable and health.problems else None
         if health.kinds != self._logged:
-            self._logged = health.kinds
-            self._report(health)
+            # A log on a full disk must not end the watch. The next look tries it again.
+            with suppress(Exception):
+                self._report(health)
+                self._logged = health.kinds
         return health
 
     def _report(self, health: Health) -> None:
         if health.ready:
             log.info("ready", store=health.server)
         else:
-            log.error("not_ready", problems=health.problems, detail=health.detail or None)
+            words = {"detail": health.detail} if health.detail else {}
+            log.error("not_ready", problems=health.problems, **words)

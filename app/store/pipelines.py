@@ -1,7 +1,7 @@
 """Many commands, few round trips: what is requested in one turn of the event loop goes out as one pipeline of redis-py's.
 
-A check then costs half the CPU that it costs with a command each (docs/performance.md). No transaction: each command succeeds or fails by itself.
-On a cluster commands go one by one: redis-py's pipelines refuse scripts there.
+With a command each, a check would take a third more CPU (docs/performance.md; bench/variants.py measures it). No transaction: each command succeeds
+or fails by itself. On a cluster commands go one by one: redis-py's pipelines refuse scripts there.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Pipelines:
         if isinstance(self._client, RedisCluster):
             return await self._alone(command)
         if len(self._waiting) >= MAX_WAITING:
-            raise StoreUnavailable("too many commands wait for the store")
+            raise StoreUnavailable("too many commands wait for the store", sent=False)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(command, loop.create_future(), loop.time())
         self._waiting.append(waiting)
@@ -94,7 +94,9 @@ class Pipelines:
             if waiting.answer.done():
                 continue
             if waiting.since < outdated:
-                waiting.answer.set_exception(StoreUnavailable("the store is too slow: the command was never sent"))
+                waiting.answer.set_exception(
+                    StoreUnavailable("the store is too slow: the command was never sent", sent=False)
+                )
             else:
                 batch.append(waiting)
         return batch

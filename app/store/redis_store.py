@@ -238,7 +238,7 @@ class RedisStore:
         self, script: str, ref: VerificationRef, context: RequestContext, request: dict[str, Any], more: Keys
     ) -> dict[str, Any]:
         if self._watch.unsafe:
-            raise StoreUnavailable(self._watch.unsafe)
+            raise StoreUnavailable(self._watch.unsafe, sent=False)
 
         def keys(names: Names) -> Keys:
             calls, _ = names.calls(ref, context)
@@ -306,7 +306,7 @@ class RedisStore:
                 return reply
             if asyncio.get_running_loop().time() > started + self._timeout * ON_TIME:
                 break
-        raise StoreUnavailable(f"{script}: the server was reached too late, and did nothing")
+        raise StoreUnavailable(f"{script}: the server was reached too late, and did nothing", sent=False)
 
     async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
@@ -341,5 +341,5 @@ class RedisStore:
                 "EVAL", "return redis.call('TIME')", 1, self._names.key("scratch")
             )
         except FAILURES as error:
-            raise StoreUnavailable(f"TIME: {words_of(error)}") from error
+            raise StoreUnavailable(f"TIME: {words_of(error)}", sent=False) from error
         self._clock_ahead = int(seconds) + int(micros) / 1e6 - asyncio.get_running_loop().time()

@@ -40,7 +40,7 @@ _SEED = 9
 _REF = 12
 _TIME = 5
 _CACHED = 2048
-_REMEMBERED = 8192
+_REMEMBERED = 1024
 
 
 class Pepper:

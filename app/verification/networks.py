@@ -20,7 +20,7 @@ class Networks:
     site_limited: bool
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def networks_of(address: str) -> Networks:
     """The networks of an address. An IPv4-mapped IPv6 address is its IPv4 address (RFC 4291, section 2.5.5.2). A text that is no address counts as it is."""
     read = _read(address)

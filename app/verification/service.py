@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar, assert_never
 
 from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refusal, Refused, Unknown
@@ -44,6 +45,7 @@ from app.verification.model import (
     Pending,
     PhoneRejected,
     ReadOutcome,
+    Redeemed,
     RedeemOutcome,
     Replayed,
     ResendOutcome,
@@ -69,6 +71,7 @@ CHALLENGE_RETRY = 5
 
 A = TypeVar("A")
 Ending = TypeVar("Ending", bound=Outcome)
+Marked = TypeVar("Marked", Approval, Verification)
 Denied = TypeVar("Denied", bound=Outcome)
 
 
@@ -104,7 +107,10 @@ class VerificationService:
         entropy: EntropyMonitor,
         challenges: ChallengeProvider,
         observe: Observer,
+        *,
+        sandbox: bool = False,
     ) -> None:
+        self._sandbox = sandbox
         self._store = store
         self._provider = provider
         self._codec = codec
@@ -183,6 +189,7 @@ class VerificationService:
         compared = await self._store.check(ref, caller.client, typed_digits(typed))
         if not isinstance(compared, Approval):
             return self._ended("check", caller, ref, compared)
+        compared = self._marked(compared)
         token = self._tokens.mint(compared, caller.client.audience, self._codec.subject(ref.phone))
         device = self._codec.device(ref.phone, caller.client.id, compared.approved_at / 1000)
         return self._ended("check", caller, ref, Approved(compared, token, device))
@@ -191,7 +198,8 @@ class VerificationService:
         """Return the whole state of a verification, without its code."""
         ref = self._codec.open(verification_id)
         found = await self._store.read(ref, caller.client) if ref else NotFound()
-        return self._ended("read", caller, ref, Found(found) if isinstance(found, Verification) else found)
+        outcome = Found(self._marked(found)) if isinstance(found, Verification) else found
+        return self._ended("read", caller, ref, outcome)
 
     async def cancel(self, caller: Caller, verification_id: str) -> CancelOutcome:
         """End a pending verification: its codes count no more. Canceling twice is as good as once."""
@@ -199,7 +207,8 @@ class VerificationService:
         if ref is None:
             return self._ended("cancel", caller, None, NotFound())
         found = await self._store.cancel(ref, caller.client) or await self._store.read(ref, caller.client)
-        return self._ended("cancel", caller, ref, Canceled(found) if isinstance(found, Verification) else found)
+        outcome = Canceled(self._marked(found)) if isinstance(found, Verification) else found
+        return self._ended("cancel", caller, ref, outcome)
 
     async def redeem(self, caller: Caller, token: str) -> RedeemOutcome:
         """Say yes to a token for the caller's audience, once.
@@ -211,7 +220,10 @@ class VerificationService:
         ref = self._codec.open(read.id) if read else None
         if read is None or ref is None:
             return self._ended("redeem", caller, None, TokenInvalid())
-        return self._ended("redeem", caller, ref, await self._store.redeem(ref, read.expires_at))
+        redeemed = await self._store.redeem(ref, read.expires_at)
+        if isinstance(redeemed, Redeemed):
+            redeemed = Redeemed(self._marked(redeemed.approval))
+        return self._ended("redeem", caller, ref, redeemed)
 
     async def status(self, *clients: Client) -> GuardStatus:
         """Return what is suspended, whether the spray alert is on, and what is used of each shared budget, and of these clients' own.
@@ -257,10 +269,10 @@ class VerificationService:
         """Give a reservation back whose reply may have been lost, or is awaited no more, so that "unavailable" stays true."""
         try:
             yield
-        except (StoreUnavailable, asyncio.CancelledError):
-            self._in_background(
-                retry(lambda: self._store.cancel_reservation(ref, context, None, Refusal.UNREACHABLE), CANCEL_PAUSES)
-            )
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            if getattr(error, "sent", True):
+                undo = partial(self._store.cancel_reservation, ref, context, None, Refusal.UNREACHABLE)
+                self._in_background(retry(undo, CANCEL_PAUSES))
             raise
 
     async def _place(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> Called:
@@ -320,6 +332,10 @@ class VerificationService:
             task.exception()  # the caller of a shielded task has it; no one waits for the others
 
     # ---- outcomes
+
+    def _marked(self, found: Marked) -> Marked:
+        """In a sandbox no phone rings: whatever it approves is a test."""
+        return replace(found, test=True) if self._sandbox else found
 
     def _ended(
         self, operation: str, caller: Caller, ref: VerificationRef | None, outcome: Ending, lane: Lane | None = None

@@ -53,16 +53,14 @@ class VerificationToken:
 class TokenIssuer:
     """Mints and reads tokens with the keys in force."""
 
-    def __init__(self, keys: tuple[SigningKey, ...], issuer: str, *, sandbox: bool = False) -> None:
+    def __init__(self, keys: tuple[SigningKey, ...], issuer: str) -> None:
         """Sign with the first key, verify with all.
 
         Args:
             keys: as `parse_signing_keys` read them.
             issuer: `iss` of every token.
-            sandbox: no phone rings here, so every token says `test`.
         """
         self._issuer = issuer
-        self._sandbox = sandbox
         self._jws = jwt.PyJWS(algorithms=[])
         self._jws.register_algorithm("ES256", _DeterministicES256(ECAlgorithm.SHA256))
         self._jws.register_algorithm("EdDSA", OKPAlgorithm())
@@ -102,7 +100,7 @@ class TokenIssuer:
         }
         if approval.purpose is not None:
             claims["purpose"] = approval.purpose
-        if approval.test or self._sandbox:
+        if approval.test:
             claims["test"] = True
         key = self._signing
         body = json.dumps(claims, separators=(",", ":")).encode()

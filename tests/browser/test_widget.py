@@ -103,7 +103,7 @@ def test_a_double_click_on_everything_is_one_call(page: Page, shop: Shop) -> Non
     assert shop.simulator.count(phone) == 2
     visit.find("#code").evaluate("(field, text) => { field.value = text }", wrong(shop.code(phone)))
     visit.find("button.primary", has_text="Confirm").dblclick()
-    expect(visit.find("#codeError")).to_contain_text("2 attempts left")
+    expect(visit.find("#codeError")).to_contain_text("1 attempt left")
     visit.type_code(shop.code(phone))
     visit.step("approved")
     assert len(visit.sent("/verify/check")) == 2

@@ -49,10 +49,6 @@ def sandboxed(directory: Path) -> Iterator[Sandbox]:
         return output if "startup complete" in output else None
 
     with running(["serve"], environ, directory / "log", ready) as (_, output):
-        found = {name: re.search(rf"^ +{name} +(\S+)", output, re.MULTILINE) for name in _PRINTED}
-        values = [match[1] for match in found.values() if match]
+        printed = dict(re.findall(r"^ +(Service|Simulator|Public key|Secret key) +(\S+)", output, re.MULTILINE))
         script = "\n".join(line for line in output.splitlines() if re.match(r"[A-Z]+=|echo|curl", line))
-        yield Sandbox(*values, script)
-
-
-_PRINTED = ("Service", "Simulator", "Public key", "Secret key")
+        yield Sandbox(printed["Service"], printed["Simulator"], printed["Public key"], printed["Secret key"], script)

@@ -275,6 +275,17 @@ def test_the_requests_of_the_readme(page: str, tmp_path: Path) -> None:
     assert redeemed["purpose"] == "login"
 
 
+def test_the_requests_of_the_python_clients_page(sandbox: Sandbox, tmp_path: Path) -> None:
+    digits = httpx.put(f"{sandbox.simulator}/behaviour/79991234567", json={"digits": SHOWN["code"], "times": 1})
+    assert digits.is_success
+    code = marked(ROOT / "clients" / "python" / "README.md")["client-requests"] + "print(approved.phone)\n"
+    (tmp_path / "page.py").write_text(
+        as_served(code, sandbox).replace("https://verify.example.com", sandbox.url), "utf-8"
+    )
+    printed = shell(f"{sys.executable} page.py", tmp_path, PYTHONPATH=str(ROOT / "clients" / "python" / "src"))
+    assert printed == "+79991234567\n"
+
+
 def test_the_script_that_the_sandbox_prints_verifies_a_phone(tmp_path: Path) -> None:
     with sandboxed(tmp_path) as sandbox:
         lines = shell(sandbox.script, tmp_path).splitlines()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from hashlib import sha1
 from itertools import count
@@ -21,13 +21,12 @@ from redis.asyncio import Redis
 
 from app.store import redis_store
 from app.store.connection import connect
-from app.store.embedded import embedded_server, socket_of
+from app.store.embedded import embedded_server
 from app.store.health import Watch
 from app.store.keys import Names
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.store.scripts import Script, load_script
-from app.store.urls import StoreUrl, parse_url
 from app.verification.challenge import When
 from app.verification.client import Client, Lane
 from app.verification.guard import Guard
@@ -141,57 +140,6 @@ async def server(url: str) -> AsyncIterator["Redis"]:
     async with connect(url, TIMEOUT) as client:
         assert isinstance(client, Redis)
         yield client
-
-
-class Proxy:
-    """A relay to a server that loses what the server says to the next command that a test names."""
-
-    def __init__(self) -> None:
-        self.lose: bytes | None = None
-        self.lost = 0
-
-    @asynccontextmanager
-    async def between(self, url: str, where: Path | int) -> AsyncIterator[str]:
-        """Relay to a server from a socket or a port; yields that address."""
-        server = parse_url(url)
-
-        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            up_reader, up_writer = await self._connect(server)
-            back = asyncio.ensure_future(self._copy(up_reader, writer))
-            with suppress(ConnectionError):
-                while data := await reader.read(1 << 20):
-                    if self.lose and self.lose in data:
-                        back.cancel()
-                        await asyncio.wait([back])
-                        self.lose, self.lost = None, self.lost + 1
-                        up_writer.write(data)
-                        await up_reader.read(1 << 20)  # it was executed
-                        break
-                    up_writer.write(data)
-            for each in (writer, up_writer):
-                each.close()
-
-        serving = (
-            asyncio.start_unix_server(relay, str(where))
-            if isinstance(where, Path)
-            else asyncio.start_server(relay, "127.0.0.1", where)
-        )
-        async with await serving:
-            yield f"unix://{where}"
-            await asyncio.sleep(0.01)  # the relay's side of the connections ends too
-
-    @staticmethod
-    async def _connect(server: StoreUrl) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if server.kind == "standalone":
-            return await asyncio.open_connection(*server.hosts[0])
-        assert server.path
-        path = socket_of(server.path) if server.kind == "embedded" else server.path
-        return await asyncio.open_unix_connection(path)
-
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 20):
-            writer.write(data)
 
 
 # ---- a deployment
@@ -333,3 +281,18 @@ async def deployed(server: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def world(server: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with deployed(server, monkeypatch) as world:
         yield world
+
+
+OFTEN = parse_rates("100/day")
+
+
+@pytest.fixture
+def busy(world: World) -> World:
+    """Many calls a day: a guess budget of 2,000 millionths, 1,000 of them public; 600 and 300 are for six digits alone."""
+    world.rule(
+        cooldowns=(0,),
+        calls_per_phone=OFTEN,
+        calls_per_ip=parse_rates("1000/hour"),
+        guesses=GuessBudget.of(0.002, 3, OFTEN, 0.5),
+    )
+    return world

@@ -1,8 +1,6 @@
 """The guess budget, in every store: a call is placed only if all guesses at its code fit; then a right code always counts, and no day exceeds the bound."""
 
 import asyncio
-import random
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,28 +14,13 @@ from app.verification.model import (
     CodeIncorrect,
     Limit,
     LimitReached,
-    Status,
     Verification,
 )
 from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import parse_rates
-from tests.contract.conftest import BACKEND, World, device, stranger
+from tests.contract.conftest import BACKEND, OFTEN, World, device, stranger
 from tests.harness import fresh_phone
 
 HOUR, DAY = 3600, 86_400
-OFTEN = parse_rates("100/day")
-
-
-@pytest.fixture
-def busy(world: World) -> World:
-    """Many calls a day: a budget of 2,000 millionths, 1,000 of them public; 600 and 300 are for six digits alone."""
-    world.rule(
-        cooldowns=(0,),
-        calls_per_phone=OFTEN,
-        calls_per_ip=parse_rates("1000/hour"),
-        guesses=GuessBudget.of(0.002, 3, OFTEN, 0.5),
-    )
-    return world
 
 
 async def length_of(world: World, ref: VerificationRef) -> int:
@@ -253,152 +236,7 @@ async def test_a_test_number_costs_nothing(busy: World) -> None:
 async def test_what_was_guessed_is_remembered_for_longer_than_a_day_whatever_is_called(busy: World) -> None:
     ref = await busy.place()
     await busy.wrong(ref)
-    assert (await busy.keys())[busy.names.verification(ref)["guesses"]] > (DAY + 2 * HOUR) * 1000
     await busy.place(ref.phone)
-    assert (await busy.keys())[busy.names.verification(ref)["guesses"]] > (DAY + 2 * HOUR) * 1000
+    assert DAY * 1000 < (await busy.keys())[busy.names.verification(ref)["guesses"]] <= (DAY + 2 * HOUR) * 1000
     await busy.travel(DAY)
     assert await busy.guessed(ref) == {"trusted": 100}
-
-
-# ---- against a plain model that remembers every guess
-
-
-@dataclass
-class Live:
-    """A verification, and what its guesses have cost: when, how much."""
-
-    ref: VerificationRef
-    context: RequestContext
-    lane: str
-    length: int
-    codes: list[str] = field(default_factory=list)
-    call: Reserved | None = None
-    guesses: list[tuple[float, int]] = field(default_factory=list)
-
-    @property
-    def cost(self) -> int:
-        """Of one guess at the codes that count."""
-        cost: int = len(set(self.codes[-2:])) * 10 ** (6 - self.length)
-        return cost
-
-
-class Play:
-    """One phone, whose starts, calls, guesses and pauses come in a random order."""
-
-    def __init__(self, world: World, seed: int) -> None:
-        self.world, self.chance, self.phone, self.now = world, random.Random(seed), fresh_phone(), 0.0
-        self.all: list[Live] = []
-        self.live: list[Live] = []
-
-    async def step(self) -> None:
-        under_way = any(each.call for each in self.live)
-        if under_way and self.chance.random() < 0.25:
-            await self.report()
-        elif not under_way and not self._any():
-            await self.start()
-        else:
-            names = ["start", "resend", "wrong", "right", "cancel", "wait", "sleep"]
-            await getattr(self, self.chance.choices(names, [8, 6, 10, 0.3, 0.2, 0.3, 0.1])[0])()
-        await self.look()
-
-    async def start(self) -> None:
-        context = self.chance.choice([stranger(), stranger(), device(), BACKEND])
-        ref, call = await self.world.reserve(self.phone, context, self.chance.choice([4, 4, 4, 5, 6]))
-        if isinstance(call, Reserved):
-            self.all.append(Live(ref, context, context.lane.value, call.code_length, call=call))
-            self.live.append(self.all[-1])
-        elif isinstance(call, LimitReached):
-            assert call.limit is Limit.CALLS_PER_PHONE, "six digits always fit"
-            await self._pass(HOUR)
-        elif not any(each.call for each in self.live):
-            await self._pass(30)  # a worker died
-
-    async def report(self) -> None:
-        """A call that is under way ends in one of its ways, or its worker has died."""
-        for each in [each for each in self.live if each.call]:
-            call, each.call = each.call, None
-            store, how = self.world.store, self.chance.random()
-            assert call
-            if how < 0.7:
-                code = self.chance.choice(["012345", "012345", f"{self.chance.randrange(900_000):06d}"])[: each.length]
-                if isinstance(
-                    await store.settle(each.ref, each.context, call, each.ref.digest(code), None), Verification
-                ):
-                    each.codes.append(code)
-            elif how < 0.8:
-                await store.cancel_reservation(each.ref, each.context, call, Refusal.OTHER)
-            elif how < 0.9:
-                await store.commit_unknown(each.ref, each.context, call)
-
-    async def resend(self) -> None:
-        each = self._any()
-        if each and not each.call:
-            call = await self.world.store.reserve_resend(each.ref, each.context)
-            each.call = call if isinstance(call, Reserved) else None
-
-    async def wrong(self) -> None:
-        if each := self._any():
-            state = await self.world.store.read(each.ref, each.context.client)
-            answer = await self.world.check(each.ref, "999999", each.context)
-            counted = isinstance(answer, AlreadyUsed) and isinstance(state, Verification) and state.attempts_left > 0
-            if isinstance(answer, CodeIncorrect) or (counted and self._repeats(state)):
-                each.guesses.append((self.now, each.cost))
-
-    async def right(self) -> None:
-        if each := self._any():
-            state = await self.world.store.read(each.ref, each.context.client)
-            answer = await self.world.check(each.ref, each.codes[-1] if each.codes else "012345", each.context)
-            if isinstance(state, Verification) and state.status is Status.PENDING and state.attempts_left:
-                assert isinstance(answer, Approval), "a right code is never refused"
-            if isinstance(answer, Approval):
-                each.guesses, each.codes = [], each.codes[-1:]
-
-    async def cancel(self) -> None:
-        if each := self._any():
-            await self.world.store.cancel(each.ref, each.context.client)
-
-    async def wait(self) -> None:
-        await self._pass(self.chance.choice([1, 20, 31, 61, 200]))
-
-    async def sleep(self) -> None:
-        await self._pass(self.chance.choice([700, 2 * HOUR, 5 * HOUR, 22 * HOUR, 25 * HOUR]))
-
-    async def look(self) -> None:
-        """What was guessed in the last 24 hours, and what may still be, stay under the bound; all but six digits under what is not their reserve."""
-        used = {(lane, six): 0 for lane in ("public", "trusted") for six in (True, False)}
-        for each in self.all:
-            used[each.lane, each.length == 6] += sum(cost for at, cost in each.guesses if at > self.now - DAY)
-        live = list(self.live)
-        states = await asyncio.gather(*(self.world.store.read(each.ref, each.context.client) for each in live))
-        for each, state in zip(live, states, strict=True):
-            if isinstance(state, Verification) and (state.status is Status.PENDING or self._repeats(state)):
-                used[each.lane, each.length == 6] += state.attempts_left * each.cost
-            elif each.call is None:
-                self.live.remove(each)
-        budget = self.world.policy.guesses
-        assert used["public", False] <= budget.public_room(4)
-        assert used["public", False] + used["public", True] <= budget.public_bound
-        assert used["public", False] + used["trusted", False] <= budget.room(4)
-        assert sum(used.values()) <= budget.bound
-
-    def _any(self) -> Live | None:
-        placed = [each for each in self.live if each.codes]
-        under_way = [each for each in placed if each.call]
-        return self.chance.choice(under_way if under_way and self.chance.random() < 0.5 else placed) if placed else None
-
-    @staticmethod
-    def _repeats(state: Any) -> bool:
-        return state.status is Status.APPROVED and state.times.now < state.approved_at + 60_000
-
-    async def _pass(self, seconds: float) -> None:
-        self.now += seconds
-        await self.world.travel(seconds)
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_no_order_of_calls_and_guesses_exceeds_the_bound_in_any_day(busy: World, seed: int) -> None:
-    busy.rule(guesses=GuessBudget.of(random.Random(seed).choice([0.0011, 0.0015, 0.002]), 3, OFTEN, 0.5))
-    play = Play(busy, seed)
-    for _ in range(250):
-        await play.step()
-    assert sum(len(each.guesses) for each in play.all) >= 30

@@ -10,11 +10,20 @@ from app.verification.call import Refusal
 from app.verification.challenge import MAX_LEVEL, Solved, When
 from app.verification.client import IdempotentRequest
 from app.verification.guard import Guard
-from app.verification.model import Approval, CallInProgress, ChallengeRequired, Limit, Replayed, SpendCapReached
+from app.verification.model import (
+    Approval,
+    CallInProgress,
+    ChallengeRequired,
+    Limit,
+    LimitReached,
+    Replayed,
+    SpendCapReached,
+    Verification,
+)
 from app.verification.money import parse_caps
 from app.verification.ports import RequestContext, Reserved
 from app.verification.rates import parse_rates
-from tests.contract.conftest import BACKEND, POLICY, World, device, fresh_address, stranger
+from tests.contract.conftest import BACKEND, POLICY, WEB, World, device, fresh_address, stranger
 from tests.harness import fresh_phone
 
 COOLDOWN = 301
@@ -106,6 +115,53 @@ async def test_an_address_in_one_lane_takes_nothing_from_itself_in_the_other(wor
     assert (await world.reserved(phone, device(address))).limit is Limit.CALLS_PER_PHONE_AND_IP
 
 
+async def test_strangers_calls_hold_others_up_for_the_first_cooldown_alone(world: World) -> None:
+    """A phone can't take two calls at once. What grows with each call grows with those of the trusted lane, and strangers wait for all."""
+    world.rule(calls_per_phone=parse_rates("10/hour"))
+    phone = fresh_phone()
+    for cooldown in (30, 60, 300, 300):
+        await world.place(phone, stranger())
+        assert await world.reserved(phone, stranger()) == LimitReached(Limit.RESEND_COOLDOWN, cooldown)
+        assert await world.reserved(phone, device()) == LimitReached(Limit.RESEND_COOLDOWN, 30)
+        await world.travel(cooldown)
+    for cooldown in (30, 60, 300):
+        await world.place(phone, device())
+        assert await world.reserved(phone, BACKEND) == LimitReached(Limit.RESEND_COOLDOWN, cooldown)
+        assert await world.reserved(phone, stranger()) == LimitReached(Limit.RESEND_COOLDOWN, 300)
+        await world.travel(cooldown)
+    assert isinstance(await world.right(await world.place(phone, device()), device()), Approval)
+    assert isinstance(await world.reserved(phone, device()), Reserved), "an approval ends the series"
+
+
+async def test_the_lanes_of_one_address_have_a_limit_each(world: World) -> None:
+    """Behind one NAT are strangers and known devices."""
+    address = fresh_address()
+    for made in (stranger, device):
+        answers = [await world.reserved(context=made(address)) for _ in range(4)]
+        assert [isinstance(answer, Reserved) for answer in answers] == [True, True, True, False]
+        assert [answer.quotas[0].left for answer in answers[:3]] == [2, 1, 0]
+        assert answers[3].limit is Limit.CALLS_PER_IP
+
+
+async def test_a_stranger_sees_only_roughly_when_others_called_a_phone(world: World) -> None:
+    phone = fresh_phone()
+    for context in (stranger(), stranger()):
+        ref = await world.place(phone, context)
+        await world.travel(100)
+    state = await world.store.read(ref, WEB)
+    assert isinstance(state, Verification)
+    assert state.times.resend_at is None
+    world.rule(calls_per_phone=parse_rates("4/minute"), cooldowns=(5,))
+    phone = fresh_phone()
+    for _ in range(2):
+        ref = await world.place(phone, stranger())
+        await world.travel(6)
+    state = await world.store.read(ref, WEB)
+    assert isinstance(state, Verification)
+    assert state.times.resend_at
+    assert (state.times.resend_at - state.times.now) % 30_000 == 0
+
+
 async def test_a_resend_counts_in_the_lane_that_its_verification_was_started_in(world: World) -> None:
     """A device sends its token with the start alone."""
     ref = await world.place(context=device())
@@ -169,6 +225,18 @@ async def test_a_challenge_is_required_while_half_of_the_lanes_money_is_used(wat
     required = await watched.reserved(context=stranger())
     assert isinstance(required, ChallengeRequired), "1.75 of 3.50"
     assert isinstance(await solved(watched, "one", required.level, stranger()), Reserved)
+
+
+async def test_a_challenge_is_required_once_half_of_a_phones_public_calls_led_to_no_approval(world: World) -> None:
+    world.rule(challenge=When.AUTO, calls_per_phone=parse_rates("5/hour, 12/day"))
+    phone, refs = fresh_phone(), []
+    for _ in range(3):  # half of six a day
+        context = stranger()
+        refs.append((await world.place(phone, context), context))
+        await world.travel(1801)
+    assert isinstance(await world.reserved(phone, stranger()), ChallengeRequired)
+    assert isinstance(await world.reserved(context=stranger()), Reserved), "other phones are called"
+    assert isinstance(await solved(world, "one", 3, stranger(), phone), Reserved)
 
 
 async def test_a_challenge_is_required_while_codes_are_sprayed(watched: World) -> None:

@@ -123,7 +123,7 @@ async def test_a_report_of_a_request_that_the_server_forgot_creates_no_key(world
     assert await world.keys() == {}
 
 
-async def test_an_outcome_that_comes_after_others_were_told_of_none_changes_nothing(world: World) -> None:
+async def test_an_outcome_that_comes_after_the_request_was_answered_as_unknown_changes_nothing(world: World) -> None:
     context = once(world)
     ref, call = await world.reserve(context=context)
     await world.travel(29)
@@ -138,7 +138,7 @@ async def test_an_outcome_that_comes_after_others_were_told_of_none_changes_noth
 
 async def test_a_report_that_was_lost_by_another_sending_of_the_request_changes_nothing(world: World) -> None:
     """The same request came to two workers. One places the call, the other never reached the store: it has nothing to give back."""
-    world.rule(timeout=0.1)
+    world.rule(timeout=0.5)
     context = once(world)
     ref, call = await world.reserve(context=context)
     await world.store.cancel_reservation(world.codec.new(ref.phone), once(world), None, Refusal.UNREACHABLE)
@@ -150,7 +150,7 @@ async def test_a_report_that_was_lost_by_another_sending_of_the_request_changes_
 async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anothers(
     world: World, *, keys: bool
 ) -> None:
-    world.rule(timeout=0.1)
+    world.rule(timeout=0.5)
     ref = await world.place()
     await world.travel(30)
     one, other = [once(world, "two", operation="resend") if keys else replace(BACKEND, nonce=n) for n in ("1", "2")]
@@ -165,7 +165,7 @@ async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anoth
 
 async def test_a_request_whose_reservation_was_lost_may_be_sent_again(world: World) -> None:
     """Its caller was answered that nothing was done."""
-    world.rule(timeout=0.1)
+    world.rule(timeout=0.5)
     context = once(world)
     ref, _ = await world.reserve(context=context)
     for _ in range(2):

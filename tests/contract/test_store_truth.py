@@ -22,7 +22,8 @@ from app.verification.errors import StoreUnavailable
 from app.verification.model import Approval, CodeIncorrect, Pending
 from app.verification.ports import Reserved
 from app.verification.service import Start, VerificationService
-from tests.contract.conftest import BACKEND, TIMEOUT, Proxy, World, deployed, stranger
+from tests.contract.conftest import BACKEND, TIMEOUT, World, deployed, stranger
+from tests.contract.proxy import Proxy
 from tests.harness import fresh_phone
 
 
@@ -137,10 +138,10 @@ async def lossy(
     proxy = Proxy()
     async with (
         proxy.between(url, tmp_path / "relay") as address,
-        connect(address, 0.3) as client,
+        connect(address, 0.5) as client,
         deployed(client, monkeypatch) as world,
     ):
-        world.rule(timeout=0.3)
+        world.rule(timeout=0.5)
         world.server = server
         yield world, proxy
 
@@ -195,7 +196,7 @@ async def test_a_resend_whose_reply_was_lost_gives_its_call_back(lossy: tuple[Wo
 
 
 async def test_a_start_that_its_caller_cancels_is_called_or_gives_all_back(world: World) -> None:
-    world.rule(timeout=0.1)
+    world.rule(timeout=0.5)
     telephone = Telephone()
     service = service_of(world, telephone)
     await world.status(await world.place())
@@ -213,7 +214,7 @@ async def test_a_start_that_its_caller_cancels_is_called_or_gives_all_back(world
 
 async def test_a_reservation_that_is_still_on_its_way_is_given_back_too(world: World) -> None:
     """Its connection ended, so its caller gave up early; the server executes it all the same, until its time is over."""
-    store = world.rule(timeout=0.3)
+    store = world.rule(timeout=0.5)
     ref = world.codec.new(fresh_phone())
     giving_back = asyncio.ensure_future(store.cancel_reservation(ref, BACKEND, None, Refusal.UNREACHABLE))
     await asyncio.sleep(0.1)

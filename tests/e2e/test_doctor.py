@@ -59,6 +59,7 @@ def test_a_running_store_and_a_reachable_provider_are_good(
     assert "real calls" in done.out
     assert "the provider can be reached" in done.out
     assert "Redis and this machine are 0.0 s apart" in done.out
+    assert "spend per hour: 0 public and 0 trusted of 100" in done.out
 
 
 def test_what_cant_be_reached_is_said_of_each_and_shows_no_url(command: Command, live: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.exposition import call, operation, read, scrape
+from tests.exposition import call, operation, read, scrape, series
 from tests.harness import Service, Simulator, fresh_phone, serving
 
 
@@ -85,3 +85,9 @@ def test_a_full_disk_costs_neither_a_verification_nor_its_count(
         assert service.check(verification, simulator.code(phone)).status_code == 200
         seen = scrape(service.url)
         assert (seen[operation("start", "placed")], seen[operation("check", "approved")]) == (1, 1)
+        assert seen[series("lastdigits_observer_errors_total")] >= 3, "the lines of start, call and check"
+        with httpx.Client(base_url=service.url, timeout=10) as http:
+            for _ in range(2):
+                assert http.post("/verify/check").status_code == 401
+                assert http.get("/readyz").status_code == 200
+        assert scrape(service.url)[series("lastdigits_observer_errors_total")] >= 5

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.exposition import call, growth, operation, scrape, series
-from tests.harness import ROOT, Service, Simulator, fresh_phone, serving, wrong
+from tests.harness import Service, Simulator, fresh_phone, serving, wrong
 
 TEST_NUMBER = "+79990000001"
 
@@ -90,15 +90,3 @@ def test_promtool_finds_nothing_wrong_with_them(counted: Service) -> None:
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.promtool
-def test_promtool_takes_the_alerts() -> None:
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(ROOT / "deploy" / "prometheus-rules.yml")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

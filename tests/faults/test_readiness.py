@@ -1,0 +1,315 @@
+"""Readiness: a server that answers and yet can't be relied on. /readyz says why and what to do, the log has the server's own words, no call is placed."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import httpx
+import pytest
+
+from app.store.health import StoreProblem
+from tests.exposition import scrape, series
+from tests.harness import Service, Simulator, fresh_phone, serving
+from tests.server import Server
+
+REDIS = shutil.which("redis-server")
+needs_redis = pytest.mark.skipif(REDIS is None, reason="needs redis-server")
+BINARIES = [pytest.param(None, id="valkey"), pytest.param(REDIS, id="redis", marks=needs_redis)]
+ADMIN = {"user": "admin", "password": "admin-of-the-tests"}
+PASSWORD = "password-of-the-tests"
+
+
+@dataclass
+class Subject:
+    """A server that is about to break, and the service that relies on it."""
+
+    server: Server
+    directory: Path
+    service: Service
+
+    def admin(self, *words: str) -> Any:
+        return self.server.command(*words, **ADMIN)
+
+
+@pytest.fixture(scope="module", params=BINARIES)
+def subject(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, simulator: Simulator
+) -> Iterator[Subject]:
+    directory = tmp_path_factory.mktemp("server")
+    with ExitStack() as stack:
+        options = {"user": f"admin on >{ADMIN['password']} ~* &* +@all", "requirepass": PASSWORD}
+        server = Server(directory, request.param, enable_protected_configs="yes", **options)
+        stack.callback(server.stop)
+        url = server.url.replace("//", f"//:{PASSWORD}@")
+        settings = {"REDIS_URL": url, "WORKERS": "1"}
+        service = stack.enter_context(serving(tmp_path_factory.mktemp("service"), simulator.send_url, **settings))
+        yield Subject(server, directory, service)
+
+
+# ---- the ways to break
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to break and its repair, the kind of problem that must be found, the server's words in the log, and the fix in /readyz."""
+
+    break_: Callable[[Subject], None]
+    repair: Callable[[Subject], None]
+    problem: StoreProblem
+    words: str
+    fix: str
+
+    @contextmanager
+    def broken(self, subject: Subject) -> Iterator[None]:
+        self.break_(subject)
+        try:
+            yield
+        finally:
+            self.repair(subject)
+
+
+def _lose_the_folder(subject: Subject) -> None:
+    subject.admin("CONFIG", "SET", "save", "3600 1")
+    subject.admin("SET", "changed", "1")
+    shutil.rmtree(subject.directory)
+    subject.admin("BGSAVE")  # fails in the background
+
+
+def _restore_the_folder(subject: Subject) -> None:
+    subject.directory.mkdir()
+    subject.admin("CONFIG", "SET", "dir", str(subject.directory))
+    subject.admin("SAVE")
+    subject.admin("CONFIG", "SET", "save", "")
+
+
+def _load_slowly(subject: Subject) -> None:
+    subject.admin("EVAL", "for at = 1, 2000 do redis.call('SET', 'filler:' .. at, redis.sha1hex(at)) end", "0")
+    subject.admin("SAVE")
+    subject.server.stop()
+    subject.server.start(key_load_delay="5000", loading_process_events_interval_bytes="1024")
+
+
+def _restart(subject: Subject) -> None:
+    subject.server.stop()
+    subject.server.start()
+
+
+def _configure(setting: str, value: str) -> Callable[[Subject], None]:
+    def configure(subject: Subject) -> None:
+        subject.admin("CONFIG", "SET", setting, value)
+
+    return configure
+
+
+def _replicate(*of: str) -> Callable[[Subject], None]:
+    def replicate(subject: Subject) -> None:
+        subject.admin("REPLICAOF", *of)
+
+    return replicate
+
+
+def _allow(*rules: str) -> Callable[[Subject], None]:
+    """What the service's user may do; connections of before are closed, for they keep what they had."""
+
+    def allow(subject: Subject) -> None:
+        subject.admin("ACL", "SETUSER", "default", *rules)
+        subject.admin("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    return allow
+
+
+def _configured(setting: str, value: str, before: str, problem: StoreProblem, words: str, fix: str) -> Case:
+    return Case(_configure(setting, value), _configure(setting, before), problem, words, fix)
+
+
+def _allowed(*rules: str, words: str, fix: str, problem: StoreProblem = StoreProblem.PERMISSION) -> Case:
+    all_rights = _allow("reset", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+    return Case(_allow(*rules), all_rights, problem, words, fix)
+
+
+EVICTION, POLICY = StoreProblem.EVICTION, "maxmemory-policy"
+CASES = {
+    "the folder of its dump is gone": Case(
+        _lose_the_folder, _restore_the_folder, StoreProblem.CANNOT_SAVE, "MISCONF", "the disk of its `dir`"
+    ),
+    "its memory is full": _configured(
+        "maxmemory", "1mb", "0", StoreProblem.MEMORY_FULL, "OOM command not allowed", "Raise its maxmemory"
+    ),
+    "it has no replica": _configured(
+        "min-replicas-to-write", "1", "0", StoreProblem.NO_REPLICAS, "NOREPLICAS", "Repair the replicas"
+    ),
+    "it evicts what expires": _configured(POLICY, "volatile-ttl", "noeviction", EVICTION, "", "volatile-ttl"),
+    "it evicts what is old": _configured(POLICY, "allkeys-lru", "noeviction", EVICTION, "", "Set it to noeviction"),
+    "no scripts allowed": _allowed("-@scripting", words="NOPERM", fix="+@scripting"),
+    "none of our keys allowed": _allowed("resetkeys", "~other:*", words="NOPERM", fix="~{lastdigits}:*"),
+    "no INFO allowed": _allowed("-info", words="'info'", fix="+info"),
+    "a command of the scripts not allowed": _allowed("-hincrby", words="the scripts need HINCRBY", fix="+@write"),
+    "another password": _allowed(
+        "resetpass",
+        ">another",
+        words="WRONGPASS",
+        fix="Correct them in REDIS_URL",
+        problem=StoreProblem.CREDENTIALS,
+    ),
+    "a read-only replica": Case(
+        _replicate("127.0.0.1", "1"),
+        _replicate("NO", "ONE"),
+        StoreProblem.READ_ONLY,
+        "READONLY",
+        "Write the primary's address",
+    ),
+    "it loads its data": Case(_load_slowly, _restart, StoreProblem.LOADING, "LOADING", "Wait"),
+}
+
+
+def _until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _readiness(service: Service, problem: StoreProblem | None) -> httpx.Response:
+    """What /readyz answers once it sees this; it keeps what it found for a moment."""
+    place = series("lastdigits_store_problem", problem=problem.value) if problem else series("lastdigits_ready")
+    _until(lambda: service.http.get("/readyz").status_code == (503 if problem else 200))
+    _until(lambda: scrape(service.url)[place] == 1)
+    return service.http.get("/readyz")
+
+
+def _reports(service: Service) -> list[dict[str, Any]]:
+    return [line for line in service.lines() if line["event"] in {"ready", "not_ready"}]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_server_that_is_not_to_be_relied_on_is_named_with_the_fix_and_no_call_is_placed(
+    subject: Subject, simulator: Simulator, phone: str, name: str
+) -> None:
+    case, service = CASES[name], subject.service
+    _readiness(service, None)
+    with case.broken(subject):
+        answer = _readiness(service, case.problem).json()
+        assert (answer["code"], answer["sandbox"]) == ("not_ready", False)
+        assert case.fix in " ".join(answer["problems"])
+        started = service.start(phone)
+        assert (started.status_code, started.json()["code"]) == (503, "store_unavailable")
+        assert simulator.count(phone) == 0
+        seen = scrape(service.url)
+        gauges = [seen[series(f"lastdigits_{gauge}")] for gauge in ("store_up", "store_safe", "ready")]
+        assert gauges == [1, 0, 0]
+        report = _reports(service)
+        assert report[-1]["level"] == "error"
+        assert case.words in report[-1].get("detail", "")
+        for _ in range(5):
+            time.sleep(0.11)  # each of these is a look of its own
+            service.http.get("/readyz")
+        assert _reports(service) == report, "one line says it"
+    _readiness(service, None)
+    assert _reports(service)[-1]["event"] == "ready"
+    assert service.start(phone).status_code == 201
+
+
+def test_the_rights_that_readiness_asks_for_are_all_that_the_service_needs(
+    subject: Subject, simulator: Simulator, phone: str
+) -> None:
+    service = subject.service
+    rules = ["+@read", "+@write", "+@scripting", "+@connection", "+info", "+time", "~{lastdigits}:*"]
+    with _allowed("reset", "on", f">{PASSWORD}", *rules, words="", fix="").broken(subject):
+        _readiness(service, None)
+        verification = service.start(phone).json()["id"]
+        assert service.check(verification, simulator.code(phone)).status_code == 200
+        assert series("lastdigits_spend", cap="all", window="day", lane="all") in scrape(service.url)
+
+
+def test_a_scrape_of_a_service_without_its_store_is_answered_at_once(subject: Subject, phone: str) -> None:
+    service, place = subject.service, series("lastdigits_store_up")
+    _readiness(service, None)
+    for stop, start in ((subject.server.freeze, subject.server.thaw), (subject.server.stop, subject.server.start)):
+        stop()
+        try:
+            time.sleep(1)  # what was seen before is kept for as long
+            asked_at = time.monotonic()
+            seen = scrape(service.url)
+            assert time.monotonic() - asked_at < 2
+            assert (seen[place], seen[series("lastdigits_ready")]) == (0, 0)
+            assert seen[series("lastdigits_sandbox")] == 0
+            assert series("lastdigits_spend", cap="all", window="day", lane="all") not in seen, "it is not known"
+            before = seen[UNAVAILABLE]
+            assert service.start(phone).status_code == 503
+            assert scrape(service.url)[UNAVAILABLE] == before + 1
+        finally:
+            start()
+        _readiness(service, None)
+
+
+UNAVAILABLE = series(
+    "lastdigits_http_requests_total", route="/verify/start", method="POST", status="503", code="store_unavailable"
+)
+
+
+# ---- clusters
+
+
+def _cluster_node(directory: Path, binary: str | None) -> tuple[Server, int]:
+    """A server of a cluster, and the port of its bus; it serves no slot yet."""
+    directory.mkdir()
+    with create_server(("127.0.0.1", 0)) as probe:
+        bus = probe.getsockname()[1]
+    return Server(directory, binary, cluster_enabled="yes", cluster_port=str(bus), cluster_node_timeout="500"), bus
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_a_node_of_a_cluster_that_is_named_by_a_plain_url_is_recognised(
+    tmp_path: Path, simulator: Simulator, binary: str | None
+) -> None:
+    with ExitStack() as stack:
+        node, _ = _cluster_node(tmp_path / "node", binary)
+        stack.callback(node.stop)
+        other, bus = _cluster_node(tmp_path / "other", binary)
+        stack.callback(other.stop)
+        node.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        _until(lambda: b"cluster_state:ok" in node.command("CLUSTER", "INFO"))
+        settings = {"REDIS_URL": node.url, "WORKERS": "1"}
+        service = stack.enter_context(serving(tmp_path / "service", simulator.send_url, **settings))
+        phone = fresh_phone()
+        assert service.start(phone).status_code == 201, "it has our keys"
+        node.command("CLUSTER", "DELSLOTSRANGE", "0", "16383")
+        problems = _readiness(service, StoreProblem.CLUSTER_DOWN).json()["problems"]
+        assert problems == ["The Redis cluster is down: no node serves our keys. Repair the cluster"]
+        other.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        node.command("CLUSTER", "MEET", "127.0.0.1", str(other.port), str(bus))
+        problems = _readiness(service, StoreProblem.CLUSTER_NODE).json()["problems"]
+        assert problems == ["This Redis is a node of a cluster. Write redis+cluster:// in REDIS_URL"]
+        phone = fresh_phone()
+        assert service.start(phone).status_code == 503
+        assert simulator.count(phone) == 0
+        service.process.kill()  # else it would wait for a store that it can't reach
+
+
+def test_a_service_starts_while_its_cluster_is_down_and_is_ready_once_it_is_there(
+    tmp_path: Path, simulator: Simulator, phone: str
+) -> None:
+    node, _ = _cluster_node(tmp_path / "node", None)
+    node.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    node.command("CLUSTER", "SAVECONFIG")
+    node.stop()
+    settings = {"REDIS_URL": node.url.replace("redis://", "redis+cluster://").removesuffix("/0"), "WORKERS": "1"}
+    log = tmp_path / "service" / "log"
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        starting = pool.submit(
+            lambda: stack.enter_context(serving(tmp_path / "service", simulator.send_url, **settings))
+        )
+        _until(lambda: log.exists() and '"not_ready"' in log.read_text("utf-8"))
+        node.start()
+        stack.callback(node.stop)
+        service = starting.result()
+        assert service.start(phone).status_code == 201
+        node.stop()
+        assert service.start(fresh_phone()).json()["code"] == "store_unavailable"
+        service.process.kill()
