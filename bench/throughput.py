@@ -13,6 +13,7 @@ import itertools
 import os
 import secrets
 import statistics
+import time
 from dataclasses import dataclass
 
 import uvloop
@@ -74,11 +75,11 @@ async def checks(key: str, kind: str, count: int) -> Requests:
     )
 
 
-def measure(bench: Stand, name: str, requests: Requests, seconds: int = SECONDS) -> Seen:
+def measure(bench: Stand, name: str, requests: Requests) -> Seen:
     """Load one server."""
     served = bench.servers[name]
     before = served.cpu(), bench.store.cpu()
-    load = blast(served.port, requests, CONNECTIONS, seconds)
+    load = blast(served.port, requests, CONNECTIONS, SECONDS)
     cpu, store_cpu = (
         (after - was) / load.requests * 1e6
         for after, was in zip((served.cpu(), bench.store.cpu()), before, strict=True)
@@ -86,20 +87,23 @@ def measure(bench: Stand, name: str, requests: Requests, seconds: int = SECONDS)
     return Seen(load.requests / load.seconds, load.p99, cpu, store_cpu)
 
 
-def run(bench: Stand, kind: str, name: str) -> Seen:
-    """One repeat of checks or starts against one server."""
+def requests_of(bench: Stand, kind: str, name: str) -> Requests:
+    """Enough for one repeat."""
     count = MAX_RATE[kind] * SECONDS
     if kind == "start":
-        return measure(bench, name, starts(bench.key, count))
-    return measure(bench, name, uvloop.run(checks(bench.key, CHECKED[name], count if name != "plain" else 1)))
+        return starts(bench.key, count)
+    return uvloop.run(checks(bench.key, CHECKED[name], count if name != "plain" else 1))
 
 
 def repeat(bench: Stand, turns: list[tuple[str, str]], repeats: int) -> dict[tuple[str, str], list[Seen]]:
     """All turns, again and again: forth and back, so that a drift of the machine hits all alike."""
     found: dict[tuple[str, str], list[Seen]] = {turn: [] for turn in turns}
     for number in range(repeats + 1):
+        # All requests are made first: while this process has the second core, other programs move to the first.
+        prepared = {turn: requests_of(bench, *turn) for turn in turns}
+        time.sleep(1)
         for turn in turns if number % 2 else reversed(turns):
-            seen = run(bench, *turn)
+            seen = measure(bench, turn[1], prepared[turn])
             if number:  # the first one warms up
                 found[turn].append(seen)
     return found
