@@ -115,6 +115,13 @@ class Workers(Multiprocess):
             self.join_all()
             raise
 
+    def keep_subprocess_alive(self) -> None:
+        """Replace dead workers. One that dies between a ping and its answer is noticed at once, and not after `WORKER_TIMEOUT`."""
+        for process in self.processes:
+            # The worker has its own copy. While this one is open, its end of the pipe does not close with it.
+            process.child_conn.close()
+        super().keep_subprocess_alive()
+
     def handle_hup(self) -> None:
         """Hand SIGHUP on. A worker that replaces a dead one later starts from what is in the files now."""
         if hung_up(had_terminal=self._had_terminal):
