@@ -1,7 +1,7 @@
 """Many commands, few round trips: what is requested in one turn of the event loop goes out as one pipeline of redis-py's.
 
-With a command each, a check would take a third more CPU (docs/performance.md; bench/variants.py measures it). No transaction: each command succeeds
-or fails by itself. On a cluster commands go one by one: redis-py's pipelines refuse scripts there.
+With a command each, a check would take over a quarter more CPU (docs/performance.md; bench/variants.py measures it). No transaction: each command
+succeeds or fails by itself. On a cluster commands go one by one: redis-py's pipelines refuse scripts there.
 """
 
 import asyncio
