@@ -73,7 +73,7 @@ def test_another_clients_verification_is_like_an_unknown_one(
                 method, path.format(id=asked), json=body if method == "POST" else None, headers=service.headers("other")
             )
             answers.add((answer.status_code, answer.content))
-        assert len(answers) == 1, f"{path} tells a foreign id from an unknown one: {answers}"
+        assert len(answers) == 1, f"{path} distinguishes a foreign id from an unknown one: {answers}"
         assert next(iter(answers))[0] == 404
     assert service.check(verification, code).status_code == 200, "the foreign client spent nothing and ended nothing"
 

@@ -65,7 +65,7 @@ def test_a_resend_from_another_address_counts_there_and_its_approval_gives_back_
 
 
 def test_approvals_of_ones_own_phones_buy_five_calls_each_before_the_lane_is_dear(page: Page) -> None:
-    """20 % must lead to an approval: whoever has many phones pays for every fifth call with one of these."""
+    """20 % must lead to an approval: a stranger with many phones pays for every fifth call with one of these."""
     floor = RANGE // 2
     for _ in range(floor // 5):
         page.approved(phone_in())
