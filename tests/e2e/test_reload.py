@@ -19,7 +19,8 @@ from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
 
 
 def _reload(service: Service, workers: int = 2, *, event: str = "reloaded") -> None:
-    """Send SIGHUP and wait until every process that answers requests has read the files."""
+    """Send SIGHUP and wait until every process that answers requests has read the files. Before a worker has started, SIGHUP ends it."""
+    _until(lambda: len(_events(service, "Application startup complete.")) >= len(service.workers()))
     before = len(_events(service, event))
     os.kill(service.process.pid, signal.SIGHUP)
     _until(lambda: len(_events(service, event)) >= before + workers)
@@ -30,7 +31,7 @@ def _events(service: Service, name: str) -> list[dict[str, object]]:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
         time.sleep(0.02)
