@@ -13,6 +13,7 @@ from tests.attacks.strangers import address_of_its_own
 from tests.harness import DEFAULTS, Service, Simulator, passing_time, serving
 
 SHOP = {"Origin": "https://shop.example"}
+TEST_NUMBER = "+79990000001"
 
 
 @dataclass

@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, server: Server) -> Iterator[Page]:
     """Every watch on, so that all kinds of records are there."""
-    settings = {"FRAUD_CALLS_PER_RANGE": "8", "SPRAY_ALERT": "2", "SPEND_PER_COUNTRY": "RU 100/hour"}
+    settings = {"FRAUD_CALLS_PER_RANGE": "8", "SPRAY_ALERT": "2", "SPEND_PER_COUNTRY": "RU 100/hour", "WORKERS": "1"}
     with lanes_of(tmp_path_factory.mktemp("at-rest"), simulator, REDIS_URL=server.url, **settings) as page:
         yield page
 

@@ -9,11 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.attacks.page import SHOP
+from tests.attacks.page import SHOP, TEST_NUMBER
 from tests.attacks.strangers import level_of, solution_of
 from tests.harness import Service, Simulator, fresh_phone, serving, wrong
-
-TEST_NUMBER = "+79990000001"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +45,12 @@ def _spray(service: Service, simulator: Simulator, verifications: int) -> None:
 def test_while_codes_are_sprayed_a_page_must_solve_a_challenge_for_each_call(
     tmp_path_factory: pytest.TempPathFactory, simulator: Simulator
 ) -> None:
-    settings = {"SPRAY_ALERT": "10", "TEST_NUMBERS": f"{TEST_NUMBER}=0000", "TRUSTED_PROXIES": "127.0.0.1"}
+    settings = {
+        "SPRAY_ALERT": "10",
+        "TEST_NUMBERS": f"{TEST_NUMBER}=0000",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "WORKERS": "1",
+    }
     with serving(tmp_path_factory.mktemp("sprayed"), simulator.send_url, **settings) as service:
         assert _page(service, fresh_phone()).status_code == 201, "no alert, no challenge"
         _spray(service, simulator, 11)

@@ -3,29 +3,14 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import httpx
-import pytest
 
 from app.verification.ids import DEVICE_LIFETIME, IdCodec
-from tests.attacks.page import SHOP, Page, lanes_of
+from tests.attacks.page import SHOP, Page
 from tests.attacks.strangers import address_of_its_own, level_of, phone_in
-from tests.harness import PEPPER, Simulator
-
-
-@pytest.fixture(scope="module")
-def running_page(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Page]:
-    with lanes_of(tmp_path_factory.mktemp("lanes"), simulator) as page:
-        yield page
-
-
-@pytest.fixture
-def page(running_page: Page) -> Page:
-    """Nothing of the tests before counts any more."""
-    running_page.later(30 * 3600)
-    return running_page
-
+from tests.harness import PEPPER
 
 # ---- what a device token opens, and what opens nothing
 

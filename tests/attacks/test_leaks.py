@@ -41,6 +41,7 @@ def used(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
         simulator.send_url,
         LOG_LEVEL="debug",
         CALLS_PER_IP="999/hour",
+        WORKERS="1",
     ) as service:
         answers: list[httpx.Response] = []
         codes: list[str] = []

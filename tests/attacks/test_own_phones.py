@@ -3,32 +3,16 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 
 from app.store.connection import connect
-from tests.attacks.page import Page, lanes_of
+from tests.attacks.page import TEST_NUMBER, Page
 from tests.attacks.strangers import address_of_its_own, phone_in
-from tests.harness import Simulator, names_of, wrong
+from tests.harness import names_of, wrong
 
-TEST_NUMBER = "+79990000001"
 RANGE = 50
-
-
-@pytest.fixture(scope="module")
-def running_page(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Page]:
-    with lanes_of(tmp_path_factory.mktemp("own-phones"), simulator, TEST_NUMBERS=f"{TEST_NUMBER}=0000") as page:
-        yield page
-
-
-@pytest.fixture
-def page(running_page: Page) -> Page:
-    """Nothing of the tests before counts any more."""
-    running_page.later(30 * 3600)
-    return running_page
 
 
 def _left(answer: httpx.Response) -> int:
