@@ -14,7 +14,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 ARGS ?=
-# Tests run in parallel: one process for each core, and one more, since many wait for servers to start.
+# Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
 PLAIN := not browser and not nginx and not node and not php and not promtool
@@ -32,7 +32,7 @@ run: $(VENV)/.installed ## Run the service: a sandbox unless a provider is confi
 	@exec $(VENV)/bin/lastdigits serve
 
 test: $(VENV)/.installed-dev ## Run all tests that need nothing but Python
-	$(PY) -m pytest -n $(JOBS) -m "$(PLAIN)" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(PLAIN)" $(ARGS)
 
 check: lint types ## Lint and check types
 
@@ -111,7 +111,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -n $(JOBS) -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
