@@ -97,6 +97,7 @@ test-promtool: $(VENV)/.installed-dev ## Check the metrics and the alerts by Pro
 		echo "make test-promtool: needs promtool. Debian, Ubuntu: apt install prometheus" >&2; exit 1; }
 	$(PY) -m pytest -m promtool $(ARGS)
 
+# One test at a time: some change the server's settings for a moment, such as maxmemory.
 # With a REDIS_URL the suite writes to that Redis, under phones it makes up; without one it runs the system's redis-server on a socket in a temporary directory.
 REDIS_URL ?=
 
@@ -111,7 +112,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
