@@ -279,11 +279,16 @@ class Values(BaseSettings):
         """A text without the spaces and the one pair of quotes around it, which `docker --env-file` hands on; the default for an empty one."""
         if not isinstance(given, str):
             return given
-        text = given.strip().strip("\ufeff")
-        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-            text = text[1:-1].strip()
+        text = unquoted(given)
         field = cls.model_fields[info.field_name]
         return (text.lower() if get_origin(field.annotation) is Literal else text) or field.default
+
+
+def unquoted(text: str) -> str:
+    """A text without the white space, the byte order mark and the one pair of quotes around it: people copy them with it."""
+    text = text.strip().strip("\ufeff")
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if quoted else text
 
 
 def described() -> list[tuple[str, str, str]]:

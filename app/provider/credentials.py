@@ -32,13 +32,6 @@ class Login:
 Credentials = HeaderKey | BodyKey | Login
 
 
-def normalise_key(text: str) -> str:
-    """The key without the white space around it and without one pair of quotes: people copy both with it."""
-    key = text.strip()
-    quoted = len(key) > 1 and key[0] == key[-1] and key[0] in "\"'"
-    return key[1:-1].strip() if quoted else key
-
-
 def authorisation(credentials: Credentials) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """The headers of a request and the first members of its body. A key is in one of them, never in both.
 

@@ -2,21 +2,9 @@
 
 import pytest
 
-from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login, authorisation, normalise_key, secret_words
+from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login, authorisation, secret_words
 
 KEY = "Pa5s-key-7d1f9c"
-
-
-@pytest.mark.parametrize("text", [KEY, f'"{KEY}"', f"'{KEY}'", f'  "{KEY}" \n', f'" {KEY}"'])
-def test_a_key_loses_the_quotes_that_were_copied_with_it(text: str) -> None:
-    assert normalise_key(text) == KEY
-
-
-@pytest.mark.parametrize(
-    ("text", "key"), [("", ""), ('"', '"'), ('""', ""), ('"a', '"a'), ("\"a'", "\"a'"), ('""a""', '"a"')]
-)
-def test_one_pair_of_quotes_is_removed_and_nothing_else(text: str, key: str) -> None:
-    assert normalise_key(text) == key
 
 
 @pytest.mark.parametrize("credentials", [HeaderKey(KEY), BodyKey(KEY), Login(KEY, KEY)])

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from app import settings as module
 from app.api.clients import Kind, clients_entry, new_key
-from app.settings import Settings, SettingsError, Values, described, load_settings
+from app.settings import Settings, SettingsError, Values, described, load_settings, unquoted
 from app.verification.rates import Rate
 from app.verification.signing_keys import new_signing_key, write_signing_keys
 
 ROOT = Path(__file__).parents[2]
 PEPPER = "pepper-of-the-tests-0123456789abcdef"
+API_KEY = "Pa5s-key-7d1f9c"
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,18 @@ def test_quotes_and_spaces_around_a_value_are_removed(
     assert settings.pepper
     assert settings.pepper.get_secret_value() == PEPPER
     assert settings.port == 8001
+
+
+@pytest.mark.parametrize("text", [API_KEY, f'"{API_KEY}"', f"'{API_KEY}'", f'  "{API_KEY}" \n', f'" {API_KEY}"'])
+def test_a_key_loses_the_quotes_that_were_copied_with_it(text: str) -> None:
+    assert unquoted(text) == API_KEY
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("", ""), ('"', '"'), ('""', ""), ('"a', '"a'), ("\"a'", "\"a'"), ('""a""', '"a"')]
+)
+def test_one_pair_of_quotes_is_removed_and_nothing_else(text: str, key: str) -> None:
+    assert unquoted(text) == key
 
 
 @pytest.mark.parametrize(
