@@ -6,13 +6,12 @@ Tokens are put together by hand from their three parts: a library that signs wou
 import hashlib
 import hmac
 import json
-import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -26,6 +25,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.consumers.loopback import answering
 
 PHONE = "+79161234567"
 
@@ -163,15 +164,9 @@ def issuing() -> Iterator[Issuer]:
         def log_message(self, *_arguments: object) -> None:
             """Tests are quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Keys) as server:
-        issuer = Issuer(f"http://127.0.0.1:{server.server_port}/.well-known/jwks.json")
-        serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        serving.start()
-        try:
-            yield issuer
-        finally:
-            server.shutdown()
-            serving.join()
+    with answering(Keys) as url:
+        issuer = Issuer(f"{url}/.well-known/jwks.json")
+        yield issuer
 
 
 # ---- what anyone can make of a valid token, knowing the public keys

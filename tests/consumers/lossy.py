@@ -1,13 +1,13 @@
 """A proxy that loses answers of the service: the request was processed, and its client never learns it."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import httpx
 
+from tests.consumers.loopback import answering
 from tests.harness import Service
 
 
@@ -40,12 +40,6 @@ def losing(service: Service) -> Iterator[LossyProxy]:
         def log_message(self, *_arguments: object) -> None:
             """Tests are quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pass) as server:
-        proxy = LossyProxy(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Pass) as url:
+        proxy = LossyProxy(url)
+        yield proxy
