@@ -20,7 +20,9 @@ def read_again(settings: Settings) -> Settings:
     """The settings with what is in the files now; of an invalid file, with what it held before."""
     clients, keys = settings.clients_file, settings.signing_keys_file
     if clients:
-        settings = _changed(settings, "clients_not_reloaded", lambda: {"clients": load_clients(clients)})
+        settings = _changed(
+            settings, "clients_not_reloaded", lambda: {"clients": load_clients(clients, settings.policy)}
+        )
     if keys:
         settings = _changed(settings, "signing_keys_not_reloaded", lambda: {"signing_keys": read_signing_keys(keys)})
     return settings

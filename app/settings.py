@@ -454,7 +454,7 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
     problems += [_named(name, f"it is missing; {_MISSING[name]}") for name in missing]
     if values.pepper_previous and values.pepper is None and "pepper" not in bad:
         problems.append(_named("pepper_previous", f"it is set, but {PREFIX}PEPPER is not: set the new one too"))
-    clients = _read(values.clients_file, load_clients, "clients_file", problems)
+    clients = _read(values.clients_file, lambda path: load_clients(path, policy), "clients_file", problems)
     signing_keys = _read(values.signing_keys_file, read_signing_keys, "signing_keys_file", problems)
     problems += _challenge(values) + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
     provider = _provider(values)

@@ -22,6 +22,7 @@ from app.api.origins import is_origin as is_origin  # noqa: PLC0414  `lastdigits
 from app.api.reading import message_of
 from app.verification.client import Client
 from app.verification.money import parse_caps
+from app.verification.policy import Policy
 from app.verification.rates import Rate, parse_rates
 
 
@@ -190,8 +191,8 @@ class _Entry(BaseModel):
             native=self.native,
         )
 
-    def problems(self) -> list[str]:
-        """Return what its members contradict each other in."""
+    def problems(self, policy: Policy | None) -> list[str]:
+        """Return what its members contradict each other in, or the policy."""
         used_by_pages = bool(self.origins or self.native)
         if self.kind is Kind.SECRET and used_by_pages:
             return [
@@ -199,6 +200,10 @@ class _Entry(BaseModel):
             ]
         if self.kind is Kind.PUBLIC and not used_by_pages:
             return [f"client {self.id} has a public key: list its origins, or set native = true for an app"]
+        if policy and self.kind is Kind.PUBLIC and not policy.leaves_a_call(self.calls):
+            return [
+                f"client {self.id}: PUBLIC_SHARE={policy.public_share:g} of its calls leaves strangers no call: raise one of the two"
+            ]
         return []
 
 
@@ -208,19 +213,19 @@ class _File(BaseModel):
     client: list[_Entry] = []
 
 
-def load_clients(path: Path) -> Clients:
-    """Read a clients file.
+def load_clients(path: Path, policy: Policy | None = None) -> Clients:
+    """Read a clients file; with a policy, each public client must have a call under it.
 
     Raises:
         ClientsError: it can't be read, or something in it is invalid; all of it in one message.
     """
     try:
-        return parse_clients(path.read_text("utf-8"), str(path))
+        return parse_clients(path.read_text("utf-8"), str(path), policy)
     except (OSError, UnicodeDecodeError) as error:
         raise ClientsError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
 
 
-def parse_clients(text: str, source: str) -> Clients:
+def parse_clients(text: str, source: str, policy: Policy | None = None) -> Clients:
     """Read the text of a clients file; `source` names it in errors. See `load_clients`."""
     try:
         data = tomllib.loads(text)
@@ -231,7 +236,7 @@ def parse_clients(text: str, source: str) -> Clients:
         # Syntax, but also numbers of thousands of digits and brackets without end.
         raise ClientsError(f"{source} is not TOML: {str(error)[:200]}") from None
     by_digest: dict[bytes, Registered] = {}
-    problems = [problem for entry in entries for problem in entry.problems()]
+    problems = [problem for entry in entries for problem in entry.problems(policy)]
     problems += _register(entries, by_digest)
     if not entries:
         problems.append("it has no [[client]]: run `lastdigits keys new` and copy the entry that it prints")

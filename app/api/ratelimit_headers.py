@@ -25,6 +25,7 @@ class Quotas:
 
     def __init__(self, policy: Policy) -> None:
         """Take the limits in force."""
+        self._share = policy.public_share
         self._of_phone = {True: policy.public_calls_per_phone, False: policy.calls_per_phone}
         self._per_ip = policy.calls_per_ip
 
@@ -35,8 +36,9 @@ class Quotas:
         if caller.address:
             halves = tuple(rate.per_address for rate in of_phone)
             limits = (*limits, (Limit.CALLS_PER_PHONE_AND_IP, halves), (Limit.CALLS_PER_IP, self._per_ip))
-        if caller.client.calls:
-            limits = (*limits, (Limit.CALLS_PER_CLIENT, caller.client.calls))
+        if own := caller.client.calls:
+            own = tuple(rate.share(self._share) for rate in own) if caller.client.public else own
+            limits = (*limits, (Limit.CALLS_PER_CLIENT, own))
         return _add(answer, limits, _quotas(outcome))
 
 

@@ -122,8 +122,9 @@ class Names:
                 limits.add("calls_per_ip", rates, self.key("network", site), by_lane=True)
             limits.count("network", self.key("network", site), 3600)
         client = self.client(context.client)
-        limits.add("calls_per_client", context.client.calls, self.key("client", client), quota=True)
-        limits.add("calls_total", self._policy.calls_total, self.key("calls"), share=self._policy.public_share)
+        share = self._policy.public_share
+        limits.add("calls_per_client", context.client.calls, self.key("client", client), quota=True, share=share)
+        limits.add("calls_total", self._policy.calls_total, self.key("calls"), share=share)
         keys, money = self.money(ref, context.client)
         return limits.keys | keys, limits.all + money
 
@@ -133,15 +134,13 @@ class Names:
         if not ref.test:
             country = destination_of(ref.phone).country
             limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), share=share, unit="money")
-            limits.add(SPEND[Cap.CLIENT], client.spend, self.key("money", "client", self.client(client)), unit="money")
-            caps = spending.by_country.get(country, ())
-            limits.add(
-                SPEND[Cap.COUNTRY],
-                caps,
+            own = self.key("money", "client", self.client(client))
+            limits.add(SPEND[Cap.CLIENT], client.spend, own, share=share, unit="money")
+            caps, of_country = (
+                spending.by_country.get(country, ()),
                 self.key("money", "country", self._destination(country)),
-                share=share,
-                unit="money",
             )
+            limits.add(SPEND[Cap.COUNTRY], caps, of_country, share=share, unit="money")
         return limits.keys, limits.all
 
     def shared(self, clients: Iterable[Client]) -> tuple[Keys, list[Limit]]:
@@ -194,9 +193,8 @@ class _Limits:
                 limit["quota"] = True
             if by_lane:
                 limit["by_lane"] = True
-            # A client's own limits are no shared budget: the public lane may use all of them.
-            if share is not None or unit == "money":
-                limit["public_max"] = rate.share(1 if share is None else share).count
+            if share is not None:
+                limit["public_max"] = rate.share(share).count
 
     def count(self, name: str, key: str, seconds: int) -> Limit:
         limit: Limit = {

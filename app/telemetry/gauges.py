@@ -99,7 +99,10 @@ def _family_of_spend(clients: Iterable[Client], status: GuardStatus, policy: Pol
     budgets = [_Budget("all", "spend", policy.spending.caps, policy.public_share)]
     for country, caps in policy.spending.by_country.items():
         budgets.append(_Budget(f"country:{country}", f"spend_country:{country}", caps, policy.public_share))
-    budgets += [_Budget(f"client:{client.id}", f"spend_client:{client.id}", client.spend) for client in clients]
+    budgets += [
+        _Budget(f"client:{client.id}", f"spend_client:{client.id}", client.spend, _share(client, policy))
+        for client in clients
+    ]
     used = _family("spend", "What calls have cost within a window that ends now.", "cap", *_USED)
     allowed = _family("spend_cap", "What calls may cost within a window.", "cap", *_USED)
     yield from _filled(used, allowed, budgets, status, SCALE)
@@ -107,10 +110,18 @@ def _family_of_spend(clients: Iterable[Client], status: GuardStatus, policy: Pol
 
 def _family_of_calls(clients: Iterable[Client], status: GuardStatus, policy: Policy) -> Iterator[Metric]:
     budgets = [_Budget("all", "calls_total", policy.calls_total, policy.public_share)]
-    budgets += [_Budget(f"client:{client.id}", f"calls_per_client:{client.id}", client.calls) for client in clients]
+    budgets += [
+        _Budget(f"client:{client.id}", f"calls_per_client:{client.id}", client.calls, _share(client, policy))
+        for client in clients
+    ]
     used = _family("calls_used", "Calls within a window that ends now.", "limit", *_USED)
     allowed = _family("calls_limit", "Calls that a window allows.", "limit", *_USED)
     yield from _filled(used, allowed, budgets, status, 1)
+
+
+def _share(client: Client, policy: Policy) -> float | None:
+    """The public lane's share of a client's own limits; None for a backend, which is never in it."""
+    return policy.public_share if client.public else None
 
 
 @dataclass(frozen=True, slots=True)

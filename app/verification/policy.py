@@ -76,6 +76,10 @@ class Policy:
         """What the public lane may use of the limits on calls to one phone."""
         return tuple(rate.share(self.public_share) for rate in self.calls_per_phone)
 
+    def leaves_a_call(self, rates: tuple[Rate, ...]) -> bool:
+        """Whether the public lane has at least one call of each of these, unless it is to have none."""
+        return self.public_share == 0 or all(rate.share(self.public_share).count for rate in rates)
+
     def problems(self) -> list[str]:
         """What in these rules is invalid, a sentence each that names the fix; empty if nothing is."""
         checks = [
@@ -96,8 +100,12 @@ class Policy:
                 f"TEST_NUMBERS has a code of fewer digits than CODE_LENGTH={self.code_length}: give it as many",
             ),
             (
-                self.public_share == 0 or all(rate.count for rate in self.public_calls_per_phone),
+                self.leaves_a_call(self.calls_per_phone),
                 f"PUBLIC_SHARE={self.public_share:g} of CALLS_PER_PHONE leaves the public lane no call: raise one of the two, or set PUBLIC_SHARE=0",
+            ),
+            (
+                self.leaves_a_call(self.calls_total),
+                f"PUBLIC_SHARE={self.public_share:g} of CALLS_TOTAL leaves the public lane no call: raise one of the two, or set PUBLIC_SHARE=0",
             ),
         ]
         problems = [sentence for holds, sentence in checks if not holds]

@@ -61,6 +61,27 @@ async def test_strangers_have_their_share_of_all_calls_and_others_all_that_is_le
     assert sum(isinstance(answer, Reserved) for answer in answers) == 6
 
 
+async def test_strangers_have_their_share_of_a_clients_own_calls_and_its_known_devices_all_that_is_left(
+    world: World,
+) -> None:
+    page = replace(WEB, calls=parse_rates("5/day"))
+    with_key = [replace(stranger(), client=page) for _ in range(100)]
+    answers = await asyncio.gather(*(world.reserved(context=context) for context in with_key))
+    assert sum(isinstance(answer, Reserved) for answer in answers) == 2
+    with_device = [replace(device(), client=page) for _ in range(100)]
+    answers = await asyncio.gather(*(world.reserved(context=context) for context in with_device))
+    assert sum(isinstance(answer, Reserved) for answer in answers) == 3
+
+
+async def test_strangers_see_what_is_left_of_their_share_of_a_clients_own_limit(world: World) -> None:
+    page = replace(WEB, calls=parse_rates("5/day"))
+    left = []
+    for made in (stranger, device, device, stranger, device):
+        _, call = await world.reserve(context=replace(made(), client=page))
+        left += [quota.left for quota in call.quotas if quota.limit is Limit.CALLS_PER_CLIENT]
+    assert left == [1, 3, 2, 0, 0]
+
+
 async def test_others_may_use_all_and_then_strangers_have_nothing(world: World) -> None:
     world.rule(calls_total=parse_rates("10/day"))
     assert all([isinstance(await world.reserved(context=device()), Reserved) for _ in range(10)])

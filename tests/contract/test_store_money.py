@@ -12,7 +12,7 @@ from app.verification.client import Client
 from app.verification.model import Cap, SpendCapReached
 from app.verification.money import parse_caps
 from app.verification.ports import RequestContext, Reserved
-from tests.contract.conftest import BACKEND, POLICY, World, stranger
+from tests.contract.conftest import BACKEND, POLICY, World, device, stranger
 from tests.harness import fresh_phone
 
 PRICE = 3500
@@ -175,11 +175,13 @@ async def test_a_price_beyond_all_bounds_closes_the_cap(till: World) -> None:
     assert isinstance(await till.reserved(), SpendCapReached)
 
 
-async def test_a_public_key_with_a_cap_of_its_own_may_use_all_of_it(till: World) -> None:
-    context = replace(stranger(), client=Client("page", "page", spend=parse_caps("0.70/hour"), public=True))
+async def test_strangers_spend_their_share_of_a_clients_own_cap_and_its_known_devices_the_rest(till: World) -> None:
+    page = Client("page", "page", spend=parse_caps("1.75/hour"), public=True)
     await knows_price(till)
-    answers = [await till.reserved(context=context) for _ in range(3)]
-    assert (placed(answers), answers[2].cap, answers[2].public) == (2, Cap.CLIENT, False)
+    answers = [await till.reserved(context=replace(stranger(), client=page)) for _ in range(3)]
+    assert (placed(answers), answers[2].cap, answers[2].public) == (2, Cap.CLIENT, True)
+    answers = [await till.reserved(context=replace(device(), client=page)) for _ in range(4)]
+    assert (placed(answers), answers[3].cap, answers[3].public) == (3, Cap.CLIENT, False)
 
 
 async def test_the_public_lane_spends_its_share_and_leaves_the_trusted_lane_the_rest(till: World) -> None:

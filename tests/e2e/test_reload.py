@@ -122,10 +122,16 @@ def test_signing_keys_rotate_without_a_gap(tmp_path: Path, simulator: Simulator)
         assert new.private_jwk()["d"] not in service.log.read_text()
 
 
+NO_CALL_FOR_STRANGERS = clients_entry("a", Kind.PUBLIC, new_key(Kind.PUBLIC), native=True, calls="1/day")
+
+
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        *(("clients.toml", text) for text in ("[[client", '[[client]]\nid = "x"\n', "", "a = " + "9" * 5000, None)),
+        *(
+            ("clients.toml", text)
+            for text in ("[[client", '[[client]]\nid = "x"\n', "", "a = " + "9" * 5000, NO_CALL_FOR_STRANGERS, None)
+        ),
         *(("keys.json", text) for text in ('{"keys": [{"kty": ["EC"]}]}', "{", '{"keys": []}', "{}", None)),
     ],
 )

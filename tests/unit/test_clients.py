@@ -1,9 +1,12 @@
 """The clients file: what may be in it, and what is refused with the fix."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.api.clients import Clients, ClientsError, Kind, clients_entry, new_key, parse_clients
 from app.api.origins import LOCALHOST_ORIGINS, canonical_origin, is_origin
+from tests.contract.conftest import POLICY
 
 DIGEST = "ab" * 32
 
@@ -90,6 +93,18 @@ def test_limits_of_its_own_are_read() -> None:
 
 
 # ---- origins
+
+
+def test_a_public_client_must_have_a_call_in_its_strangers_share() -> None:
+    page = _entry(kind='"public"', native="true", calls='"1/day"')
+    with pytest.raises(
+        ClientsError, match=r"client web: PUBLIC_SHARE=0\.5 of its calls leaves strangers no call: raise"
+    ):
+        parse_clients(page, "c.toml", POLICY)
+    for policy in (None, replace(POLICY, public_share=0.0), replace(POLICY, public_share=1.0)):
+        assert parse_clients(page, "c.toml", policy)
+    assert parse_clients(page.replace("1/day", "2/day"), "c.toml", POLICY)
+    assert parse_clients(_entry(calls='"1/day"'), "c.toml", POLICY), "a backend is no stranger"
 
 
 def _allowing(*origins: str) -> Clients:

@@ -57,6 +57,7 @@ def test_the_defaults_are_valid() -> None:
         ({"cooldowns": (60, 30)}, "RESEND_COOLDOWNS"),
         ({"calls_per_phone": (Rate(201, 86400),)}, "CALLS_PER_PHONE"),
         ({"calls_per_phone": (Rate(1, 86400),)}, "PUBLIC_SHARE=0.5"),
+        ({"calls_total": (Rate(1, 1),)}, "PUBLIC_SHARE=0.5 of CALLS_TOTAL"),
         ({"test_numbers": {"+79990000001": "123"}}, "TEST_NUMBERS"),
     ],
 )

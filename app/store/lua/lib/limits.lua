@@ -77,11 +77,15 @@ local function quotas_of(opened)
   local quotas = {}
   for _, each in ipairs(opened) do
     if each.limit.quota then
-      local names = names_of(each.limit, opened.lane)
+      local max, names = each.limit.max, names_of(each.limit, opened.lane)
+      if opened.lane == 'public' and each.limit.public_max then
+        local left_of_all = max - total_of(each.counter, unpack(names))
+        local left_of_share = each.limit.public_max - total_of(each.counter, 'public')
+        if left_of_share < left_of_all then max, names = each.limit.public_max, {'public'} end
+      end
       local used = total_of(each.counter, unpack(names))
       table.insert(quotas, {
-        limit = each.limit.name, place = each.limit.place, left = math.max(0, each.limit.max - used),
-        reset = wait_for(each.counter, used - 1, unpack(names)),
+        limit = each.limit.name, place = each.limit.place, left = math.max(0, max - used), reset = wait_for(each.counter, used - 1, unpack(names)),
       })
     end
   end
