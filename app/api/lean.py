@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import request_response
+from starlette.types import Receive, Scope, Send
 
 from app.api.reading import read_json
 
@@ -28,9 +28,18 @@ class LeanRoute(APIRoute):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  handed on to FastAPI
-        """See `APIRoute`. Starlette's own wrapper is enough: FastAPI's opens two exit stacks for each request, for dependencies that this class has not."""
+        """See `APIRoute`.
+
+        Its own wrapper opens two exit stacks for each request, for dependencies that this class has not, and handles exceptions, which the application does.
+        """
         super().__init__(*arguments, **options)
-        self.app = request_response(self.get_route_handler())
+        handle = self.get_route_handler()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await handle(Request(scope, receive, send))
+            await response(scope, receive, send)
+
+        self.app = app
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what turns a request into its answer."""

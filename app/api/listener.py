@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds for what comes before a request: the size of its head, its time, and silent connections.
+"""uvicorn's HTTP protocol with bounds for what comes before an answer: the size of a head, the time of a head and a body, and silent connections.
 
 For `uvicorn.Config(http=Listener)`, uvicorn's documented place for a protocol class. A service behind a proxy seldom needs these bounds; one without a
 proxy has no other.
@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.address import TrustedProxies
 from app.api.problems import RequestError, request_problem
+from app.api.reading import BODY_LATE, BODY_TIMEOUT
 
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_TIMEOUT = 10.0
@@ -54,29 +55,33 @@ class Listener(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a head."""
         super().connection_made(transport)
-        self.in_head = True
+        self.in_head, self.in_body = True, False
         self.head_bytes = self.chunk_bytes = 0
         self.too_large = False
-        self.head_timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+        self.timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
         self.waiting: WaitingConnections = self.app_state["waiting"]
         self.waiting.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
-        self._head_ended()
+        self._stop_timer()
         self.waiting.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read a piece, and refuse a head that is too large or comes too slowly."""
+        """Read a piece, and refuse a head that is too large. What is not complete has so much time for the rest."""
         self.chunk_bytes = len(data)
         super().data_received(data)
-        if self.in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self.in_head:
             self.head_bytes += len(data)
             if self.head_bytes > MAX_HEAD_BYTES:
                 self.refuse(RequestError.HEAD_TOO_LARGE)
-            elif self.head_timer is None:
-                self.head_timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+            elif self.timer is None:
+                self.timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+        elif self.in_body and self.timer is None:
+            self.timer = self.loop.call_later(BODY_TIMEOUT, self.end_body)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -96,9 +101,24 @@ class Listener(HttpToolsProtocol):
             if size > MAX_HEAD_BYTES:
                 self.too_large = True
                 raise ValueError("head too large")
-        self._head_ended()
+        self.in_head, self.in_body = False, True
+        self._stop_timer()
         self.waiting.remove(self)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a body."""
+        self.in_body = False
+        self._stop_timer()
+        super().on_message_complete()
+
+    def end_body(self) -> None:
+        """Wait no more for the rest of a body: its request is refused (reading.py). One that was answered already has no use for it."""
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.scope["state"][BODY_LATE] = True
+            self.on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -119,8 +139,7 @@ class Listener(HttpToolsProtocol):
         self.transport.close()
         self.app_state["metrics"].count_request("other", "other", answer.status_code, answer.code)
 
-    def _head_ended(self) -> None:
-        self.in_head = False
-        if self.head_timer:
-            self.head_timer.cancel()
-            self.head_timer = None
+    def _stop_timer(self) -> None:
+        if self.timer:
+            self.timer.cancel()
+            self.timer = None

@@ -1,6 +1,5 @@
 """Reads requests: their headers, and JSON bodies bounded in bytes and in seconds. No answer repeats what was sent."""
 
-import asyncio
 from codecs import BOM_UTF8
 from typing import Any, TypeVar
 
@@ -13,7 +12,10 @@ from app.api.problems import RequestError, RequestRejected
 
 MAX_BODY_BYTES = 8192
 BODY_TIMEOUT = 10.0
-"""Seconds for a body to arrive: a slow sender must not hold a connection for longer."""
+"""Seconds for a body to arrive after its first part: a slow sender must not hold a connection for longer. The listener counts them."""
+
+BODY_LATE = "body_late"
+"""Set in a request's state by the listener where its body did not arrive in time."""
 
 _CLOSE = {"Connection": "close"}
 _JSON = b"application/json"
@@ -78,17 +80,16 @@ async def _read_body(request: Request) -> bytes:
         raise _too_large()
     body = b""
     try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _too_large()
-    except TimeoutError:
-        detail = f"The whole body must arrive within {BODY_TIMEOUT:.0f} seconds."
-        raise RequestRejected(RequestError.BODY_TIMEOUT, detail, _CLOSE) from None
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise _too_large()
     except ClientDisconnect:
         # A body that was cut off asks for nothing, even if what came so far can be read.
         raise RequestRejected(RequestError.MALFORMED_JSON, "The body ended early.", _CLOSE) from None
+    if BODY_LATE in request.scope["state"]:
+        detail = f"The whole body must arrive within {BODY_TIMEOUT:.0f} seconds."
+        raise RequestRejected(RequestError.BODY_TIMEOUT, detail, _CLOSE)
     return body
 
 

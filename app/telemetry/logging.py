@@ -4,11 +4,12 @@ No line holds a code, a key or a whole phone: events carry none but the phone, w
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import structlog
 
@@ -209,9 +210,12 @@ def _operation(event: OperationEnded) -> dict[str, object]:
 
 def outcome_name(outcome: type[Outcome]) -> str:
     """An outcome's name in logs and metrics: `CodeIncorrect` is `code_incorrect`."""
-    if outcome is Pending:
-        return "placed"
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in outcome.__name__).lstrip("_")
+    return _NAMES[outcome]
+
+
+_NAMES = {each: re.sub("(?<!^)(?=[A-Z])", "_", each.__name__).lower() for each in get_args(Outcome)} | {
+    Pending: "placed"
+}
 
 
 def _bias(bias: CodeBias, *, impossible: bool) -> dict[str, object]:

@@ -77,6 +77,14 @@ def _resident(service: Service) -> int:
     return int(status.split("VmRSS:")[1].split()[0])
 
 
+def _post(key: str) -> bytes:
+    """The head of a check whose body has 100 bytes."""
+    return (
+        b"POST /verify/check HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        % key.encode()
+    )
+
+
 def _refused_heads(service: Service) -> float:
     labels = {"route": "other", "method": "other", "status": "431", "code": "head_too_large"}
     return scrape(service.url)[series("lastdigits_http_requests_total", **labels)]
@@ -164,14 +172,16 @@ def test_what_is_not_http_is_refused_as_problem_details(service: Service) -> Non
 # ---- heads that do not come
 
 
-def test_a_head_that_does_not_come_within_ten_seconds_is_given_up(service: Service) -> None:
-    """All kinds at once, since each takes ten seconds: nothing, half a head, a byte a second, half of a second request.
+def test_what_does_not_come_within_ten_seconds_is_given_up(service: Service) -> None:
+    """All kinds at once, since each takes ten seconds: nothing, half a head, a byte a second, half of a second request; a body, and one that no one needs.
 
     A connection that is between two requests is kept.
     """
     with ExitStack() as stack:
-        silent, half, slow, second, kept = (stack.enter_context(_connect(service)) for _ in range(5))
+        silent, half, slow, second, kept, body, needless = (stack.enter_context(_connect(service)) for _ in range(7))
         begun = time.monotonic()
+        body.sendall(_post(service.headers()["Authorization"]) + b'{"id":')
+        needless.sendall(_post("Bearer sk_unknown") + b"{")
         assert _get(kept).startswith(b"HTTP/1.1 200 OK")
         half.sendall(HALF_A_HEAD)
         slow.sendall(HALF_A_HEAD)
@@ -179,11 +189,15 @@ def test_a_head_that_does_not_come_within_ten_seconds_is_given_up(service: Servi
         second.sendall(HALF_A_HEAD)
         while time.monotonic() < begun + HEAD_TIMEOUT - 1:
             slow.sendall(b"x")
+            body.sendall(b" ")
             time.sleep(1)
         assert not any(_is_closed(connection) for connection in (silent, half, second))
         for connection in (silent, half, slow, second):
             connection.settimeout(3)
             _answer(connection)  # returns when it is closed; else it raises
+        assert _answer(needless).startswith(b"HTTP/1.1 401 "), "answered at once"
+        assert (answer := _answer(body)).startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"body_timeout"' in answer
         assert time.monotonic() - begun < HEAD_TIMEOUT + 3
         assert _get(kept).startswith(b"HTTP/1.1 200 OK")
 

@@ -43,7 +43,7 @@ def _request(*chunks: bytes, headers: tuple[tuple[bytes, bytes], ...] = (JSON,),
         await asyncio.Event().wait()
         raise AssertionError("an event that is never set was set")
 
-    return Request({"type": "http", "method": "POST", "headers": list(headers)}, receive)
+    return Request({"type": "http", "method": "POST", "headers": list(headers), "state": {}}, receive)
 
 
 async def _rejection(request: Request, model: type[BaseModel] = _Body) -> RequestRejected:
@@ -67,9 +67,10 @@ async def test_a_byte_order_mark_elsewhere_is_not_json(body: bytes) -> None:
     assert (await _rejection(_request(body))).error is RequestError.MALFORMED_JSON
 
 
-async def test_a_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BODY_TIMEOUT", 0.01)
-    rejected = await _rejection(_request(b"{", then="stall"))
+async def test_a_body_that_the_listener_waited_for_in_vain_is_refused() -> None:
+    request = _request(b'{"a": 1}')
+    request.scope["state"][reading.BODY_LATE] = True
+    rejected = await _rejection(request)
     assert (rejected.error, rejected.headers) == (RequestError.BODY_TIMEOUT, {"Connection": "close"})
 
 
