@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check docs format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -47,6 +47,11 @@ format: $(VENV)/.installed-dev ## Format the code, and fix what the linter can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+# Warnings are errors: a link or an anchor that leads nowhere, a page that no table of contents lists. It asks no network.
+docs: $(VENV)/docs/.installed ## Build the documents as a site in dist/docs, and check their links
+	@$(VENV)/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs/site -d dist/doctrees . dist/docs
+	@echo "Open dist/docs/index.html"
+
 # Memory and start-up are those of an installation: of requirements.lock alone.
 bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that docs/performance.md has: some 15 minutes
 	$(PY) -m bench.throughput
@@ -63,7 +68,7 @@ bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU 
 # Playwright drives the system's Chromium; it downloads none.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium, and npm for axe-core
+test-browser: $(VENV)/.installed-dev docs ## Test the pages; needs Chromium, and npm for axe-core
 	@command -v npm >/dev/null || { echo "make test-browser: needs npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	@[ -n "$(CHROMIUM)" ] || { \
 		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; }
@@ -150,17 +155,24 @@ $(VENV)/production/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(VENV)/production/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
+# Apart from the others, so that neither the service nor its tests wait for it.
+$(VENV)/docs/.installed: $(VENV)/.made requirements-docs.lock
+	@$(PY) -m venv --clear $(VENV)/docs
+	@$(VENV)/docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-docs.lock
+	@touch $@
+
 # ---- the locks
 
 # One resolution for every platform and Python that the project names. uv keeps what is locked as long as pyproject.toml admits it.
 UV := $(VENV)/tools/bin/uv
-COMPILE = $(UV) pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-strip-extras --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versions
-	$(COMPILE) --extra embedded --group build -o requirements.lock >/dev/null
-	$(COMPILE) --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
-	$(COMPILE) -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra embedded --group build -o requirements.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
+	$(COMPILE) pyproject.toml -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(COMPILE) --group docs -o requirements-docs.lock >/dev/null
 
 $(UV): $(VENV)/.made
 	@$(PY) -m venv $(VENV)/tools
