@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check docs format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check docs format lock bench bench-check test-browser test-containers test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node and not php and not promtool
+PLAIN := not browser and not laravel and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -91,6 +91,11 @@ test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-c
 	@php -m 2>/dev/null | grep -qx curl || { \
 		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
 	$(PY) -m pytest -m php $(ARGS)
+
+test-laravel: $(VENV)/.installed-dev ## Test the Laravel guide's code; needs PHP and Laravel
+	@php -r "exit((int) !(stream_resolve_include_path('Illuminate/autoload.php') && extension_loaded('curl') && extension_loaded('pdo_sqlite')));" 2>/dev/null || { \
+		echo "make test-laravel: needs PHP with curl, SQLite and Debian's Laravel: apt install php-cli php-curl php-sqlite3 php-laravel-framework" >&2; exit 1; }
+	$(PY) -m pytest -m laravel $(ARGS)
 
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
