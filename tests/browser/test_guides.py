@@ -118,6 +118,21 @@ def test_a_form_sends_the_token(html: str, page: Page, sandbox: Sandbox, site: s
     assert visit.errors == []
 
 
+def test_by_the_readme_alone_a_newcomer_verifies_a_phone(
+    page: Page, sandbox: Sandbox, site: str, tmp_path: Path
+) -> None:
+    """Its two lines are the whole page, and the simulator's page shows which number called."""
+    (tmp_path / "index.html").write_text(own(marked(ROOT / "README.md")["readme-page"], sandbox), "utf-8")
+    visit = Visit.of(page, site)
+    visit.start()
+    simulator = page.context.new_page()
+    simulator.goto(sandbox.simulator)
+    called = simulator.locator("tbody tr").first.locator("td").last.inner_text()
+    visit.type_code(called[-4:])
+    visit.step("approved")
+    assert visit.errors == []
+
+
 @pytest.mark.parametrize(
     ("framework", "files"),
     [
