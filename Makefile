@@ -3,7 +3,7 @@
 # One virtual environment in .venv serves all targets. Stamp files in it remember what was installed, so a second run installs nothing, and a changed
 # lock installs again. Everything comes from the hashed locks; nothing is resolved or built on the user's machine but the link to this tree.
 #
-# make test ARGS="-k ladder -x"       arguments for pytest
+# make test ARGS="-k cooldown -x"       arguments for pytest
 # make run PYTHON=/path/to/python3    an interpreter of your choice (remove .venv to change it later)
 
 .DEFAULT_GOAL := help

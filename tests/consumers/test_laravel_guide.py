@@ -70,7 +70,7 @@ def test_a_verified_phone_is_signed_in_once(sandbox: Sandbox, tmp_path: Path) ->
         assert http.get("/me").json() == {"phone": None}
 
 
-def test_what_does_not_verify_a_phone_for_the_login_signs_nobody_in(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_what_does_not_verify_a_phone_for_the_login_signs_no_one_in(sandbox: Sandbox, tmp_path: Path) -> None:
     refused = [token(sandbox, "newsletter")[1], token(sandbox)[1][:-2], ""]
     with laravel(tmp_path, sandbox.trust()) as http:
         assert [http.post("/login", data={"phone_token": one}).status_code for one in refused] == [403, 403, 403]

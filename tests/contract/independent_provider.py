@@ -71,7 +71,7 @@ class _Script:
 class IndependentProvider:
     """The provider on a free loopback port, from `with` to its end.
 
-    `violations` tells each way in which a client strayed from the document. Credentials that are well formed but wrong
+    `violations` lists each way in which a client strayed from the document. Credentials that are well formed but wrong
     are no violation: they are refused.
     """
 
