@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -11,15 +11,8 @@ import pytest
 from tests.consumers.backends import Backend, Trust, node_backend, php_site, python_backend
 from tests.consumers.conftest import RealTokens
 from tests.consumers.page import shown, snippet
-from tests.consumers.sandbox import Sandbox, sandboxed
+from tests.consumers.sandbox import Sandbox
 from tests.harness import ROOT, Service, fresh_phone, wrong
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with sandboxed(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
 
 # ---- by themselves
 

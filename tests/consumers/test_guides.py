@@ -26,12 +26,6 @@ PAGES = sorted(page.name for page in (GUIDES / "en").glob("*.md"))
 Run = Callable[[dict[str, str], str], AbstractContextManager[Backend]]
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with sandboxed(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
-
 def shell(script: str, directory: Path, **environ: str) -> str:
     """Run lines of a guide as a person pastes them; returns what they print."""
     done = subprocess.run(

@@ -11,7 +11,7 @@ from lastdigits_client import Client
 
 from tests.consumers.backends import APPS, php_site
 from tests.consumers.page import shown
-from tests.consumers.sandbox import Sandbox, sandboxed
+from tests.consumers.sandbox import Sandbox
 from tests.consumers.test_guide_backends import flow
 from tests.harness import ROOT, fresh_phone
 
@@ -25,12 +25,6 @@ USER = """<?php
 namespace App\\Models;
 final class User extends \\Illuminate\\Foundation\\Auth\\User { protected $fillable = ['phone']; }
 """
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with sandboxed(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
 
 
 @contextmanager
