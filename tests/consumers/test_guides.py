@@ -187,6 +187,14 @@ def test_the_requests_of_the_python_clients_page(sandbox: Sandbox, tmp_path: Pat
     assert printed == "+79991234567\n"
 
 
+def test_the_simulator_misbehaves_as_its_page_shows(sandbox: Sandbox, tmp_path: Path) -> None:
+    page = marked(ROOT / "docs" / "simulator.md")
+    shell(as_served(page["simulator-behaviour"], sandbox), tmp_path)
+    behaviour = httpx.get(f"{sandbox.simulator}/behaviour").json()
+    httpx.delete(f"{sandbox.simulator}/behaviour")
+    assert "not_enough_money" in json.dumps(behaviour)
+
+
 def test_the_script_that_the_sandbox_prints_verifies_a_phone(tmp_path: Path) -> None:
     with sandboxed(tmp_path) as sandbox:
         lines = shell(sandbox.script, tmp_path).splitlines()
