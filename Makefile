@@ -3,12 +3,12 @@
 # One virtual environment in .venv serves all targets. Stamp files in it remember what was installed, so a second run installs nothing, and a changed
 # lock installs again. Everything comes from the hashed locks; nothing is resolved or built on the user's machine but the link to this tree.
 #
-# make test ARGS="-k ladder -x"       arguments for pytest
+# make test ARGS="-k cooldown -x"       arguments for pytest
 # make run PYTHON=/path/to/python3    an interpreter of your choice (remove .venv to change it later)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check docs format lock bench bench-check test-browser test-containers test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node and not php and not promtool
+PLAIN := not browser and not laravel and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -47,6 +47,11 @@ format: $(VENV)/.installed-dev ## Format the code, and fix what the linter can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+# Warnings are errors: a link or an anchor that leads nowhere, a page that no table of contents lists. It asks no network.
+docs: $(VENV)/docs/.installed ## Build the documents as a site in dist/docs, and check their links
+	@$(VENV)/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs/site -d dist/doctrees . dist/docs
+	@echo "Open dist/docs/index.html"
+
 # Memory and start-up are those of an installation: of requirements.lock alone.
 bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that docs/performance.md has: some 15 minutes
 	$(PY) -m bench.throughput
@@ -63,7 +68,7 @@ bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU 
 # Playwright drives the system's Chromium; it downloads none.
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-test-browser: $(VENV)/.installed-dev ## Test the pages; needs Chromium, and npm for axe-core
+test-browser: $(VENV)/.installed-dev docs ## Test the pages; needs Chromium, and npm for axe-core
 	@command -v npm >/dev/null || { echo "make test-browser: needs npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	@[ -n "$(CHROMIUM)" ] || { \
 		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; }
@@ -86,6 +91,11 @@ test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-c
 	@php -m 2>/dev/null | grep -qx curl || { \
 		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
 	$(PY) -m pytest -m php $(ARGS)
+
+test-laravel: $(VENV)/.installed-dev ## Test the Laravel guide's code; needs PHP and Laravel
+	@php -r "exit((int) !(stream_resolve_include_path('Illuminate/autoload.php') && extension_loaded('curl') && extension_loaded('pdo_sqlite')));" 2>/dev/null || { \
+		echo "make test-laravel: needs PHP with curl, SQLite and Debian's Laravel: apt install php-cli php-curl php-sqlite3 php-laravel-framework" >&2; exit 1; }
+	$(PY) -m pytest -m laravel $(ARGS)
 
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
@@ -150,17 +160,24 @@ $(VENV)/production/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(VENV)/production/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
+# Apart from the others, so that neither the service nor its tests wait for it.
+$(VENV)/docs/.installed: $(VENV)/.made requirements-docs.lock
+	@$(PY) -m venv --clear $(VENV)/docs
+	@$(VENV)/docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-docs.lock
+	@touch $@
+
 # ---- the locks
 
 # One resolution for every platform and Python that the project names. uv keeps what is locked as long as pyproject.toml admits it.
 UV := $(VENV)/tools/bin/uv
-COMPILE = $(UV) pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-strip-extras --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versions
-	$(COMPILE) --extra embedded --group build -o requirements.lock >/dev/null
-	$(COMPILE) --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
-	$(COMPILE) -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra embedded --group build -o requirements.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
+	$(COMPILE) pyproject.toml -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(COMPILE) --group docs -o requirements-docs.lock >/dev/null
 
 $(UV): $(VENV)/.made
 	@$(PY) -m venv $(VENV)/tools

@@ -1,4 +1,4 @@
-"""The application: plain constructors, put together once. With cli.py and cli/serve.py the only file that sees every room."""
+"""The application: plain constructors, put together once. With cli.py and cli/serve.py the only file that sees every package."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What `GET /metrics` tells, read by the library's own parser."""
+"""What `GET /metrics` reports, read by the library's own parser."""
 
 from collections.abc import Mapping
 

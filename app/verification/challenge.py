@@ -1,7 +1,7 @@
 """Challenges: what a start with a public key must bring before it costs a call.
 
-A challenge makes calls dear for programs and cheap for people. This file is the port; app/challenges/ implements it: a proof of work that needs no third
-party, and three remote services. The core decides when a start is challenged and how much work it must prove.
+A challenge makes each call cost a program work, and a person next to nothing. This file is the port; app/challenges/ implements it: a proof of work
+that needs no third party, and three remote services. The core decides when a start is challenged and how much work it must prove.
 """
 
 from dataclasses import dataclass

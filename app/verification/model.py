@@ -128,7 +128,6 @@ class Approval:
         purpose: what the verification was for.
         test: of a test number: no one was called.
         repeated: it was approved before, and this is the same approval again within the repeat window.
-        rooms: what the caller's own limits still allow.
     """
 
     id: str
@@ -148,7 +147,7 @@ class Pending:
 
     Attributes:
         verification: its state.
-        rooms: what the caller's own limits still allow; empty when it is returned again under an idempotency key.
+        quotas: what the caller's own limits still allow; empty when it is returned again under an idempotency key.
     """
 
     verification: Verification

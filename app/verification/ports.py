@@ -1,6 +1,6 @@
 """What the core needs of the world: a provider that places calls, a store that remembers, observers.
 
-The other rooms implement these; the core imports none of them. Challenges have their port in challenge.py.
+The other packages implement these; the core imports none of them. Challenges have their port in challenge.py.
 """
 
 import secrets
@@ -85,7 +85,7 @@ class RequestContext:
         networks: the end user's; None where no address is known.
         idempotency: where the outcome is kept, if the request has an idempotency key.
         solved: the challenge that a start brings.
-        nonce: tells it from all other requests, so that it gives back only what it has reserved itself.
+        nonce: distinguishes it from all other requests, so that it gives back only what it has reserved itself.
     """
 
     client: Client

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.npm import install_tools
+from tests.browser.npm import CLIENT, install
 from tests.browser.shop import Shop, shop_at
 from tests.harness import Simulator
 
@@ -41,7 +41,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def tools() -> Path:
     """The folder of clients/js's installed packages."""
-    return install_tools()
+    return install(CLIENT)
 
 
 @pytest.fixture(scope="session")

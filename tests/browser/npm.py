@@ -1,4 +1,4 @@
-"""The tools of clients/js: installed by npm into its own folder, once, in the versions that its package.json names."""
+"""Packages of npm: installed into the folder that names them in its package.json, once, in just these versions."""
 
 import json
 import os
@@ -11,16 +11,16 @@ CLIENT = ROOT / "clients" / "js"
 INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
 
 
-def install_tools() -> Path:
-    """The folder of the installed packages.
+def install(folder: Path) -> Path:
+    """Install the packages of a folder; returns the folder that they are in.
 
     Raises:
         AssertionError: npm failed.
     """
-    modules = CLIENT / "node_modules"
-    wanted: dict[str, str] = json.loads((CLIENT / "package.json").read_text("utf-8"))["devDependencies"]
+    modules = folder / "node_modules"
+    wanted: dict[str, str] = json.loads((folder / "package.json").read_text("utf-8"))["devDependencies"]
     if not all(_version(modules / name) == version for name, version in wanted.items()):
-        done = subprocess.run(INSTALL, cwd=CLIENT, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(INSTALL, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
     return modules
 

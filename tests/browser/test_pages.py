@@ -99,7 +99,7 @@ def test_a_page_of_a_named_origin_verifies_a_phone(
     assert simulator.count(phone) == 1
 
 
-def test_a_page_of_another_origin_reads_nothing_and_calls_nobody(
+def test_a_page_of_another_origin_reads_nothing_and_calls_no_one(
     page: Page, shop: tuple[Service, str], origins: tuple[str, str], simulator: Simulator
 ) -> None:
     service, key = shop

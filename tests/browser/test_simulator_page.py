@@ -1,4 +1,4 @@
-"""The simulator's page in Chromium: it shows the calls by itself, as text, and asks nobody else for anything."""
+"""The simulator's page in Chromium: it shows the calls by itself, as text, and asks no other host for anything."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,10 +31,10 @@ def _call(page: Page, url: str, number: str, capacity: str = "4") -> str:
 
 
 def test_it_shows_each_call_and_the_digits_by_itself(page: Page, own_simulator: str) -> None:
-    faults: list[str] = []
+    problems: list[str] = []
     asked: list[str] = []
-    page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(own_simulator)
     assert page.locator("#screen-title").inner_text() == "No call yet"
@@ -54,10 +54,10 @@ def test_it_shows_each_call_and_the_digits_by_itself(page: Page, own_simulator: 
         "+7 999 123-45-67",
     ]
     assert {url.split("?")[0] for url in asked} - {"data:,"} == {f"{own_simulator}/", f"{own_simulator}/calls"}
-    assert faults == []
+    assert problems == []
 
 
-def test_what_it_is_told_is_shown_as_text(page: Page, own_simulator: str) -> None:
+def test_what_it_receives_is_shown_as_text(page: Page, own_simulator: str) -> None:
     hostile = {
         "id": "1",
         "number": "<img src=x onerror=document.title=1>",

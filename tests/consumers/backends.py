@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +99,29 @@ def _running(command: list[str], directory: Path, settings: dict[str, str]) -> I
                 yield Backend(http)
         finally:
             process.terminate()
+
+
+@contextmanager
+def php_site(directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
+    """PHP's own server over a folder of pages; its client keeps cookies as a browser does."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = (directory / "log").open("wb")
+    command = ["php", "-d", "display_errors=0", "-S", f"127.0.0.1:{port}", "-t", str(directory)]
+    with log, subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+                wait_for(http)
+                yield http
+        finally:
+            process.terminate()
+
+
+def wait_for(http: httpx.Client) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            http.get("/")
+            return
+        time.sleep(0.05)
+    raise AssertionError("PHP's server did not start")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.consumers.issuer import Issuer, Json, issuing, parts
+from tests.consumers.sandbox import Sandbox, sandboxed
 from tests.harness import ROOT, Service, Simulator, fresh_phone
 
 INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
@@ -17,6 +18,12 @@ INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audi
 @pytest.fixture(scope="session")
 def issuer() -> Iterator[Issuer]:
     with issuing() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with sandboxed(tmp_path_factory.mktemp("sandbox")) as running:
         yield running
 
 

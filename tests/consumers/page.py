@@ -26,3 +26,9 @@ def marked(page: Path) -> dict[str, str]:
     """The fenced blocks that a comment `<!-- run: NAME -->` stands before, by name."""
     blocks = re.finditer(r"^<!-- run: (\S+) -->\n```\w+\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     return {block[1]: block[2] for block in blocks}
+
+
+def shown(name: str) -> str:
+    """A piece of a guide's code, by the name of its marker."""
+    pages = (GUIDES / "en").glob("*.md")
+    return next(blocks[name] for page in pages if name in (blocks := marked(page)))

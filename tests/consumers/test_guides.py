@@ -2,14 +2,10 @@
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +13,17 @@ import httpx
 import pytest
 from lastdigits_client import Client
 
-from tests.consumers.backends import Backend, Trust, node_backend, python_backend
+from tests.consumers.backends import Backend, Trust, python_backend
 from tests.consumers.conftest import RealTokens
 from tests.consumers.contract import AcceptsTokens
 from tests.consumers.issuer import Issuer
-from tests.consumers.page import GUIDES, marked
-from tests.consumers.sandbox import Sandbox, sandboxed
-from tests.harness import ROOT, fresh_phone, wrong
+from tests.consumers.page import GUIDES, marked, shown
+from tests.consumers.sandbox import Sandbox, as_served, sandboxed
+from tests.harness import ROOT, fresh_phone
 
 PAGES = sorted(page.name for page in (GUIDES / "en").glob("*.md"))
 
 Run = Callable[[dict[str, str], str], AbstractContextManager[Backend]]
-
-
-def shown(name: str) -> str:
-    """A piece of code, by the name of its marker."""
-    return next(blocks[name] for page in PAGES if name in (blocks := marked(GUIDES / "en" / page)))
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with sandboxed(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
 
 
 def shell(script: str, directory: Path, **environ: str) -> str:
@@ -54,20 +39,6 @@ def shell(script: str, directory: Path, **environ: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def as_served(script: str, sandbox: Sandbox) -> str:
-    """With the addresses and keys of this sandbox in place of the page's."""
-    changes = {
-        "http://127.0.0.1:8000": sandbox.url,
-        "http://127.0.0.1:8001": sandbox.simulator,
-        "sk_…": sandbox.secret_key,
-        "pk_…": sandbox.public_key,
-        ".venv/bin/lastdigits": f"{sys.executable} -m app.cli",
-    }
-    for shown_as, real in changes.items():
-        script = script.replace(shown_as, real)
-    return script
 
 
 # ---- the two languages
@@ -143,90 +114,6 @@ def test_with_the_settings_of_the_sandbox_its_tokens_are_accepted(run: Run, sand
         assert production.refuses(token)
 
 
-# ---- whole flows in the sandbox
-
-
-def flow(start: Callable[[str], httpx.Response], check: Callable[[str, str], httpx.Response], sandbox: Sandbox) -> None:
-    """A person verifies a phone through a backend that starts and checks by itself, and mistypes once."""
-    phone = fresh_phone()
-    started = start(phone)
-    assert started.status_code == 200, started.text
-    assert start(phone).status_code == 429
-    verification, code = started.json().get("id", ""), sandbox.code(phone)
-    mistyped = check(verification, wrong(code))
-    assert (mistyped.status_code, mistyped.json().get("detail", mistyped.json())["code"]) == (422, "code_incorrect")
-    approved = check(verification, code)
-    assert (approved.status_code, approved.json()) == (200, {"phone": phone})
-
-
-def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path) -> None:
-    with python_backend("guide_fastapi", shown("fastapi-backend"), tmp_path, sandbox.trust()) as backend:
-        flow(
-            lambda phone: backend.http.post("/phone", params={"number": phone}),
-            lambda verification, code: backend.http.post("/code", params={"id": verification, "digits": code}),
-            sandbox,
-        )
-
-
-@pytest.mark.node
-def test_an_express_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
-    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust(), "guide_express") as backend:
-        flow(
-            lambda phone: backend.http.post("/phone", json={"phone": phone, "action": str(uuid.uuid4())}),
-            lambda verification, code: backend.http.post("/code", json={"id": verification, "code": code}),
-            sandbox,
-        )
-
-
-@pytest.mark.node
-def test_a_double_click_at_the_express_backend_is_one_call(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
-    phone, action = fresh_phone(), str(uuid.uuid4())
-    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust(), "guide_express") as backend:
-        clicks = [backend.http.post("/phone", json={"phone": phone, "action": action}) for _ in range(2)]
-    assert [click.status_code for click in clicks] == [200, 200]
-    assert clicks[0].json() == clicks[1].json()
-    assert len(sandbox.calls(phone)) == 1
-
-
-@pytest.mark.php
-def test_the_two_php_pages_start_and_check(sandbox: Sandbox, tmp_path: Path) -> None:
-    for page, name in (("call.php", "migrating-call"), ("check.php", "migrating-check")):
-        (tmp_path / page).write_text(shown(name), "utf-8")
-    shutil.copy(ROOT / "clients" / "php" / "lastdigits.php", tmp_path)
-    with php_site(tmp_path, sandbox.trust()) as http:
-
-        def start(phone: str) -> httpx.Response:
-            return http.post("/call.php", data={"phone": phone})
-
-        flow(start, lambda _, code: http.post("/check.php", data={"code": code}), sandbox)
-
-
-@contextmanager
-def php_site(directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
-    """PHP's own server over a folder of pages; its client keeps cookies as a browser does."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = (directory / "log").open("wb")
-    command = ["php", "-d", "display_errors=0", "-S", f"127.0.0.1:{port}", "-t", str(directory)]
-    with log, subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-                wait_for(http)
-                yield http
-        finally:
-            process.terminate()
-
-
-def wait_for(http: httpx.Client) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            http.get("/")
-            return
-        time.sleep(0.05)
-    raise AssertionError("PHP's server did not start")
-
-
 # ---- what a person pastes into a terminal
 
 
@@ -284,6 +171,14 @@ def test_the_requests_of_the_python_clients_page(sandbox: Sandbox, tmp_path: Pat
     )
     printed = shell(f"{sys.executable} page.py", tmp_path, PYTHONPATH=str(ROOT / "clients" / "python" / "src"))
     assert printed == "+79991234567\n"
+
+
+def test_the_simulator_misbehaves_as_its_page_shows(sandbox: Sandbox, tmp_path: Path) -> None:
+    page = marked(ROOT / "docs" / "simulator.md")
+    shell(as_served(page["simulator-behaviour"], sandbox), tmp_path)
+    behaviour = httpx.get(f"{sandbox.simulator}/behaviour").json()
+    httpx.delete(f"{sandbox.simulator}/behaviour")
+    assert "not_enough_money" in json.dumps(behaviour)
 
 
 def test_the_script_that_the_sandbox_prints_verifies_a_phone(tmp_path: Path) -> None:

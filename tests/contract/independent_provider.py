@@ -71,7 +71,7 @@ class _Script:
 class IndependentProvider:
     """The provider on a free loopback port, from `with` to its end.
 
-    `violations` tells each way in which a client strayed from the document. Credentials that are well formed but wrong
+    `violations` lists each way in which a client strayed from the document. Credentials that are well formed but wrong
     are no violation: they are refused.
     """
 
@@ -184,17 +184,17 @@ class IndependentProvider:
 
     def answer(self, headers: Mapping[str, str], raw: bytes) -> _Reply:
         """Judge one POST to the documented path and answer it."""
-        faults: list[str] = []
-        body = _parse(raw, faults)
+        problems: list[str] = []
+        body = _parse(raw, problems)
         key = headers.get("authorization")
-        security = _security(body, faults)
+        security = _security(body, problems)
         auth = _auth_mode(key, security)
-        allowed = self._allowed(auth, key, security, faults)
-        typed = _is_json(headers, faults)
-        refusal = UNKNOWN_REQUEST if body is None else _refuse_fields(body, faults)
+        allowed = self._allowed(auth, key, security, problems)
+        typed = _is_json(headers, problems)
+        refusal = UNKNOWN_REQUEST if body is None else _refuse_fields(body, problems)
         with self._lock:
             self._requests.append(ProviderRequest(headers, body if body is None else MappingProxyType(body), auth))
-            self._violations.extend(faults)
+            self._violations.extend(problems)
         if body is None or not typed:
             return _refusal(UNKNOWN_REQUEST)
         if not allowed:
@@ -204,16 +204,16 @@ class IndependentProvider:
         return self._call(str(body["number"]), int(str(body["capacity"])))
 
     def _allowed(
-        self, auth: AuthMode | None, key: str | None, security: Mapping[str, object] | None, faults: list[str]
+        self, auth: AuthMode | None, key: str | None, security: Mapping[str, object] | None, problems: list[str]
     ) -> bool:
         if key is not None:
             if security is not None:
-                faults.append("both the Authorization header and the security section were given")
+                problems.append("both the Authorization header and the security section were given")
             if key.partition(" ")[0].lower() in _SCHEMES and key != self.api_key:
-                faults.append(f"the Authorization header has a scheme: {key.partition(' ')[0]}")
+                problems.append(f"the Authorization header has a scheme: {key.partition(' ')[0]}")
             return key == self.api_key
         if security is None or auth is None:
-            faults.append("neither the Authorization header nor the security section was given")
+            problems.append("neither the Authorization header nor the security section was given")
             return False
         if auth == "body_key":
             return security["apiKey"] == self.api_key
@@ -249,9 +249,9 @@ def _refusal(error_code: str, status: int = HTTPStatus.OK) -> _Reply:
     return _json_reply({"result": "error", "error_code": error_code}, status)
 
 
-def _parse(raw: bytes, faults: list[str]) -> dict[str, object] | None:
+def _parse(raw: bytes, problems: list[str]) -> dict[str, object] | None:
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
-        faults.extend(
+        problems.extend(
             f"the field {name} was given twice" for name, times in Counter(k for k, _ in items).items() if times > 1
         )
         return dict(items)
@@ -259,40 +259,40 @@ def _parse(raw: bytes, faults: list[str]) -> dict[str, object] | None:
     try:
         parsed: object = json.loads(raw.decode("utf-8"), object_pairs_hook=pairs)
     except (ValueError, RecursionError):
-        faults.append("the body is not JSON in UTF-8")
+        problems.append("the body is not JSON in UTF-8")
         return None
     if not isinstance(parsed, dict):
-        faults.append("the body is not a JSON object")
+        problems.append("the body is not a JSON object")
         return None
     return parsed
 
 
-def _is_json(headers: Mapping[str, str], faults: list[str]) -> bool:
+def _is_json(headers: Mapping[str, str], problems: list[str]) -> bool:
     given = headers.get("content-type")
     if given == CONTENT_TYPE:
         return True
-    faults.append(f"Content-Type is not {CONTENT_TYPE}: {given}")
+    problems.append(f"Content-Type is not {CONTENT_TYPE}: {given}")
     return given is not None and given.partition(";")[0].strip().lower() == CONTENT_TYPE
 
 
-def _security(body: Mapping[str, object] | None, faults: list[str]) -> Mapping[str, object] | None:
+def _security(body: Mapping[str, object] | None, problems: list[str]) -> Mapping[str, object] | None:
     if body is None or "security" not in body:
         return None
     section = body["security"]
     if not isinstance(section, dict):
-        faults.append("security is not an object")
+        problems.append("security is not an object")
         return {}
-    faults.extend(f"security has an undocumented field: {name}" for name in sorted(section.keys() - _SECURITY_FIELDS))
-    faults.extend(
+    problems.extend(f"security has an undocumented field: {name}" for name in sorted(section.keys() - _SECURITY_FIELDS))
+    problems.extend(
         f"security.{name} is not a string"
         for name in sorted(section.keys() & _SECURITY_FIELDS)
         if not isinstance(section[name], str)
     )
     by_login = section.keys() & {"login", "password"}
     if "apiKey" in section and by_login:
-        faults.append("security has both apiKey and login or password")
+        problems.append("security has both apiKey and login or password")
     elif len(by_login) == 1:
-        faults.append("security has only one of login and password")
+        problems.append("security has only one of login and password")
     return section
 
 
@@ -306,29 +306,29 @@ def _auth_mode(key: str | None, security: Mapping[str, object] | None) -> AuthMo
     return "login" if "login" in security or "password" in security else None
 
 
-def _refuse_fields(body: Mapping[str, object], faults: list[str]) -> str | None:
+def _refuse_fields(body: Mapping[str, object], problems: list[str]) -> str | None:
     """Check number and capacity; the error to answer, or None when both are sound."""
-    faults.extend(f"the request has an undocumented field: {name}" for name in sorted(body.keys() - _FIELDS))
+    problems.extend(f"the request has an undocumented field: {name}" for name in sorted(body.keys() - _FIELDS))
     refusal: str | None = None
     capacity = body.get("capacity")
     if not isinstance(capacity, str):
-        faults.append(f"capacity is not a string: {capacity!r}")
+        problems.append(f"capacity is not a string: {capacity!r}")
         refusal = UNKNOWN_REQUEST
     elif capacity not in CAPACITIES:
-        faults.append(f"capacity is not from 4 to 6: {capacity!r}")
+        problems.append(f"capacity is not from 4 to 6: {capacity!r}")
         refusal = UNKNOWN_REQUEST
     number = body.get("number")
     if not isinstance(number, str):
-        faults.append(f"number is not a string: {number!r}")
+        problems.append(f"number is not a string: {number!r}")
         return NUMBER_NOT_VALID
     if not number:
-        faults.append("number is empty")
+        problems.append("number is empty")
         return NUMBER_IS_EMPTY
     if number.startswith("+"):
-        faults.append(f"number has a plus: {number!r}")
+        problems.append(f"number has a plus: {number!r}")
         return NUMBER_NOT_VALID
     if not _DIGITS.issuperset(number):
-        faults.append(f"number is not digits only: {number!r}")
+        problems.append(f"number is not digits only: {number!r}")
         return NUMBER_NOT_VALID
     return refusal
 

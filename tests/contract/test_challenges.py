@@ -175,7 +175,7 @@ async def test_a_token_of_another_site_is_none(stand: Stand, kind: ChallengeKind
 
 
 @pytest.mark.parametrize("kind", NAMES_HOST)
-async def test_a_blocked_account_passes_nobody(stand: Stand, kind: ChallengeKind) -> None:
+async def test_a_blocked_account_passes_no_one(stand: Stand, kind: ChallengeKind) -> None:
     await _unavailable(stand, Fake(kind, host=""))
     await _unavailable(stand, Fake(kind, host="[not a host"))
 

@@ -134,7 +134,7 @@ async def test_a_call_whose_worker_died_holds_others_up_no_longer_than_its_deadl
     assert isinstance(await asyncio.wait_for(till.reserved(), 10), Reserved)
 
 
-async def test_a_small_cap_is_not_closed_by_ten_times_the_expected_price(till: World) -> None:
+async def test_a_small_cap_is_not_used_up_by_ten_times_the_expected_price(till: World) -> None:
     till.rule(spending=replace(POLICY.spending, caps=parse_caps("1/hour")))
     assert placed(await calls_at_once(till, PRICE, 20)) == 2
 

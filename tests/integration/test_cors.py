@@ -78,7 +78,7 @@ def test_what_pages_do_not_reach_grants_no_preflight(service: Service, path: str
     assert "access-control-allow-origin" not in headers
 
 
-def test_every_answer_to_a_page_can_be_read_by_it_and_tells_caches_why(
+def test_every_answer_to_a_page_can_be_read_by_it_and_varies_by_origin(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     page = {"Origin": SHOP}

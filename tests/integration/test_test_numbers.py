@@ -55,7 +55,7 @@ def test_attempts_are_counted_and_the_code_is_no_other_numbers(
     assert reviewed.check(reviewed.start(phone).json()["id"], "0000").json()["code"] == "code_incorrect"
 
 
-def test_it_has_no_ladder_and_takes_nothing_from_its_address(reviewed: Service, simulator: Simulator) -> None:
+def test_it_has_no_cooldown_and_takes_nothing_from_its_address(reviewed: Service, simulator: Simulator) -> None:
     for _ in range(8):
         assert reviewed.start(FOUR, "app").status_code == 201
     for _ in range(3):

@@ -331,7 +331,7 @@ def test_health_and_readiness(service: Service) -> None:
     assert ready["store"].split()[0] in {"valkey", "redis"}
 
 
-def test_a_log_line_tells_each_step_with_the_requests_id_and_a_masked_phone(
+def test_a_log_line_reports_each_step_with_the_requests_id_and_a_masked_phone(
     service: Service, simulator: Simulator, phones: Callable[[], str]
 ) -> None:
     phone = phones()

@@ -33,7 +33,7 @@ def _use_up_starts(nginx: Nginx, address: str) -> None:
     assert _start(nginx, address) == "calls_per_ip"
 
 
-def test_nginxs_clients_are_told_apart_by_their_addresses(proxy: Nginx, address: str) -> None:
+def test_nginxs_clients_are_distinguished_by_their_addresses(proxy: Nginx, address: str) -> None:
     _use_up_starts(proxy, address)
     assert _start(proxy, f"127.1.0.{address.rpartition('.')[2]}") == "pending"
 

@@ -1,4 +1,4 @@
-"""What guesses are worth, estimated from samples whose truth is known; and a proof that uniformly distributed codes are not accused."""
+"""What guesses are worth, estimated from samples whose truth is known; and uniformly distributed codes are not accused."""
 
 import itertools
 import math

@@ -93,7 +93,7 @@ def test_seconds_fall_into_the_bucket_that_holds_them_and_all_above() -> None:
     assert told[series(f"{name}_count", outcome="refused")] == 0
 
 
-def test_a_gauge_tells_what_any_worker_set_last_and_nothing_before() -> None:
+def test_a_gauge_shows_what_any_worker_set_last_and_nothing_before() -> None:
     def measured(bits: float) -> BiasMeasured:
         return BiasMeasured({4: CodeBias(4, 0, 0.0001, False, bits, 0.0, 0.0)}, worse=False, impossible=False)
 
@@ -110,7 +110,7 @@ def test_a_gauge_tells_what_any_worker_set_last_and_nothing_before() -> None:
         assert _told(metrics)[four] == 13
 
 
-def test_openmetrics_is_told_where_it_is_asked_for() -> None:
+def test_openmetrics_is_sent_where_it_is_requested() -> None:
     text, media_type = Metrics("1").text("application/openmetrics-text; version=1.0.0")
     assert media_type.startswith("application/openmetrics-text; version=1.0.0")
     families = openmetrics(text.decode())  # type: ignore[no-untyped-call]
@@ -175,17 +175,17 @@ def test_a_system_without_room_costs_the_sums_and_nothing_else(monkeypatch: pyte
         assert tallies is None
 
 
-def test_an_observer_that_fails_keeps_no_other_from_being_told() -> None:
+def test_an_observer_that_fails_hides_nothing_from_the_others() -> None:
     def fails(event: Event) -> None:
         raise OSError(28, "No space left on device")
 
     told: list[Event] = []
 
-    def tells(event: Event) -> None:
+    def counts(event: Event) -> None:
         told.append(event)
 
     event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
     failures: list[None] = []
-    Observers((fails, tells, fails), lambda: failures.append(None))(event)
+    Observers((fails, counts, fails), lambda: failures.append(None))(event)
     assert len(failures) == 2
     assert told == [event]

@@ -114,7 +114,7 @@ def test_a_mask_shows_the_operator_and_the_last_two_digits() -> None:
 
 
 def test_no_country_is_left_to_be_read_when_its_first_number_comes() -> None:
-    """A reading that fails would keep its lock, and block the process for ever."""
+    """A reading that fails would keep its lock, and block the process indefinitely."""
     load_regions()
     known = phonenumbers.PhoneMetadata
     assert not any(known._region_available.values())

@@ -1,4 +1,4 @@
-"""The keys that sign proofs: what is taken, what is refused, and that no refusal shows a key."""
+"""The keys that sign verification tokens: what is accepted, what is refused, and that no refusal shows a key."""
 
 import json
 from collections.abc import Callable
@@ -117,7 +117,7 @@ def _changed(change: Callable[[dict[str, str]], dict[str, str]], algorithm: str 
         (write_signing_keys((new_signing_key(),) * 2), "twice"),
     ],
 )
-def test_a_weak_or_foreign_key_is_refused_with_the_mend_and_never_shown(text: str, told: str) -> None:
+def test_a_weak_or_foreign_key_is_refused_with_the_fix_and_never_shown(text: str, told: str) -> None:
     with pytest.raises(SigningKeyError, match=told) as fault:
         parse_signing_keys(text)
     for line in text.splitlines():

@@ -11,6 +11,8 @@ settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"])
 import verification  # type: ignore[import-not-found]  # noqa: E402  # the guide's code, after the settings
 
 urlpatterns = [path("login", verification.login)]
+if hasattr(verification, "change_number"):
+    urlpatterns.append(path("number", verification.change_number))
 
 if __name__ == "__main__":
     with make_server("127.0.0.1", 0, get_wsgi_application()) as server:

@@ -1,4 +1,4 @@
-"""Proofs: what a token says, and that nothing but a proof of ours for the audience is read (RFC 8725)."""
+"""Verification tokens: what one says, and that nothing but one of ours for the audience is read (RFC 8725)."""
 
 import base64
 import json
@@ -16,8 +16,8 @@ from app.verification.token import LIFETIME, TYPE, TokenIssuer, VerificationToke
 
 KEY, NEXT, FOREIGN = new_signing_key(), new_signing_key("EdDSA"), new_signing_key()
 APPROVAL = Approval("vrf_1", "+79991234567", 1_764_000_000_123, "login", test=False, repeated=False)
-PROOFS = TokenIssuer((KEY, NEXT), "lastdigits")
-CLAIMS = jwt.decode(PROOFS.mint(APPROVAL, "shop", "digest"), options={"verify_signature": False})
+TOKENS = TokenIssuer((KEY, NEXT), "lastdigits")
+CLAIMS = jwt.decode(TOKENS.mint(APPROVAL, "shop", "digest"), options={"verify_signature": False})
 
 
 def _signed(
@@ -32,7 +32,7 @@ def _signed(
     return jwt.encode(claims, key.private, algorithm=key.algorithm, headers=head)  # type: ignore[arg-type]
 
 
-def test_a_proof_says_what_the_contract_says() -> None:
+def test_a_token_says_what_the_contract_says() -> None:
     assert CLAIMS == {
         "iss": "lastdigits",
         "aud": "shop",
@@ -46,7 +46,7 @@ def test_a_proof_says_what_the_contract_says() -> None:
         "nbf": 1_764_000_000,
         "exp": 1_764_000_000 + LIFETIME,
     }
-    header = jwt.get_unverified_header(PROOFS.mint(APPROVAL, "shop", "digest"))
+    header = jwt.get_unverified_header(TOKENS.mint(APPROVAL, "shop", "digest"))
     assert header == {"alg": "ES256", "kid": KEY.kid, "typ": "verification+jwt"}
 
 
@@ -56,22 +56,22 @@ def test_the_same_approval_is_the_same_token(key: SigningKey) -> None:
     assert len({tokens.mint(APPROVAL, "shop", "digest") for _ in range(20)}) == 1
 
 
-def test_a_proof_is_read_by_its_audience() -> None:
-    read = PROOFS.read(PROOFS.mint(APPROVAL, "shop", "digest"), "shop")
+def test_a_token_is_read_by_its_audience() -> None:
+    read = TOKENS.read(TOKENS.mint(APPROVAL, "shop", "digest"), "shop")
     assert read == VerificationToken("vrf_1", "+79991234567", "login", (1_764_000_000 + LIFETIME) * 1000, test=False)
 
 
-def test_a_test_numbers_proof_says_so_and_one_without_purpose_names_none() -> None:
-    token = PROOFS.mint(Approval("vrf_1", "+79991234567", 1, None, test=True, repeated=False), "shop", "digest")
+def test_a_test_numbers_token_says_so_and_one_without_purpose_names_none() -> None:
+    token = TOKENS.mint(Approval("vrf_1", "+79991234567", 1, None, test=True, repeated=False), "shop", "digest")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["test"] is True
     assert "purpose" not in claims
-    read = PROOFS.read(token, "shop")
+    read = TOKENS.read(token, "shop")
     assert read
     assert read.test
 
 
-def test_while_rotating_proofs_of_both_keys_are_read_and_the_first_signs() -> None:
+def test_while_rotating_tokens_of_both_keys_are_read_and_the_first_signs() -> None:
     tokens = TokenIssuer((KEY,), "lastdigits")
     old = tokens.mint(APPROVAL, "shop", "digest")
     tokens.adopt((KEY, NEXT))
@@ -85,8 +85,8 @@ def test_while_rotating_proofs_of_both_keys_are_read_and_the_first_signs() -> No
 
 
 def test_the_control_of_the_forgeries_is_read() -> None:
-    assert PROOFS.read(_signed(), "shop")
-    assert PROOFS.read(_signed(NEXT), "shop")
+    assert TOKENS.read(_signed(), "shop")
+    assert TOKENS.read(_signed(NEXT), "shop")
 
 
 PUBLIC_PEM = KEY.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -109,7 +109,7 @@ FORGERIES = {
     "alg none": _none(),
     "HS256 under the public PEM": _hs256(PUBLIC_PEM),
     "HS256 under the public JWK": _hs256(json.dumps(KEY.jwk()).encode()),
-    "HS256 under the JWK set": _hs256(PROOFS.jwks),
+    "HS256 under the JWK set": _hs256(TOKENS.jwks),
     "another audience": _signed(aud="other"),
     "a list of audiences": _signed(aud=["shop", "other"]),
     "no audience": _signed(aud=None),
@@ -135,15 +135,15 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_not_read(name: str) -> None:
-    assert PROOFS.read(FORGERIES[name], "shop") is None
+    assert TOKENS.read(FORGERIES[name], "shop") is None
 
 
 def test_a_changed_claim_is_not_read() -> None:
     head, _, signature = _signed().split(".")
     changed = base64.urlsafe_b64encode(json.dumps(CLAIMS | {"phone_number": "+79990000000"}).encode()).decode()
-    assert PROOFS.read(f"{head}.{changed.rstrip('=')}.{signature}", "shop") is None
+    assert TOKENS.read(f"{head}.{changed.rstrip('=')}.{signature}", "shop") is None
 
 
 @given(st.text(max_size=300))
 def test_no_text_is_read_and_none_raises(text: str) -> None:
-    assert PROOFS.read(text, "shop") is None
+    assert TOKENS.read(text, "shop") is None
