@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-generated test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node and not php and not promtool
+PLAIN := not browser and not generated and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -80,6 +80,12 @@ test-node: $(VENV)/.installed-dev ## Test the Node example of docs/token.md; nee
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	$(PY) -m pytest -m node $(ARGS)
+
+# The generators have an environment and a lock of their own: the service and its tests need none of them. Those of npm are installed for the run.
+test-generated: $(VENV)/.installed-dev $(VENV)/generators/.installed ## Make clients of the OpenAPI document, and run them; needs npm, Go and Java
+	@for command in node npm go java; do command -v $$command >/dev/null || { \
+		echo "make test-generated: needs $$command. Debian, Ubuntu: apt install nodejs npm golang-go default-jre-headless" >&2; exit 1; }; done
+	PATH="$(CURDIR)/$(VENV)/generators/bin:$$PATH" $(PY) -m pytest tests/consumers -m generated $(ARGS)
 
 # PHP_AUTOLOAD names an autoload.php that has firebase/php-jwt: then the check of tokens by that library is tested too.
 test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-curl
@@ -150,17 +156,23 @@ $(VENV)/production/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(VENV)/production/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
+$(VENV)/generators/.installed: $(VENV)/.made requirements-generators.lock
+	@$(PY) -m venv --clear $(VENV)/generators
+	@$(VENV)/generators/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-generators.lock
+	@touch $@
+
 # ---- the locks
 
 # One resolution for every platform and Python that the project names. uv keeps what is locked as long as pyproject.toml admits it.
 UV := $(VENV)/tools/bin/uv
-COMPILE = $(UV) pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-strip-extras --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
 
 lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versions
-	$(COMPILE) --extra embedded --group build -o requirements.lock >/dev/null
-	$(COMPILE) --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
-	$(COMPILE) -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra embedded --group build -o requirements.lock >/dev/null
+	$(COMPILE) pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
+	$(COMPILE) pyproject.toml -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(COMPILE) --group generators -o requirements-generators.lock >/dev/null
 
 $(UV): $(VENV)/.made
 	@$(PY) -m venv $(VENV)/tools

@@ -60,8 +60,12 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the libraries of the JavaScript on our pages are: NODE_MODULES, or installed for this run."""
     if given := os.environ.get("NODE_MODULES"):
         return Path(given).resolve(strict=True)
-    directory = tmp_path_factory.mktemp("npm")
-    shutil.copy(ROOT / "tests" / "consumers" / "node" / "package.json", directory)
+    return npm_install(ROOT / "tests" / "consumers" / "node" / "package.json", tmp_path_factory.mktemp("npm"))
+
+
+def npm_install(package: Path, directory: Path) -> Path:
+    """Install what a package.json names; returns the folder of the modules."""
+    shutil.copy(package, directory)
     installed = subprocess.run(INSTALL, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
     assert installed.returncode == 0, installed.stderr
     return directory / "node_modules"

@@ -1,6 +1,7 @@
 """A sandbox as `make run` starts it, and what it prints."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,3 +53,17 @@ def sandboxed(directory: Path) -> Iterator[Sandbox]:
         printed = dict(re.findall(r"^ +(Service|Simulator|Public key|Secret key) +(\S+)", output, re.MULTILINE))
         script = "\n".join(line for line in output.splitlines() if re.match(r"[A-Z]+=|echo|curl", line))
         yield Sandbox(printed["Service"], printed["Simulator"], printed["Public key"], printed["Secret key"], script)
+
+
+def as_served(script: str, sandbox: Sandbox) -> str:
+    """With the addresses and keys of this sandbox in place of the page's."""
+    changes = {
+        "http://127.0.0.1:8000": sandbox.url,
+        "http://127.0.0.1:8001": sandbox.simulator,
+        "sk_…": sandbox.secret_key,
+        "pk_…": sandbox.public_key,
+        ".venv/bin/lastdigits": f"{sys.executable} -m app.cli",
+    }
+    for shown_as, real in changes.items():
+        script = script.replace(shown_as, real)
+    return script

@@ -22,7 +22,7 @@ from tests.consumers.conftest import RealTokens
 from tests.consumers.contract import AcceptsTokens
 from tests.consumers.issuer import Issuer
 from tests.consumers.page import GUIDES, marked
-from tests.consumers.sandbox import Sandbox, sandboxed
+from tests.consumers.sandbox import Sandbox, as_served, sandboxed
 from tests.harness import ROOT, fresh_phone, wrong
 
 PAGES = sorted(page.name for page in (GUIDES / "en").glob("*.md"))
@@ -54,20 +54,6 @@ def shell(script: str, directory: Path, **environ: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def as_served(script: str, sandbox: Sandbox) -> str:
-    """With the addresses and keys of this sandbox in place of the page's."""
-    changes = {
-        "http://127.0.0.1:8000": sandbox.url,
-        "http://127.0.0.1:8001": sandbox.simulator,
-        "sk_…": sandbox.secret_key,
-        "pk_…": sandbox.public_key,
-        ".venv/bin/lastdigits": f"{sys.executable} -m app.cli",
-    }
-    for shown_as, real in changes.items():
-        script = script.replace(shown_as, real)
-    return script
 
 
 # ---- the two languages

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-docker.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-docker.lock", "requirements-generators.lock")
 
 
 def _text(name: str) -> str:
@@ -47,9 +47,11 @@ def test_the_tests_and_the_image_run_what_users_run() -> None:
 def test_every_direct_dependency_is_locked() -> None:
     project = tomllib.loads(_text("pyproject.toml"))
     named = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["embedded"]]
-    groups = [entry for group in project["dependency-groups"].values() for entry in group if isinstance(entry, str)]
-    names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in [*named, *groups]}
+    groups = project["dependency-groups"]
+    tools = [entry for entry in (*groups["build"], *groups["dev"]) if isinstance(entry, str)]
+    names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in [*named, *tools]}
     assert names <= _pins("requirements-dev.lock").keys()
+    assert set(groups["generators"]) <= _pins("requirements-generators.lock").keys()
 
 
 def test_every_setting_reaches_the_container_and_no_other() -> None:
