@@ -87,7 +87,6 @@ test-generated: $(VENV)/.installed-dev $(VENV)/generators/.installed ## Make cli
 		echo "make test-generated: needs $$command. Debian, Ubuntu: apt install nodejs npm golang-go default-jre-headless" >&2; exit 1; }; done
 	PATH="$(CURDIR)/$(VENV)/generators/bin:$$PATH" $(PY) -m pytest tests/consumers -m generated $(ARGS)
 
-# PHP_AUTOLOAD names an autoload.php that has firebase/php-jwt: then the check of tokens by that library is tested too.
 test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-curl
 	@php -m 2>/dev/null | grep -qx curl || { \
 		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
