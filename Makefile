@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-generated test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-generated test-kotlin test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not generated and not nginx and not node and not php and not promtool
+PLAIN := not browser and not generated and not kotlin and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -91,6 +91,12 @@ test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-c
 	@php -m 2>/dev/null | grep -qx curl || { \
 		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
 	$(PY) -m pytest -m php $(ARGS)
+
+# The compiler is a package of npm; Android's org.json is one of Debian.
+test-kotlin: $(VENV)/.installed-dev ## Compile and run the Kotlin of the guide for apps; needs npm, Java and libandroid-json-java
+	@command -v npm >/dev/null && command -v java >/dev/null && [ -e /usr/share/java/com.android.json.jar ] || { \
+		echo "make test-kotlin: Debian, Ubuntu: apt install nodejs npm default-jre-headless libandroid-json-java" >&2; exit 1; }
+	$(PY) -m pytest tests/consumers -m kotlin $(ARGS)
 
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \

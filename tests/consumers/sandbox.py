@@ -42,8 +42,9 @@ class Sandbox:
 
 
 @contextmanager
-def sandboxed(directory: Path) -> Iterator[Sandbox]:
-    environ = {f"LASTDIGITS_{name}": "0" for name in ("PORT", "SIMULATOR_PORT")} | {"LASTDIGITS_LOG_FORMAT": "json"}
+def sandboxed(directory: Path, **settings: str) -> Iterator[Sandbox]:
+    given = {"PORT": "0", "SIMULATOR_PORT": "0", "LOG_FORMAT": "json"} | settings
+    environ = {f"LASTDIGITS_{name}": value for name, value in given.items()}
     directory.mkdir(parents=True, exist_ok=True)
 
     def ready(output: str) -> str | None:
