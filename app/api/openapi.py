@@ -87,7 +87,14 @@ def encoded(status: int, answer: BaseModel) -> Response:
 
 
 def answers(
-    status: int, model: type[BaseModel], description: str, *codes: str, keep: str = "no-store", media_type: str = JSON
+    status: int,
+    model: type[BaseModel],
+    description: str,
+    /,
+    *codes: str,
+    keep: str = "no-store",
+    media_type: str = JSON,
+    **shown: object,
 ) -> dict[int | str, dict[str, Any]]:
     """A route's answers for the OpenAPI document: the good one, and each problem under its status, with an example each.
 
@@ -98,12 +105,13 @@ def answers(
         codes: the problems that may come instead (`problems.ROWS`).
         keep: the `Cache-Control` of the good answer.
         media_type: of the good answer.
+        shown: fields of its example that the model's own examples do not fit.
     """
     good = {
         "description": description,
         "model": model,
         "headers": _ALWAYS | {"Cache-Control": _CACHE_CONTROL | {"example": keep}},
-        "content": {media_type: {"example": _example_of(model)}},
+        "content": {media_type: {"example": _example_of(model) | shown}},
     }
     found: dict[int | str, dict[str, Any]] = {status: good}
     for code in codes:

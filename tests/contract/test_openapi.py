@@ -110,6 +110,19 @@ def test_an_example_shows_each_field_also_if_it_is_null(document: dict[str, Any]
     assert set(state["example"]) == set(document["components"]["schemas"]["StateAnswer"]["required"])
 
 
+def test_an_example_fits_its_operation(document: dict[str, Any]) -> None:
+    operations = _operations(document)
+
+    def shown(name: str, status: str = "200") -> dict[str, Any]:
+        example: dict[str, Any] = operations[name]["responses"][status]["content"]["application/json"]["example"]
+        return example
+
+    assert shown("POST /verify/start", "201")["status"] == "pending"
+    assert shown("POST /verify/check")["status"] == "approved"
+    canceled = shown("POST /verify/{verification_id}/cancel")
+    assert (canceled["status"], canceled["resend_at"], canceled["resend_in"]) == ("canceled", None, None)
+
+
 def test_the_command_prints_what_the_service_serves(document: dict[str, Any], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.cli", "openapi"]
     printed = subprocess.run(
