@@ -8,7 +8,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check docs format lock bench bench-check test-browser test-containers test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check docs format lock bench bench-check \
+	test-browser test-containers test-generated test-kotlin test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +18,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not laravel and not nginx and not node and not php and not promtool
+PLAIN := not browser and not generated and not kotlin and not laravel and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -80,13 +81,17 @@ widget: ## Build the widget and the client from clients/js into app/web/static/w
 		echo "make widget: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	@cd clients/js && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs
 
-# NODE_MODULES names a folder that holds express and jose already; else npm installs them for the run.
 test-node: $(VENV)/.installed-dev ## Test the Node example of docs/token.md; needs node and npm
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	$(PY) -m pytest -m node $(ARGS)
 
-# PHP_AUTOLOAD names an autoload.php that has firebase/php-jwt: then the check of tokens by that library is tested too.
+# The generators have an environment and a lock of their own: the service and its tests need none of them. Those of npm are installed for the run.
+test-generated: $(VENV)/.installed-dev $(VENV)/generators/.installed ## Make clients of the OpenAPI document, and run them; needs npm, Go and Java
+	@for command in node npm go java; do command -v $$command >/dev/null || { \
+		echo "make test-generated: needs $$command. Debian, Ubuntu: apt install nodejs npm golang-go default-jre-headless" >&2; exit 1; }; done
+	PATH="$(CURDIR)/$(VENV)/generators/bin:$$PATH" $(PY) -m pytest tests/consumers -m generated $(ARGS)
+
 test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-curl
 	@php -m 2>/dev/null | grep -qx curl || { \
 		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
@@ -96,6 +101,12 @@ test-laravel: $(VENV)/.installed-dev ## Test the Laravel guide's code; needs PHP
 	@php -r "exit((int) !(stream_resolve_include_path('Illuminate/autoload.php') && extension_loaded('curl') && extension_loaded('pdo_sqlite')));" 2>/dev/null || { \
 		echo "make test-laravel: needs PHP with curl, SQLite and Debian's Laravel: apt install php-cli php-curl php-sqlite3 php-laravel-framework" >&2; exit 1; }
 	$(PY) -m pytest -m laravel $(ARGS)
+
+# The compiler is a package of npm; Android's org.json is one of Debian.
+test-kotlin: $(VENV)/.installed-dev ## Compile and run the Kotlin of the guide for apps; needs npm, Java and libandroid-json-java
+	@command -v npm >/dev/null && command -v java >/dev/null && [ -e /usr/share/java/com.android.json.jar ] || { \
+		echo "make test-kotlin: Debian, Ubuntu: apt install nodejs npm default-jre-headless libandroid-json-java" >&2; exit 1; }
+	$(PY) -m pytest tests/consumers -m kotlin $(ARGS)
 
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
@@ -166,6 +177,11 @@ $(VENV)/docs/.installed: $(VENV)/.made requirements-docs.lock
 	@$(VENV)/docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-docs.lock
 	@touch $@
 
+$(VENV)/generators/.installed: $(VENV)/.made requirements-generators.lock
+	@$(PY) -m venv --clear $(VENV)/generators
+	@$(VENV)/generators/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-generators.lock
+	@touch $@
+
 # ---- the locks
 
 # One resolution for every platform and Python that the project names. uv keeps what is locked as long as pyproject.toml admits it.
@@ -178,6 +194,7 @@ lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versio
 	$(COMPILE) pyproject.toml --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
 	$(COMPILE) pyproject.toml -c requirements.lock -o requirements-docker.lock >/dev/null
 	$(COMPILE) --group docs -o requirements-docs.lock >/dev/null
+	$(COMPILE) --group generators -o requirements-generators.lock >/dev/null
 
 $(UV): $(VENV)/.made
 	@$(PY) -m venv $(VENV)/tools

@@ -80,7 +80,17 @@ async def read(verification_id: str, caller: SecretClient, service: TheService) 
 @router.post(
     "/verify/{verification_id:verification}/cancel",
     operation_id="cancelVerification",
-    responses=answers(200, StateAnswer, "It is canceled.", *KEY_OF_A_BACKEND, "verification_not_found", *ENDED),
+    responses=answers(
+        200,
+        StateAnswer,
+        "It is canceled.",
+        *KEY_OF_A_BACKEND,
+        "verification_not_found",
+        *ENDED,
+        status="canceled",
+        resend_at=None,
+        resend_in=None,
+    ),
     **SECRET_ONLY,
 )
 async def cancel(verification_id: str, caller: SecretClient, service: TheService) -> Response:

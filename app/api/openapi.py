@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.api.problems import MEDIA_TYPE, ROWS, Row, example
 from app.api.ratelimit_headers import LEFT, POLICY
+from app.verification.challenge import ChallengeKind
 from app.verification.model import Limit
 
 JSON = "application/json"
@@ -86,7 +87,14 @@ def encoded(status: int, answer: BaseModel) -> Response:
 
 
 def answers(
-    status: int, model: type[BaseModel], description: str, *codes: str, keep: str = "no-store", media_type: str = JSON
+    status: int,
+    model: type[BaseModel],
+    description: str,
+    /,
+    *codes: str,
+    keep: str = "no-store",
+    media_type: str = JSON,
+    **shown: object,
 ) -> dict[int | str, dict[str, Any]]:
     """A route's answers for the OpenAPI document: the good one, and each problem under its status, with an example each.
 
@@ -97,12 +105,13 @@ def answers(
         codes: the problems that may come instead (`problems.ROWS`).
         keep: the `Cache-Control` of the good answer.
         media_type: of the good answer.
+        shown: fields of its example that the model's own examples do not fit.
     """
     good = {
         "description": description,
         "model": model,
         "headers": _ALWAYS | {"Cache-Control": _CACHE_CONTROL | {"example": keep}},
-        "content": {media_type: {"example": _example_of(model)}},
+        "content": {media_type: {"example": _example_of(model) | shown}},
     }
     found: dict[int | str, dict[str, Any]] = {status: good}
     for code in codes:
@@ -146,7 +155,7 @@ def _example_of_field(annotation: Any, examples: list[Any] | None) -> Any:  # no
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to FastAPI's document what it can't know: the problem's schema, the two kinds of key, the headers of pages."""
+    """Add to FastAPI's document what it can't know: the problem's schemas, the two kinds of key, the headers of pages."""
     document["servers"] = [{"url": "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
@@ -160,24 +169,89 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
-    schemas["Problem"] = _problem_schema()
+    for schema in schemas.values():
+        _untitle(schema)
+    schemas |= _problem_schemas()
     for path in document["paths"].values():
         for operation in path.values():
-            _complete_operation(operation)
+            _complete_operation(operation, schemas)
     return document
 
 
-def _complete_operation(operation: dict[str, Any]) -> None:
+def _untitle(schema: dict[str, Any]) -> None:
+    """Drop the titles that pydantic makes of the fields' names: generated clients would repeat each name as its comment."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+
+
+def _complete_operation(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    # The first line of the route's docstring; FastAPI's own summary is the function's name.
+    first, _, rest = operation["description"].partition("\n\n")
+    operation |= {"summary": first.removesuffix("."), "description": rest or first}
     for answer in operation["responses"].values():
         if {"publicKey": []} in operation.get("security", []):
             answer["headers"] |= _OF_PAGES
         if _IDEMPOTENCY_KEY in operation.get("parameters", []):
             answer["headers"]["Idempotency-Replayed"] = _REPLAYED
+        for body in answer.get("content", {}).values():
+            _restore_nulls(body, schemas)
     # FastAPI documents its own 422 wherever there is a parameter; ours are there already where they can occur.
     unprocessable = operation["responses"].get("422", {})
     unprocessable.get("content", {}).pop(JSON, None)
     if unprocessable and not unprocessable["content"]:
         operation["responses"].pop("422")
+
+
+def _restore_nulls(body: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """FastAPI drops each null of the document, also those of examples."""
+    schema = schemas.get(body.get("schema", {}).get("$ref", "").rpartition("/")[2])
+    if schema and isinstance(body.get("example"), dict):
+        body["example"] = dict.fromkeys(schema.get("required", ())) | body["example"]
+
+
+def _problem_schemas() -> dict[str, Any]:
+    """Each has a name, so that a generated client has a type for it."""
+    return {
+        "Problem": _problem_schema(),
+        "ProblemCode": {
+            "type": "string",
+            "enum": sorted(ROWS),
+            "description": "What went wrong. A code keeps its meaning; a later version may add codes.",
+        },
+        "LimitName": {"type": "string", "enum": [limit.value for limit in Limit], "description": "A limit."},
+        "FieldError": {
+            "type": "object",
+            "required": ["field", "message"],
+            "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            "description": "What is wrong with a field of the request.",
+        },
+        "Challenge": {
+            "type": "object",
+            "required": ["provider"],
+            "properties": {
+                "provider": {"type": "string", "enum": [kind.value for kind in ChallengeKind]},
+                "parameters": {"$ref": "#/components/schemas/ChallengeParameters"},
+                "signature": {"type": "string", "description": "Of `altcha`: send it back with the solution."},
+                "site_key": {"type": "string", "description": "Of the other providers: for their widget."},
+            },
+            "description": "What to solve. Of `altcha` it has `parameters` and `signature`, of the others `site_key`.",
+        },
+        "ChallengeParameters": {
+            "type": "object",
+            "required": ["algorithm", "nonce", "salt", "cost", "keyLength", "keyPrefix"],
+            "properties": {
+                "algorithm": {"type": "string", "description": "`PBKDF2/SHA-256`."},
+                "nonce": {"type": "string", "description": "Hex: the password begins with these bytes."},
+                "salt": {"type": "string", "description": "Hex."},
+                "cost": {"type": "integer", "description": "Iterations."},
+                "keyLength": {"type": "integer", "description": "Bytes of the derived key."},
+                "keyPrefix": {"type": "string", "description": "What the derived key begins with, in hex."},
+                "expiresAt": {"type": "integer", "format": "int64", "description": "Unix seconds."},
+                "data": {"type": "object", "description": "The service's own: send it back as it is."},
+            },
+            "description": "ALTCHA's, version 2 (docs/challenges.md). Send all of them back as they came: they are signed.",
+        },
+    }
 
 
 def _problem_schema() -> dict[str, Any]:
@@ -190,23 +264,16 @@ def _problem_schema() -> dict[str, Any]:
             "type": {"type": "string", "format": "uri"},
             "title": {"type": "string"},
             "status": {"type": "integer"},
-            "code": {"type": "string", "enum": sorted(ROWS)},
+            "code": {"$ref": "#/components/schemas/ProblemCode"},
             "detail": {"type": "string"},
             "retry_after": {"type": "integer", "minimum": 1, "description": "Seconds until another try makes sense."},
             "id": {"type": "string", "description": "The verification that the call was for."},
             "attempts_left": {"type": "integer", "minimum": 0},
             "code_length": {"type": "integer"},
             "min_code_length": {"type": "integer", "description": "The fewest digits that may be asked for."},
-            "limit": {
-                "type": "string",
-                "enum": [limit.value for limit in Limit],
-                "description": "Which limit is reached.",
-            },
-            "errors": {
-                "type": "array",
-                "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
-            },
-            "challenge": {"type": "object", "description": "What to solve."},
+            "limit": {"$ref": "#/components/schemas/LimitName"},
+            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+            "challenge": {"$ref": "#/components/schemas/Challenge"},
             "sandbox": {"type": "boolean", "description": "Whether calls go to the simulator."},
             "problems": {"type": "array", "items": {"type": "string"}, "description": "Why the service is not ready."},
         },

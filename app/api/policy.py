@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.auth import SecretClient, TheService
 from app.api.openapi import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
-from app.api.schemas import rfc3339
+from app.api.schemas import Timestamp, rfc3339
 from app.verification.bounds import Bounds, LaneBounds, bounds_of
 from app.verification.challenge import When
 from app.verification.client import Client
@@ -115,7 +115,7 @@ class SuspendedAnswer(BaseModel):
         str, Field(description="A country, or the first digits of its numbers.", examples=["+7999123"])
     ]
     lane: Annotated[str, Field(examples=["public"])]
-    until: Annotated[str, Field(description="RFC 3339, UTC.", examples=["2026-11-22T09:15:00Z"])]
+    until: Annotated[Timestamp, Field(examples=["2026-11-22T09:15:00Z"])]
 
 
 class PolicyAnswer(BaseModel):
@@ -153,7 +153,7 @@ class PolicyAnswer(BaseModel):
     used: list[UsageAnswer]
     suspended: Annotated[list[SuspendedAnswer], Field(description="Now, the soonest to resume first, at most 100.")]
     spray_alert_until: Annotated[
-        str | None, Field(description="RFC 3339, UTC: while codes are guessed at over many phones.", examples=[None])
+        Timestamp | None, Field(description="While codes are guessed at over many phones; else null.", examples=[None])
     ]
 
 

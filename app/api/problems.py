@@ -140,8 +140,18 @@ OUTCOMES: dict[type, Row] = {
         "challenge_required",
         "Solve the challenge, then send the same request with its solution",
         challenge={
-            "parameters": {"algorithm": "PBKDF2/SHA-256", "cost": 250, "keyPrefix": "000", "nonce": "…", "salt": "…"},
-            "signature": "…",
+            "provider": "altcha",
+            "parameters": {
+                "algorithm": "PBKDF2/SHA-256",
+                "cost": 250,
+                "keyLength": 32,
+                "keyPrefix": "000",
+                "nonce": "6858cd5c0899f09c2273f3d81d6da187",
+                "salt": "11bf50d4c5ad03837c0ec0dbce88dcd7",
+                "expiresAt": 1795687441,
+                "data": {"client": "app", "level": 0},
+            },
+            "signature": "24169cabafd98f4aca015d51fa343652f1b909c08d854682c6a0c6287dbe2873",
         },
     ),
     model.ChallengeUnavailable: _row(

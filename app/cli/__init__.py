@@ -1,4 +1,4 @@
-"""`lastdigits serve | policy | doctor | keys | simulator`: the command line, a file for each command."""
+"""`lastdigits serve | policy | doctor | keys | openapi | simulator`: the command line, a file for each command."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ COMMANDS = {
     "policy": "show what the settings add up to: probabilities, calls, money",
     "doctor": "test the settings, Redis, the provider, the clock and the keys; it changes nothing",
     "keys": "make, list and check the keys of clients, and those that sign verification tokens",
+    "openapi": "print the OpenAPI document, for client generators",
     "simulator": "run the provider's stand-in alone",
 }
 """Each is a module of this package, imported when it is called: with `configure`, which adds its arguments, and `run`."""

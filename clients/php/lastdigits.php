@@ -1,14 +1,14 @@
 <?php
 
 /**
- * Client of lastdigits, a self-hosted phone verification by flash call. One file: copy it into your project. PHP 8.1 or newer with the curl extension.
+ * Client of lastdigits, a self-hosted phone verification by flash call. One file: copy it into your project. It needs nothing but PHP 8.1 or newer with curl and OpenSSL.
  *
  *     $verify = new Lastdigits\Client('https://verify.example.com', 'sk_…');
  *     $started = $verify->start('8 (999) 123-45-67', 'login', $_SERVER['REMOTE_ADDR']);
  *     $approved = $verify->check($started['id'], $_POST['code'], $_SERVER['REMOTE_ADDR']);
  *     $approved['phone'];
  *
- * A token that came from a page (the widget) is accepted once by `redeem`, or offline by `verifiedPhone`, which needs firebase/php-jwt.
+ * A token that came from a page (the widget) is accepted once by `redeem`, or offline by `verifiedPhone`.
  */
 
 declare(strict_types=1);
@@ -164,12 +164,16 @@ final class Client
     }
 }
 
+/** Seconds that your clock may be off. */
+const LEEWAY = 10;
+
 /**
- * The phone that a token verifies for a purpose, without a request: by the keys of `Client::keys`. Needs firebase/php-jwt 6.10 or newer.
+ * The phone that a token verifies for a purpose, without a request: by the keys of `Client::keys`.
  *
  * @param array<string, mixed> $keys the key set
  * @param string $issuer the service's LASTDIGITS_ISSUER
  * @param string $audience the id, or the `audience`, of your client
+ * @param string $algorithm `ES256`, or `EdDSA` (with the sodium extension): the one that the service signs with. The token does not choose it.
  * @throws TokenRefused for whatever reason: answer all of them the same way
  */
 function verifiedPhone(
@@ -181,25 +185,78 @@ function verifiedPhone(
     string $algorithm = 'ES256',
     bool $acceptTest = false,
 ): string {
-    $leeway = \Firebase\JWT\JWT::$leeway;
-    try {
-        \Firebase\JWT\JWT::$leeway = 10;
-        $own = \array_filter($keys['keys'] ?? [], static fn ($key) => ($key['alg'] ?? '') === $algorithm);
-        $header = new \stdClass();
-        $claims = \Firebase\JWT\JWT::decode($token, \Firebase\JWT\JWK::parseKeySet(['keys' => $own]), $header);
-    } catch (\Throwable $error) {
-        throw new TokenRefused($error->getMessage(), 0, $error);
-    } finally {
-        \Firebase\JWT\JWT::$leeway = $leeway;
-    }
-    $holds = ($header->typ ?? null) === 'verification+jwt' && ($header->alg ?? null) === $algorithm
-        && $issuer !== '' && ($claims->iss ?? null) === $issuer
-        && $audience !== '' && ($claims->aud ?? null) === $audience
-        && ($claims->purpose ?? null) === $purpose
-        && isset($claims->exp, $claims->jti, $claims->phone_number)
-        && ($acceptTest || !\property_exists($claims, 'test'));
+    [$header, $claims] = signedParts($token, $keys['keys'] ?? [], $algorithm);
+    $holds = ($header['typ'] ?? null) === 'verification+jwt' && !isset($header['crit'])
+        && $issuer !== '' && ($claims['iss'] ?? null) === $issuer
+        && $audience !== '' && ($claims['aud'] ?? null) === $audience
+        && ($claims['purpose'] ?? null) === $purpose
+        && \is_int($claims['exp'] ?? null) && \time() < $claims['exp'] + LEEWAY
+        && \is_int($claims['nbf'] ?? null) && \time() >= $claims['nbf'] - LEEWAY
+        && \is_string($claims['jti'] ?? null) && \is_string($claims['phone_number'] ?? null)
+        && ($acceptTest || !\array_key_exists('test', $claims));
     if (!$holds) {
-        throw new TokenRefused('It is of another type, issuer, audience or purpose, or of a test number.');
+        throw new TokenRefused('It has expired, is of another type, issuer, audience or purpose, or of a test number.');
     }
-    return $claims->phone_number;
+    return $claims['phone_number'];
+}
+
+/**
+ * The header and the claims of a token that one of the keys has signed.
+ *
+ * @return array{array<string, mixed>, array<string, mixed>}
+ * @throws TokenRefused
+ */
+function signedParts(string $token, array $keys, string $algorithm): array
+{
+    $parts = \explode('.', $token);
+    $decoded = \array_map(decoded(...), $parts);
+    $header = \json_decode($decoded[0], true, 8);
+    if (\count($parts) !== 3 || !\is_array($header) || ($header['alg'] ?? null) !== $algorithm) {
+        throw new TokenRefused('It is not a token of this algorithm.');
+    }
+    foreach ($keys as $key) {
+        if ($key['kid'] === ($header['kid'] ?? null) && $key['alg'] === $algorithm) {
+            $claims = isSigned("$parts[0].$parts[1]", $decoded[2], $key) ? \json_decode($decoded[1], true, 8) : null;
+            return \is_array($claims) ? [$header, $claims] : throw new TokenRefused('The signature is wrong.');
+        }
+    }
+    throw new TokenRefused('The key is unknown.');
+}
+
+function isSigned(string $message, string $signature, array $key): bool
+{
+    if (\strlen($signature) !== 64) {
+        return false;
+    }
+    return match ($key['alg']) {
+        'ES256' => \openssl_verify($message, asDer($signature), asPem($key), \OPENSSL_ALGO_SHA256) === 1,
+        'EdDSA' => \sodium_crypto_sign_verify_detached($signature, $message, decoded($key['x'])),
+        default => false,
+    };
+}
+
+/** The two numbers of a signature as OpenSSL reads them: a sequence of integers. A JWT has them side by side (RFC 7518, section 3.4). */
+function asDer(string $signature): string
+{
+    $integers = '';
+    foreach (\str_split($signature, 32) as $number) {
+        $number = \ltrim($number, "\0");
+        $number = $number === '' || \ord($number[0]) > 0x7F ? "\0$number" : $number;
+        $integers .= "\x02" . \chr(\strlen($number)) . $number;
+    }
+    return "\x30" . \chr(\strlen($integers)) . $integers;
+}
+
+/** A key as OpenSSL reads it. What stands before the point is the same for each key of the curve P-256 (RFC 5480). */
+function asPem(array $key): string
+{
+    $der = \hex2bin('3059301306072a8648ce3d020106082a8648ce3d03010703420004') . decoded($key['x']) . decoded($key['y']);
+    return "-----BEGIN PUBLIC KEY-----\n" . \chunk_split(\base64_encode($der), 64, "\n") . "-----END PUBLIC KEY-----\n";
+}
+
+/** The bytes of base64url; empty if the text is not what these bytes are written as. */
+function decoded(string $text): string
+{
+    $bytes = (string) \base64_decode(\strtr($text, '-_', '+/'), true);
+    return \rtrim(\strtr(\base64_encode($bytes), '+/', '-_'), '=') === $text ? $bytes : '';
 }

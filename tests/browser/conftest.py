@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.npm import CLIENT, install
 from tests.browser.shop import Shop, shop_at
 from tests.harness import Simulator
+from tests.npm import CLIENT, install
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 QUIET = [

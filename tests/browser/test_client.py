@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.npm import CLIENT, run_node
+from tests.npm import CLIENT, run_node
 
 pytestmark = pytest.mark.node
 

@@ -13,11 +13,11 @@ import pytest
 from lastdigits_client import Client
 from playwright.sync_api import Page
 
-from tests.browser.npm import install, run_node
 from tests.browser.shop import Visit
 from tests.consumers.page import GUIDES, marked
 from tests.consumers.sandbox import Sandbox, as_served, sandboxed
 from tests.harness import ROOT
+from tests.npm import install, run_node
 
 pytestmark = pytest.mark.browser
 

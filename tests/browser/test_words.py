@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Page
 
 from app.api.problems import ROWS
-from tests.browser.npm import CLIENT
 from tests.browser.shop import Shop, Visit
 from tests.harness import fresh_phone
+from tests.npm import CLIENT
 
 pytestmark = pytest.mark.browser
 

@@ -1,8 +1,5 @@
 """Who signs: a key server of the tests' own, and the real service."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +8,7 @@ import pytest
 from tests.consumers.issuer import Issuer, Json, issuing, parts
 from tests.consumers.sandbox import Sandbox, sandboxed
 from tests.harness import ROOT, Service, Simulator, fresh_phone
-
-INSTALL = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+from tests.npm import install
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +59,6 @@ def real_token(real: RealTokens) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="session")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the libraries of the JavaScript on our pages are: NODE_MODULES, or installed for this run."""
-    if given := os.environ.get("NODE_MODULES"):
-        return Path(given).resolve(strict=True)
-    directory = tmp_path_factory.mktemp("npm")
-    shutil.copy(ROOT / "tests" / "consumers" / "node" / "package.json", directory)
-    installed = subprocess.run(INSTALL, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
-    assert installed.returncode == 0, installed.stderr
-    return directory / "node_modules"
+def modules() -> Path:
+    """Where the libraries of the JavaScript on our pages are."""
+    return install(ROOT / "tests" / "consumers" / "node")

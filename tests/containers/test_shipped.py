@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-docker.lock", "requirements-docs.lock")
+LOCKS = (
+    *("requirements.lock", "requirements-dev.lock", "requirements-docker.lock"),
+    *("requirements-docs.lock", "requirements-generators.lock"),
+)
 
 
 def _text(name: str) -> str:
@@ -47,9 +50,12 @@ def test_the_tests_and_the_image_run_what_users_run() -> None:
 def test_every_direct_dependency_is_locked() -> None:
     project = tomllib.loads(_text("pyproject.toml"))
     named = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["embedded"]]
-    groups = [entry for group in project["dependency-groups"].values() for entry in group if isinstance(entry, str)]
-    names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in [*named, *groups]}
-    assert names <= _pins("requirements-dev.lock").keys() | _pins("requirements-docs.lock").keys()
+    groups = project["dependency-groups"]
+    tools = [entry for entry in (*groups["build"], *groups["dev"]) if isinstance(entry, str)]
+    names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in [*named, *tools]}
+    assert names <= _pins("requirements-dev.lock").keys()
+    for group in ("docs", "generators"):
+        assert set(groups[group]) <= _pins(f"requirements-{group}.lock").keys()
 
 
 def test_every_setting_reaches_the_container_and_no_other() -> None:

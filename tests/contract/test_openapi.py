@@ -1,5 +1,6 @@
 """The OpenAPI document: complete, with an example each, and true: a fuzzer finds no status that it does not name, and no 500."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from app.api.problems import ROWS
 from app.telemetry.metrics import REQUESTS, UNLISTED
 from tests.exposition import scrape, series
-from tests.harness import Service
+from tests.harness import ROOT, Service
 
 LABELS = ("route", "method", "status", "code")
 
@@ -65,19 +66,75 @@ def test_every_operation_has_a_name_that_generated_clients_read_well(document: d
     }
 
 
+def test_summaries_are_sentences_and_not_the_names_of_functions(document: dict[str, Any]) -> None:
+    operations = _operations(document)
+    assert operations["POST /verify/start"]["summary"] == "Start a verification"
+    assert operations["POST /verify/start"]["description"].startswith("Calls the phone: ")
+    assert not [name for name, operation in operations.items() if " " not in operation["summary"]]
+
+
 def test_times_are_date_times_also_where_they_may_be_null(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
     time = {"type": "string", "format": "date-time"}
-    pending, state = schemas["PendingAnswer"]["properties"], schemas["StateAnswer"]["properties"]
-    assert pending["created_at"].items() >= time.items()
-    assert pending["resend_at"]["anyOf"] == [time, {"type": "null"}]
-    assert state["approved_at"]["anyOf"] == [time, {"type": "null"}]
-    assert "format" not in pending["resend_at"]
+    times = {
+        f"{name}.{field}": described
+        for name, schema in document["components"]["schemas"].items()
+        for field, described in schema.get("properties", {}).items()
+        if field.endswith(("_at", "until"))
+    }
+    nullable = {name for name, described in times.items() if described.get("anyOf") == [time, {"type": "null"}]}
+    assert nullable == {
+        "PendingAnswer.resend_at",
+        "StateAnswer.resend_at",
+        "StateAnswer.approved_at",
+        "PolicyAnswer.spray_alert_until",
+    }
+    assert {name for name, described in times.items() if described.items() >= time.items()} == set(times) - nullable
+
+
+def test_generated_clients_can_switch_on_a_problems_code(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Problem"]["properties"]["code"] == {"$ref": "#/components/schemas/ProblemCode"}
+    assert set(schemas["ProblemCode"]["enum"]) == set(ROWS)
+    members = {member for row in ROWS.values() for member in row.extras}
+    assert set(schemas["Problem"]["properties"]) == members | {"type", "title", "status", "code", "detail"}
+
+
+def test_fields_have_no_titles_that_only_repeat_their_names(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert not [field for field, described in schema.get("properties", {}).items() if "title" in described], name
+
+
+def test_an_example_shows_each_field_also_if_it_is_null(document: dict[str, Any]) -> None:
+    state = _operations(document)["GET /verify/{verification_id}"]["responses"]["200"]["content"]["application/json"]
+    assert state["example"]["approved_at"] is None
+    assert set(state["example"]) == set(document["components"]["schemas"]["StateAnswer"]["required"])
+
+
+def test_an_example_fits_its_operation(document: dict[str, Any]) -> None:
+    operations = _operations(document)
+
+    def shown(name: str, status: str = "200") -> dict[str, Any]:
+        example: dict[str, Any] = operations[name]["responses"][status]["content"]["application/json"]["example"]
+        return example
+
+    assert shown("POST /verify/start", "201")["status"] == "pending"
+    assert shown("POST /verify/check")["status"] == "approved"
+    canceled = shown("POST /verify/{verification_id}/cancel")
+    assert (canceled["status"], canceled["resend_at"], canceled["resend_in"]) == ("canceled", None, None)
+
+
+def test_the_command_prints_what_the_service_serves(document: dict[str, Any], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "app.cli", "openapi"]
+    printed = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60, check=True
+    )
+    assert json.loads(printed.stdout) == document
 
 
 def test_every_route_behind_a_key_says_so(document: dict[str, Any]) -> None:
     for name, operation in _operations(document).items():
         assert bool(operation.get("security")) == ("/verify/" in name or "/policy" in name), name
+        assert bool(operation.get("security")) == ("401" in operation["responses"]), name
 
 
 def test_every_answer_has_an_example_and_names_the_requests_id(document: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ def install(folder: Path) -> Path:
         AssertionError: npm failed.
     """
     modules = folder / "node_modules"
-    wanted: dict[str, str] = json.loads((folder / "package.json").read_text("utf-8"))["devDependencies"]
+    named = json.loads((folder / "package.json").read_text("utf-8"))
+    wanted: dict[str, str] = named.get("dependencies", {}) | named.get("devDependencies", {})
     if not all(_version(modules / name) == version for name, version in wanted.items()):
         done = subprocess.run(INSTALL, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
