@@ -169,7 +169,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _row(client: Registered, digests: list[str]) -> tuple[str, ...]:
-    hosted = ["the hosted page"] if client.return_urls else []
+    hosted = ["hosted-page"] if client.return_urls else []
     used_from = " ".join([*sorted(client.origins), *(["apps"] if client.native else []), *hosted])
     spend = [f"{Decimal(cap.count) / SCALE} of money/{cap.period}" for cap in client.spend]
     limits = ", ".join([*(f"{rate} calls" for rate in client.calls), *spend])
