@@ -136,7 +136,7 @@ class Visit:
             self.errors.append(text)
 
     def _sent(self, method: str, url: str, body: str | None, headers: dict[str, str]) -> None:
-        if method == "POST":
+        if method == "POST" and headers.get("content-type") == "application/json":
             self.requests.append((urlsplit(url).path, json.loads(body or "{}"), headers))
 
     def sent(self, path: str) -> list[dict[str, Any]]:
