@@ -151,6 +151,18 @@ def test_a_site_that_answers_with_a_redirect_of_its_own_is_followed(page: Page, 
     assert visit.errors == []
 
 
+def test_a_redirect_to_another_origin_is_stopped_with_the_token_delivered(
+    page: Page, sandbox: Sandbox, site: Site
+) -> None:
+    site.moves_to = site.url.replace("localhost", "127.0.0.1") + "/welcome"
+    visit = Visit.of(page, _address(sandbox, site))
+    phone = visit.start()
+    with page.expect_console_message(lambda message: "form-action" in message.text):
+        visit.type_code(sandbox.code(phone))
+    assert [fields.keys() for _, fields, _ in site.posted] == [{"token"}]
+    assert site.asked == []
+
+
 def test_a_person_can_send_it_again_where_the_site_shows_nothing(page: Page, sandbox: Sandbox, site: Site) -> None:
     site.empty = True
     visit = Visit.of(page, _address(sandbox, site))
