@@ -118,7 +118,7 @@ def _open(given: QueryParams, service: Service) -> _Opened:
         detail = "return_url: write the whole address of a page, like https://shop.example/verified, and encode it (encodeURIComponent)"
         raise RequestRejected(RequestError.INVALID_REQUEST, detail) from None
     if not allowed:
-        detail = f'Add exactly this return_url to `return_urls` of client "{client.id}" in the clients file. Each character counts.'
+        detail = f'Add exactly this return_url to return_urls of client "{client.id}" in the clients file. Each character counts.'
         raise RequestRejected(RequestError.RETURN_URL_NOT_ALLOWED, detail)
     return _Opened(query, client, url)
 

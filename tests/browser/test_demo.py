@@ -170,14 +170,16 @@ def test_the_pasted_page_works_as_it_stands(page: Page, sandbox: Sandbox) -> Non
     assert visit.errors == []
 
 
-@pytest.mark.parametrize(("language", "title"), [("en-US", "Back with a token"), ("ru-RU", "Вернулись с токеном")])
+@pytest.mark.parametrize(
+    ("language", "tab", "title"), [("en-US", "Link", "Back with a token"), ("ru-RU", "Ссылка", "Вернулись с токеном")]
+)
 def test_the_hosted_page_comes_back_to_the_demo(
-    chromium: Browser, sandbox: Sandbox, tools: Path, language: str, title: str
+    chromium: Browser, sandbox: Sandbox, tools: Path, language: str, tab: str, title: str
 ) -> None:
     context = chromium.new_context(locale=language)
     visit = _open(context.new_page(), sandbox)
     page = visit.page
-    page.get_by_role("tab", name="Link").click()
+    page.get_by_role("tab", name=tab).click()
     expect(page.locator("#snippet")).to_contain_text("/verify?client_key=pk_")
     page.locator("#hosted").click()
     page.wait_for_url("**/verify?*")

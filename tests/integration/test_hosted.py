@@ -96,7 +96,7 @@ def test_the_form_goes_to_the_return_url_only(service: Service) -> None:
 def test_an_address_that_is_not_listed_to_the_letter_is_refused(service: Service, url: str) -> None:
     answer = _open(service, return_url=url)
     assert answer.status_code == 403
-    _assert_plain(answer, 'Add exactly this return_url to `return_urls` of client "hosted" in the clients file.')
+    _assert_plain(answer, 'Add exactly this return_url to return_urls of client "hosted" in the clients file.')
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_secret_key_is_refused_wherever_it_stands(service: Service) -> None:
 def test_a_client_without_return_urls_has_no_hosted_page(service: Service, client: str) -> None:
     answer = _open(service, client_key=service.keys[client])
     assert answer.status_code == 403
-    _assert_plain(answer, f'`return_urls` of client "{client}"')
+    _assert_plain(answer, f'return_urls of client "{client}"')
 
 
 def _assert_plain(answer: httpx.Response, fix: str) -> None:

@@ -122,7 +122,7 @@ async function policy() {
 function showTabs() {
   of("tabs").replaceChildren(
     ...Object.keys(SNIPPETS).map((name) => {
-      const tab = Object.assign(document.createElement("button"), { type: "button", textContent: name, id: `tab-${name}` });
+      const tab = Object.assign(document.createElement("button"), { type: "button", textContent: words()[name] ?? name, id: `tab-${name}` });
       const chosen = name === snippet;
       for (const [attribute, value] of Object.entries({ role: "tab", "aria-selected": String(chosen), "aria-controls": "snippet-panel" })) tab.setAttribute(attribute, value);
       tab.tabIndex = chosen ? 0 : -1;
