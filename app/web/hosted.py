@@ -146,7 +146,7 @@ def _shown(opened: _Opened, language: str, countries: str) -> Response:
         "page.html",
         200,
         url.source,
-        {name: escape(words[name]) for name in ("title", "cancel", "noscript")}
+        {name: escape(words[name]) for name in ("title", "cancel", "late")}
         | {name: words[name].format(site=f"<b>{escape(url.site)}</b>") for name in ("asks", "returning", "continue")}
         | {
             "language": language,

@@ -151,6 +151,17 @@ def test_a_site_that_answers_with_a_redirect_of_its_own_is_followed(page: Page, 
     assert visit.errors == []
 
 
+@pytest.mark.parametrize("lost", ["**/widget/phone-verify.js", "**/hosted/page.js"])
+def test_what_does_not_load_is_said(page: Page, sandbox: Sandbox, site: Site, lost: str) -> None:
+    page.route(lost, lambda route: route.abort("connectionreset"))
+    page.goto(_address(sandbox, site))
+    expect(page.locator(".late")).to_be_hidden()
+    expect(page.locator(".late")).to_be_visible(timeout=15_000)
+    assert page.evaluate("customElements.get('phone-verify')") is None
+    page.get_by_role("button", name="Cancel and go back").click()
+    page.wait_for_url(f"{site.url}/verified?from=phone")
+
+
 def test_a_redirect_to_another_origin_is_stopped_with_the_token_delivered(
     page: Page, sandbox: Sandbox, site: Site
 ) -> None:

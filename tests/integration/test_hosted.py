@@ -66,7 +66,7 @@ def test_only_what_the_page_names_runs_and_each_answer_names_it_anew(service: Se
     nonce = _policy(first)["script-src"]
     assert re.fullmatch(r"'nonce-[A-Za-z0-9_-]{22}'", nonce)
     assert nonce != _policy(second)["script-src"]
-    tags = re.findall(r"<(?:script|link rel=\"stylesheet\")[^>]*>", first.text)
+    tags = re.findall(r"<(?:script|link rel=\"(?:stylesheet|modulepreload)\")[^>]*>", first.text)
     assert len(tags) == 3
     assert all(f'nonce="{nonce[7:-1]}"' in tag for tag in tags)
 
@@ -175,6 +175,16 @@ def test_the_language_is_the_one_asked_for_then_the_browsers(service: Service) -
         query = {"client_key": service.keys["hosted"], "return_url": VERIFIED, "lang": given}
         answer = service.http.get("/verify", params=query, headers={"Accept-Language": accepted})
         assert f'<html lang="{language}">' in answer.text, (given, accepted)
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [("en", "This link does not work"), ("ru", "Ссылка не работает"), ("kk", "Сілтеме жұмыс істемейді")],
+)
+def test_a_refusal_is_said_in_the_persons_language(service: Service, lang: str, said: str) -> None:
+    answer = _open(service, lang=lang, client_key="")
+    assert f"<h1>{said}</h1>" in answer.text
+    assert f'<html lang="{lang}">' in answer.text
 
 
 def test_head_works_and_other_methods_are_named(service: Service) -> None:

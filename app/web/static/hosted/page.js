@@ -1,4 +1,4 @@
-// Hands the token back as soon as there is one: in the body of a form, or behind the # of the address.
+// Shows the widget, and hands the token back as soon as there is one: in the body of a form, or behind the # of the address.
 
 const SLOW = 4000; // Milliseconds: then the person may go on by hand.
 const of = (id) => document.getElementById(id);
@@ -16,3 +16,6 @@ form.addEventListener("verified", () => {
   form.requestSubmit(of("continue"));
   setTimeout(() => (of("continue").hidden = false), SLOW);
 });
+
+// Last, and from here: no one verifies a phone whose token would go nowhere.
+await import("/widget/phone-verify.js");
