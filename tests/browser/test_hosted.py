@@ -125,6 +125,30 @@ def test_a_person_may_go_back_without(page: Page, sandbox: Sandbox, site: Site, 
     assert visit.errors == []
 
 
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_a_double_click_is_one_call_and_cancels_nothing(
+    chromium: Browser, sandbox: Sandbox, site: Site, width: int
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 800})
+    visit = Visit.of(context.new_page(), _address(sandbox, site, lang="ru"))
+    phone = fresh_phone()
+    visit.enter(phone)
+    box = visit.find("button.primary").first.bounding_box()
+    assert box
+    # Where the button for going back is, once the card is lower: as a person hits it who clicks twice.
+    visit.page.locator("#cancel").evaluate(
+        """(cancel, {x, y}) => document.querySelector("phone-verify").addEventListener("statechange", () => {
+            Object.assign(cancel.style, {position: "fixed", left: `${x}px`, top: `${y}px`, zIndex: 9});
+        }, {once: true})""",
+        {"x": box["x"], "y": box["y"]},
+    )
+    visit.page.mouse.dblclick(box["x"] + 20, box["y"] + 20)
+    visit.step("code")
+    assert (site.posted, site.asked) == ([], [])
+    assert sandbox.count(phone) == 1
+    context.close()
+
+
 def test_a_reload_in_the_middle_goes_on_with_the_same_verification(page: Page, sandbox: Sandbox, site: Site) -> None:
     visit = Visit.of(page, _address(sandbox, site, state="one"))
     phone = visit.start()

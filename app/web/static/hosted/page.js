@@ -10,6 +10,9 @@ form.addEventListener("submit", (event) => {
   location.replace(`${form.action}#${new URLSearchParams(new FormData(form, event.submitter))}`);
 });
 
+// The second click of a double click is none: the button for going back moves with the card.
+form.addEventListener("click", (event) => event.detail > 1 && event.preventDefault(), true);
+
 form.addEventListener("verified", () => {
   of("cancel").hidden = true;
   of("returning").hidden = false;
