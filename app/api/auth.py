@@ -70,8 +70,8 @@ class Service:
         url = read_return_url(text)
         return text in client.return_urls or (self.sandbox and url.local)
 
-    def hosts(self, client: Registered) -> bool:
-        """Whether this client's people may come to the hosted page."""
+    def has_hosted_page(self, client: Registered) -> bool:
+        """Whether the hosted page may return somewhere for this client."""
         return client.kind is Kind.PUBLIC and (self.sandbox or bool(client.return_urls))
 
 
@@ -158,7 +158,7 @@ def _judge_origin(client: Registered, scope: Scope, service: Service) -> None:
     origin = header_of(scope, b"origin").decode("latin-1")
     if client.allows(origin):
         allow(scope, origin)
-    elif not (service.hosts(client) and _is_own(scope, origin)):
+    elif not (service.has_hosted_page(client) and _is_own(scope, origin)):
         raise origin_rejected(origin, "This key's client does not list the origin")
 
 

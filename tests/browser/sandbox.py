@@ -25,14 +25,19 @@ class Sandbox:
 
 
 @contextmanager
-def sandbox_at(directory: Path) -> Iterator[Sandbox]:
-    """Run the sandbox in a directory of its own."""
+def sandbox_at(directory: Path, **settings: str) -> Iterator[Sandbox]:
+    """Run the sandbox in a directory of its own.
+
+    Args:
+        directory: where its files are.
+        settings: without their prefix.
+    """
     environ = {
         "LASTDIGITS_PORT": "0",
         "LASTDIGITS_SIMULATOR_PORT": "0",
         "LASTDIGITS_LOG_FORMAT": "json",
         "LASTDIGITS_CALLS_PER_IP": "10000/hour",
-    }
+    } | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
     with running(["serve"], environ, directory / "log", _ready) as (_, url):
         output = (directory / "log").read_text("utf-8")
         simulator, secret = (re.search(rf"{name}\s+(\S+)", output) for name in ("Simulator", "Secret key"))

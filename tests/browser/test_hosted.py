@@ -175,6 +175,20 @@ def test_a_site_that_answers_with_a_redirect_of_its_own_is_followed(page: Page, 
     assert visit.errors == []
 
 
+def test_a_challenge_is_solved_under_its_policy(page: Page, site: Site, tmp_path: Path) -> None:
+    with sandbox_at(tmp_path, CHALLENGE="always") as sandbox:
+        visit = Visit.of(page, _address(sandbox, site))
+        phone = fresh_phone()
+        visit.enter(phone)
+        visit.find("#phone").press("Enter")
+        visit.find(".card[data-step=code]").wait_for(timeout=60_000)
+        assert [bool(body.get("challenge")) for body in visit.sent("/verify/start")] == [False, True]
+        visit.type_code(sandbox.code(phone))
+        page.wait_for_url(f"{site.url}/verified?from=phone")
+        assert _redeemed(sandbox, site.posted[0][1]["token"])["phone"] == phone
+        assert visit.errors == []
+
+
 @pytest.mark.parametrize("lost", ["**/widget/phone-verify.js", "**/hosted/page.js"])
 def test_what_does_not_load_is_said(page: Page, sandbox: Sandbox, site: Site, lost: str) -> None:
     page.route(lost, lambda route: route.abort("connectionreset"))
