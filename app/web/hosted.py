@@ -28,7 +28,7 @@ from app.api.problems import RequestError, RequestRejected, request_problem
 from app.api.reading import message_of
 from app.api.return_urls import ReturnUrl, read_return_url
 from app.api.schemas import PURPOSE
-from app.web.routes import load, static_route
+from app.web.routes import load, static_route, widget_files
 
 _POLICY = (
     "default-src 'none'",
@@ -150,6 +150,7 @@ def _shown(opened: _Opened, language: str, countries: str) -> Response:
         | {name: words[name].format(site=f"<b>{escape(url.site)}</b>") for name in ("asks", "returning", "continue")}
         | {
             "language": language,
+            "words": _PRELOADED[language],
             "action": escape(query.return_url),
             "mode": query.return_mode,
             "key": escape(query.client_key),
@@ -196,3 +197,9 @@ def _language_of(request: Request) -> str:
 _OWN = files(__package__) / "templates"
 _TEMPLATES = {name: Template((_OWN / name).read_text("utf-8")) for name in ("page.html", "refused.html")}
 _WORDS: dict[str, dict[str, str]] = json.loads((_OWN / "words.json").read_text("utf-8"))
+_PRELOADED = {
+    language: f'<link rel="preload" as="fetch" crossorigin href="/widget/{name}?v={widget_files()[name].version}">'
+    for language in _WORDS
+    for name in [f"lang/{language}.json"]
+} | {"en": ""}
+"""The widget's words by the address it asks for: they come with the widget, not after it. It has English built in."""

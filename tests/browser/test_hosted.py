@@ -189,6 +189,15 @@ def test_a_challenge_is_solved_under_its_policy(page: Page, site: Site, tmp_path
         assert visit.errors == []
 
 
+def test_its_words_are_asked_for_once(page: Page, sandbox: Sandbox, site: Site) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    visit = Visit.of(page, _address(sandbox, site, lang="kk"))
+    expect(visit.find("h2").first).to_have_text("Телефонды растаңыз")
+    assert asked.count("/widget/lang/kk.json") == asked.count("/widget/phone-verify.js") == 1
+    assert visit.errors == []
+
+
 @pytest.mark.parametrize("lost", ["**/widget/phone-verify.js", "**/hosted/page.js"])
 def test_what_does_not_load_is_said(page: Page, sandbox: Sandbox, site: Site, lost: str) -> None:
     page.route(lost, lambda route: route.abort("connectionreset"))

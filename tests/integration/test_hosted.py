@@ -41,6 +41,13 @@ def test_it_shows_the_widget_of_the_client(service: Service) -> None:
     assert "<b>shop.example</b> просит подтвердить телефон" in html
 
 
+def test_the_widgets_words_are_loaded_with_it(service: Service) -> None:
+    link = re.search(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)">', _open(service, lang="kk").text)
+    assert link
+    assert "immutable" in service.http.get(link[1]).headers["cache-control"], "the version is the file's"
+    assert 'preload" as' not in _open(service, lang="en").text
+
+
 def test_no_state_and_no_purpose_are_none(service: Service) -> None:
     html = _open(service, state="", purpose="").text
     assert "<input" not in html
