@@ -182,6 +182,11 @@ CLIENTS: dict[str, dict[str, Any]] = {
     "limited": {"kind": Kind.SECRET, "calls": "3/hour, 100/day"},
     "web": {"kind": Kind.PUBLIC, "origins": ("https://shop.example",), "audience": "backend"},
     "app": {"kind": Kind.PUBLIC, "native": True, "audience": "backend"},
+    "hosted": {
+        "kind": Kind.PUBLIC,
+        "return_urls": ("https://shop.example/verified", "https://shop.example/v?step=2&next=/cart"),
+        "audience": "backend",
+    },
 }
 
 

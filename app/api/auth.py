@@ -18,6 +18,7 @@ from app.api.idempotency import idempotency_key
 from app.api.problems import RequestError, RequestRejected
 from app.api.ratelimit_headers import Quotas
 from app.api.reading import first_headers, header_of
+from app.api.return_urls import read_return_url
 from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
@@ -60,6 +61,19 @@ class Service:
     def __post_init__(self) -> None:
         self.quotas = Quotas(self.policy)
 
+    def may_return(self, client: Registered, text: str) -> bool:
+        """Whether the hosted page may hand this client's token to an address: one that it lists, or in the sandbox any of this machine.
+
+        Raises:
+            ValueError: it is no address; the message says how to write one.
+        """
+        url = read_return_url(text)
+        return text in client.return_urls or (self.sandbox and url.local)
+
+    def has_hosted_page(self, client: Registered) -> bool:
+        """Whether the hosted page may return somewhere for this client."""
+        return client.kind is Kind.PUBLIC and (self.sandbox or bool(client.return_urls))
+
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedClient:
@@ -92,7 +106,7 @@ def any_client(request: Request) -> AuthenticatedClient:
     client = _client_of(scope, service.clients)
     if client.kind is Kind.SECRET:
         return AuthenticatedClient(client, None)
-    _judge_origin(client, scope)
+    _judge_origin(client, scope, service)
     return AuthenticatedClient(client, _address_of(scope, service))
 
 
@@ -133,7 +147,7 @@ def _client_of(scope: Scope, clients: Clients) -> Registered:
     return client
 
 
-def _judge_origin(client: Registered, scope: Scope) -> None:
+def _judge_origin(client: Registered, scope: Scope, service: Service) -> None:
     if b"origin" not in first_headers(scope):
         if not client.native:
             raise RequestRejected(
@@ -142,9 +156,18 @@ def _judge_origin(client: Registered, scope: Scope) -> None:
             )
         return
     origin = header_of(scope, b"origin").decode("latin-1")
-    if not client.allows(origin):
+    if client.allows(origin):
+        allow(scope, origin)
+    elif not (service.has_hosted_page(client) and _is_own(scope, origin)):
         raise origin_rejected(origin, "This key's client does not list the origin")
-    allow(scope, origin)
+
+
+def _is_own(scope: Scope, origin: str) -> bool:
+    """Whether a request comes from a page of this service itself, which is the hosted one. Browsers say so, and no page can say it for them."""
+    if site := header_of(scope, b"sec-fetch-site"):
+        return site == b"same-origin"
+    # Safari says it since 16.4. An older one has at least a true Origin, and a proxy that hands Host on.
+    return origin.partition("://")[2] == header_of(scope, b"host").decode("latin-1")
 
 
 def _address_of(scope: Scope, service: Service) -> str | None:

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from app.api.origins import OPAQUE, allows, canonical_origin
 from app.api.origins import is_origin as is_origin  # noqa: PLC0414  `lastdigits keys` has all that it needs from here
 from app.api.reading import message_of
+from app.api.return_urls import listed_return_url
 from app.verification.client import Client
 from app.verification.money import parse_caps
 from app.verification.policy import Policy
@@ -44,11 +45,13 @@ class Registered(Client):
         kind: what its keys reach.
         origins: the web origins a public key may be used from.
         native: whether a public key may be used without an `Origin` header, as an app does.
+        return_urls: where the hosted page returns to with a token.
     """
 
     kind: Kind = Kind.SECRET
     origins: frozenset[str] = frozenset()
     native: bool = False
+    return_urls: frozenset[str] = frozenset()
 
     def allows(self, origin: str) -> bool:
         """Whether its public key may be used from this origin."""
@@ -111,14 +114,16 @@ def clients_entry(  # noqa: PLR0913  an entry's members
     origins: tuple[str, ...] = (),
     *,
     native: bool = False,
+    return_urls: tuple[str, ...] = (),
     audience: str | None = None,
     calls: str | None = None,
     spend: str | None = None,
 ) -> str:
     """The TOML that puts a key into a clients file. It holds the key's digest, never the key."""
     lines = ["[[client]]", f'id = "{client_id}"', f'kind = "{kind}"', f'key_sha256 = "{digest_of(key).hex()}"']
-    if origins:
-        lines.append("origins = [" + ", ".join(f'"{origin}"' for origin in origins) + "]")
+    for name, listed in (("origins", origins), ("return_urls", return_urls)):
+        if listed:
+            lines.append(f"{name} = [" + ", ".join(f'"{text}"' for text in listed) + "]")
     if native:
         lines.append("native = true")
     lines += [
@@ -155,6 +160,10 @@ def _origins(texts: list[str]) -> list[str]:
     return [canonical_origin(text) for text in texts]
 
 
+def _return_urls(texts: list[str]) -> list[str]:
+    return [listed_return_url(text) for text in texts]
+
+
 def _text(parse: Callable[[str], tuple[Rate, ...]]) -> BeforeValidator:
     """Read a member by one of the core's parsers."""
 
@@ -174,6 +183,7 @@ class _Entry(BaseModel):
     key_sha256: Annotated[list[bytes], BeforeValidator(_digests), Field(min_length=1)]
     origins: Annotated[list[str], AfterValidator(_origins)] = []
     native: bool = False
+    return_urls: Annotated[list[str], AfterValidator(_return_urls)] = []
     audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
     calls: Annotated[tuple[Rate, ...], _text(parse_rates)] = ()
     spend: Annotated[tuple[Rate, ...], _text(parse_caps)] = ()
@@ -189,17 +199,20 @@ class _Entry(BaseModel):
             kind=self.kind,
             origins=frozenset(self.origins),
             native=self.native,
+            return_urls=frozenset(self.return_urls),
         )
 
     def problems(self, policy: Policy | None) -> list[str]:
         """Return what its members contradict each other in, or the policy."""
-        used_by_pages = bool(self.origins or self.native)
+        used_by_pages = bool(self.origins or self.native or self.return_urls)
         if self.kind is Kind.SECRET and used_by_pages:
             return [
-                f"client {self.id} has a secret key, which never goes into a page or an app: leave out origins and native"
+                f"client {self.id} has a secret key, which never goes into a page or an app: leave out origins, native and return_urls"
             ]
         if self.kind is Kind.PUBLIC and not used_by_pages:
-            return [f"client {self.id} has a public key: list its origins, or set native = true for an app"]
+            return [
+                f"client {self.id} has a public key: list its origins, set native = true for an app, or list return_urls for the hosted page"
+            ]
         if policy and self.kind is Kind.PUBLIC and not policy.leaves_a_call(self.calls):
             return [
                 f"client {self.id}: PUBLIC_SHARE={policy.public_share:g} of its calls leaves strangers no call: raise one of the two"

@@ -37,6 +37,7 @@ _WARNINGS = {
     RequestError.KEY_UNKNOWN,
     RequestError.KEY_NOT_ALLOWED,
     RequestError.ORIGIN_NOT_ALLOWED,
+    RequestError.RETURN_URL_NOT_ALLOWED,
 }
 
 log = structlog.get_logger()
@@ -130,7 +131,7 @@ def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
 
 def _answers(route: Route) -> Iterator[tuple[str, str]]:
     """The statuses and codes of a route's answers."""
-    if not isinstance(route, APIRoute) or not route.include_in_schema:
+    if not isinstance(route, APIRoute) or not route.responses:
         yield from ((str(status), "") for status in (200, 204))
         yield "403", RequestError.ORIGIN_NOT_ALLOWED.value.code
         return

@@ -113,7 +113,12 @@ def answers(
         "headers": _ALWAYS | {"Cache-Control": _CACHE_CONTROL | {"example": keep}},
         "content": {media_type: {"example": _example_of(model) | shown}},
     }
-    found: dict[int | str, dict[str, Any]] = {status: good}
+    return {status: good} | problems(*codes)
+
+
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Each problem under its status, with an example each."""
+    found: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         row = ROWS[code]
         problem = found.setdefault(int(row.status), _problem(row))

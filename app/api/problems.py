@@ -78,6 +78,7 @@ class RequestError(Enum):
     KEY_UNKNOWN = _row(401, "key_unknown", "The key is unknown")
     KEY_NOT_ALLOWED = _row(403, "key_not_allowed", "This key does not give access to this route")
     ORIGIN_NOT_ALLOWED = _row(403, "origin_not_allowed", "The key may not be used from here")
+    RETURN_URL_NOT_ALLOWED = _row(403, "return_url_not_allowed", "The hosted page may not return there")
     IDEMPOTENCY_KEY_INVALID = _row(400, "idempotency_key_invalid", "The Idempotency-Key is invalid")
     NO_SUCH_ROUTE = _row(404, "no_such_route", "There is no such route")
     METHOD_NOT_ALLOWED = _row(405, "method_not_allowed", "The route does not support this method")

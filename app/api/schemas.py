@@ -13,6 +13,8 @@ from app.verification.phone import MAX_SPELLING as MAX_PHONE
 from app.verification.policy import whole_seconds
 from app.verification.token import LIFETIME, MAX_TOKEN_LENGTH
 
+PURPOSE = r"^[A-Za-z0-9._:-]{1,64}$"
+
 _ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
 _JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6InZlcmlmaWNhdGlvbitqd3QifQ.eyJpc3MiOiJsYXN0ZGlnaXRzIn0.c2ln"
 _JWK = {"kty": "EC", "crv": "P-256", "kid": "…", "use": "sig", "alg": "ES256", "x": "…", "y": "…"}
@@ -67,7 +69,7 @@ class StartRequest(_Request):
     ] = None
     purpose: Annotated[
         str | None,
-        Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$"),
+        Field(pattern=PURPOSE),
         _of("What it is for: the verification token has it as a claim.", "login"),
     ] = None
     challenge: Annotated[

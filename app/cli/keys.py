@@ -7,6 +7,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from app.api.clients import (
     load_clients,
     new_key,
 )
+from app.api.return_urls import listed_return_url
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
 from app.verification.money import SCALE, parse_caps
@@ -48,6 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--kind", required=True, choices=[kind.value for kind in Kind])
     new.add_argument("--origin", action="append", default=[], help="a web origin of a public key; may be repeated")
     new.add_argument("--native", action="store_true", help="a public key for an app, which sends no Origin")
+    new.add_argument(
+        "--return-url",
+        action="append",
+        default=[],
+        help="where the hosted page of a public key returns to, character by character; may be repeated",
+    )
     new.add_argument(
         "--audience", help="the aud of its tokens: for a page's key, the id of the backend that accepts them"
     )
@@ -109,23 +117,28 @@ def _new(options: argparse.Namespace) -> int:
     kind = Kind(options.kind)
     key = new_key(kind)
     limits = {"native": options.native, "audience": options.audience, "calls": options.calls, "spend": options.spend}
-    say(clients_entry(options.id, kind, key, tuple(options.origin), **limits))
+    urls = tuple(options.return_url)
+    say(clients_entry(options.id, kind, key, tuple(options.origin), return_urls=urls, **limits))
     complain(f"The key of client {options.id}, shown only now:", key)
     return 0
 
 
 def _problems(options: argparse.Namespace) -> list[str]:
-    public, used_by_pages = options.kind == Kind.PUBLIC, bool(options.origin or options.native)
+    public = options.kind == Kind.PUBLIC
+    used_by_pages = bool(options.origin or options.native or options.return_url)
     checks = [
         (
             CLIENT_ID.fullmatch(options.id),
             "--id: up to 40 letters, digits, dots, dashes and underscores, a letter or digit first",
         ),
         *((is_origin(origin), f"--origin {origin}: write it like https://example.com") for origin in options.origin),
-        (used_by_pages or not public, "--kind public: name its --origin, or say --native for an app"),
+        (
+            used_by_pages or not public,
+            "--kind public: name its --origin, say --native for an app, or name a --return-url for the hosted page",
+        ),
         (
             public or not used_by_pages,
-            "--kind secret: it never goes into a page or an app: leave out --origin and --native",
+            "--kind secret: it never goes into a page or an app: leave out --origin, --native and --return-url",
         ),
         (
             options.audience is None
@@ -134,9 +147,14 @@ def _problems(options: argparse.Namespace) -> list[str]:
         ),
     ]
     problems = [sentence for holds, sentence in checks if not holds]
-    for name, parse in (("calls", parse_rates), ("spend", parse_caps)):
+    parsed: list[tuple[str, Callable[[str], object], str]] = [
+        ("calls", parse_rates, options.calls or "1/day"),
+        ("spend", parse_caps, options.spend or "1/day"),
+        *(("return-url", listed_return_url, url) for url in options.return_url),
+    ]
+    for name, parse, text in parsed:
         try:
-            parse(getattr(options, name) or "1/day")
+            parse(text)
         except ValueError as error:
             problems.append(f"--{name}: {error}")
     return problems
@@ -151,7 +169,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _row(client: Registered, digests: list[str]) -> tuple[str, ...]:
-    used_from = " ".join([*sorted(client.origins), *(["apps"] if client.native else [])])
+    hosted = ["hosted-page"] if client.return_urls else []
+    used_from = " ".join([*sorted(client.origins), *(["apps"] if client.native else []), *hosted])
     spend = [f"{Decimal(cap.count) / SCALE} of money/{cap.period}" for cap in client.spend]
     limits = ", ".join([*(f"{rate} calls" for rate in client.calls), *spend])
     keys = " ".join(f"{digest}…" for digest in digests)

@@ -1,8 +1,9 @@
-"""What people see: the widget, and in the sandbox the demo page and the API's documentation. Static files and the few routes that serve them."""
+"""What people see: the widget, the hosted page, and in the sandbox the demo page and the API's documentation."""
 
 from fastapi import FastAPI
 
 from app.web.demo import DemoContext, demo_routes
+from app.web.hosted import hosted_routes
 from app.web.routes import widget_routes
 
 __all__ = ["DemoContext", "mount_web"]
@@ -16,5 +17,6 @@ def mount_web(app: FastAPI, *, sandbox: DemoContext | None) -> None:
         sandbox: what the demo page needs; None outside the sandbox, where `/` and `/docs` do not exist.
     """
     app.router.routes.extend(widget_routes())
+    app.router.routes.extend(hosted_routes())
     if sandbox is not None:
         app.router.routes.extend(demo_routes(sandbox))

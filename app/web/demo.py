@@ -3,16 +3,20 @@
 They exist in the sandbox only. The secret key stays on the server: the page gets what the policy says, not the key.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
+from string import Template
 from typing import Any
+from urllib.parse import parse_qs
 
 import httpx2
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from app.web.routes import answer, load, static_file, static_route, widget_files
@@ -45,6 +49,8 @@ _DOCS_HEADERS = _PAGE_HEADERS | {
          "style-src 'self' 'unsafe-inline'")
     )
 }  # fmt: skip
+
+_RETURNED = Template((files(__package__) / "templates" / "returned.html").read_text("utf-8"))
 
 _VIEWER = "fastapi_offline"
 """The package that ships Swagger UI's files; without it `/docs` names what to install."""
@@ -88,6 +94,7 @@ def demo_routes(context: DemoContext) -> list[Route]:
 
     return [
         Route("/", page, methods=["GET"]),
+        Route("/demo/returned", demo.returned, methods=["POST"]),
         Route("/demo/context", demo.context, methods=["GET"]),
         Route("/demo/calls", demo.calls, methods=["GET"]),
         Route("/demo/policy", demo.policy, methods=["GET"]),
@@ -103,6 +110,7 @@ class _Demo:
     def __init__(self, context: DemoContext) -> None:
         self._context = context
         self._integrity = widget_files()["phone-verify.js"].integrity
+        self._key = {"Authorization": f"Bearer {context.secret_key}"}
 
     async def context(self, _: Request) -> Response:
         """The public keys, and the widget's hash for the lines to paste."""
@@ -123,11 +131,24 @@ class _Demo:
         return await _ask("GET", f"{self._context.simulator_url}/calls", params={"limit": _SHOWN_CALLS})
 
     async def policy(self, request: Request) -> Response:
-        """`GET /policy` of this service, at the socket that took this request: never at an address that a header names."""
-        host, port = request.scope["server"]
-        address = f"[{host}]" if ":" in host else host
-        key = {"Authorization": f"Bearer {self._context.secret_key}"}
-        return await _ask("GET", f"http://{address}:{port}/policy", headers=key)
+        """`GET /policy` of this service."""
+        return await _ask("GET", f"{_own_address(request)}/policy", headers=self._key)
+
+    async def returned(self, request: Request) -> Response:
+        """Where the hosted page returns to: what it brought, and what a backend learns of the token."""
+        fields = {
+            name: values[0] for name, values in parse_qs((await request.body()).decode("utf-8", "replace")).items()
+        }
+        told = await self._redeem(request, fields["token"]) if "token" in fields else None
+        shown = {"fields": json.dumps(fields, indent=2), "told": json.dumps(told, indent=2) if told else ""}
+        html = _RETURNED.substitute(
+            {name: escape(text) for name, text in shown.items()}, state="" if told else "hidden"
+        )
+        return HTMLResponse(html, headers={**_PAGE_HEADERS, "Cache-Control": "no-store"})
+
+    async def _redeem(self, request: Request, token: str) -> object:
+        answer = await _ask("POST", f"{_own_address(request)}/verify/redeem", headers=self._key, json={"token": token})
+        return json.loads(bytes(answer.body))
 
     async def choose_scenario(self, request: Request) -> Response:
         """Have the simulator behave by a named scenario: `{"name": "busy"}`."""
@@ -137,6 +158,12 @@ class _Demo:
         behaviour = SCENARIOS[name]
         url = f"{self._context.simulator_url}/behaviour"
         return await (_ask("DELETE", url) if behaviour is None else _ask("PUT", url, json=behaviour))
+
+
+def _own_address(request: Request) -> str:
+    """This service, at the socket that took this request: never at an address that a header names."""
+    host, port = request.scope["server"]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _scenario_name(request: Request) -> str:

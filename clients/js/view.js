@@ -212,6 +212,12 @@ function showNotes(nodes, state, words) {
 }
 
 function listen(nodes, actions, phone, code) {
+  // The second click of a double click is none: it meets what the first one brought, "another number" in place of "call me".
+  nodes.card.addEventListener("click", (event) => {
+    if (event.detail < 2) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
   const on = (node, name, act) => node.addEventListener(name, (event) => {
     event.preventDefault();
     act();

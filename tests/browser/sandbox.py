@@ -15,6 +15,7 @@ from tests.harness import logged_address, running
 class Sandbox:
     url: str
     simulator: httpx.Client
+    secret_key: str
 
     def code(self, phone: str) -> str:
         return str(self.simulator.get(f"/calls/{phone.lstrip('+')}").json()["calls"][0]["code"])
@@ -24,19 +25,26 @@ class Sandbox:
 
 
 @contextmanager
-def sandbox_at(directory: Path) -> Iterator[Sandbox]:
-    """Run the sandbox in a directory of its own."""
+def sandbox_at(directory: Path, **settings: str) -> Iterator[Sandbox]:
+    """Run the sandbox in a directory of its own.
+
+    Args:
+        directory: where its files are.
+        settings: without their prefix.
+    """
     environ = {
         "LASTDIGITS_PORT": "0",
         "LASTDIGITS_SIMULATOR_PORT": "0",
         "LASTDIGITS_LOG_FORMAT": "json",
         "LASTDIGITS_CALLS_PER_IP": "10000/hour",
-    }
+    } | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
     with running(["serve"], environ, directory / "log", _ready) as (_, url):
-        simulator = re.search(r"Simulator\s+(\S+)", (directory / "log").read_text("utf-8"))
+        output = (directory / "log").read_text("utf-8")
+        simulator, secret = (re.search(rf"{name}\s+(\S+)", output) for name in ("Simulator", "Secret key"))
         assert simulator
+        assert secret
         with httpx.Client(base_url=simulator[1], timeout=10) as http:
-            yield Sandbox(url, http)
+            yield Sandbox(url, http, secret[1])
 
 
 def _ready(output: str) -> str | None:

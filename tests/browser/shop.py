@@ -1,10 +1,7 @@
 """A shop's page that holds the widget: on an origin of its own, with a strict Content-Security-Policy and Trusted Types."""
 
 import json
-import os
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +13,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Locator, Page, Response
 
 from app.api.clients import Kind, clients_entry, new_key
-from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
+from tests.harness import CLIENTS, Service, Simulator, clients_toml, fresh_phone, serving
 
 PAGE = """<!doctype html>
 <html lang="{lang}">
@@ -72,8 +69,8 @@ def shop_at(directory: Path, simulator: Simulator, **settings: str) -> Iterator[
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://localhost:{server.server_port}"
     try:
-        with serving(directory, simulator.send_url, CALLS_PER_IP="10000/hour", **settings) as service:
-            shop = Shop(service, simulator, _let_in(service, directory, url), url, server)
+        with serving_a_page(directory, simulator, url, CALLS_PER_IP="10000/hour", **settings) as (service, key):
+            shop = Shop(service, simulator, key, url, server)
             _Pages.of[server.server_port] = shop
             yield shop
     finally:
@@ -98,17 +95,17 @@ class _Pages(BaseHTTPRequestHandler):
         pass
 
 
-def _let_in(service: Service, directory: Path, origin: str) -> str:
-    """Give the shop's page a key: the service reads its clients again while it runs."""
-    key = new_key(Kind.PUBLIC)
+@contextmanager
+def serving_a_page(
+    directory: Path, simulator: Simulator, origin: str, **settings: str
+) -> Iterator[tuple[Service, str]]:
+    """Run the service with one client more, the page of an origin; yields its key too."""
+    keys, key = {name: new_key(member["kind"]) for name, member in CLIENTS.items()}, new_key(Kind.PUBLIC)
     entry = clients_entry("shop-web", Kind.PUBLIC, key, (origin,), audience="backend")
-    (directory / "clients.toml").write_text(clients_toml(service.keys) + "\n" + entry)
-    os.kill(service.process.pid, signal.SIGHUP)
-    deadline = time.monotonic() + 10
-    while sum(line["event"] == "reloaded" for line in service.lines()) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return key
+    (directory / "page.toml").write_text(f"{clients_toml(keys)}\n{entry}")
+    settings["CLIENTS_FILE"] = str(directory / "page.toml")
+    with serving(directory, simulator.send_url, keys, **settings) as service:
+        yield service, key
 
 
 @dataclass

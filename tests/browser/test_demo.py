@@ -171,6 +171,42 @@ def test_the_pasted_page_works_as_it_stands(page: Page, sandbox: Sandbox) -> Non
 
 
 @pytest.mark.parametrize(
+    ("language", "tab", "title"), [("en-US", "Link", "Back with a token"), ("ru-RU", "Ссылка", "Вернулись с токеном")]
+)
+def test_the_hosted_page_comes_back_to_the_demo(
+    chromium: Browser, sandbox: Sandbox, tools: Path, language: str, tab: str, title: str
+) -> None:
+    context = chromium.new_context(locale=language)
+    visit = _open(context.new_page(), sandbox)
+    page = visit.page
+    page.get_by_role("tab", name=tab).click()
+    expect(page.locator("#snippet")).to_contain_text("/verify?client_key=pk_")
+    page.locator("#hosted").click()
+    page.wait_for_url("**/verify?*")
+    expect(page.locator("html")).to_have_attribute("lang", language[:2])
+    phone = visit.start()
+    visit.type_code(sandbox.code(phone))
+    page.wait_for_url("**/demo/returned")
+    expect(page.locator("h1")).to_have_text(title)
+    expect(page.locator("#fields")).to_contain_text('"state": "order-17"')
+    expect(page.locator("#told")).to_contain_text(f'"phone": "{phone}"')
+    expect(page.locator("#told")).to_contain_text('"test": true')
+    assert violations(page, tools) == []
+    assert visit.errors == []
+    context.close()
+
+
+def test_going_back_without_a_token_is_shown_as_such(page: Page, sandbox: Sandbox) -> None:
+    visit = _open(page, sandbox)
+    page.get_by_role("tab", name="Link").click()
+    page.locator("#hosted").click()
+    page.get_by_role("button", name="Cancel and go back").click()
+    expect(page.locator("h1")).to_have_text("Back without a token")
+    expect(page.locator("#told")).to_be_hidden()
+    assert visit.errors == []
+
+
+@pytest.mark.parametrize(
     ("language", "scheme", "width"), [("ru-RU", "light", 320), ("en-US", "dark", 1280), ("ru-RU", "dark", 768)]
 )
 def test_it_is_for_everybody(

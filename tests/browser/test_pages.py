@@ -1,19 +1,15 @@
 """A page of another origin in Chromium: it verifies a phone by itself if its client names it, and reads nothing if not."""
 
-import os
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
-from app.api.clients import Kind, clients_entry, new_key
-from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
+from tests.browser.shop import serving_a_page
+from tests.harness import Service, Simulator, fresh_phone
 
 pytestmark = pytest.mark.browser
 
@@ -45,18 +41,9 @@ def origins() -> Iterator[tuple[str, str]]:
 def shop(
     tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, origins: tuple[str, str]
 ) -> Iterator[tuple[Service, str]]:
-    """The service, which learns of the shop's page while it runs, and the page's key."""
-    directory: Path = tmp_path_factory.mktemp("shop")
-    with serving(directory, simulator.send_url) as service:
-        key = new_key(Kind.PUBLIC)
-        entry = clients_entry("shop-web", Kind.PUBLIC, key, (origins[0],), audience="backend")
-        (directory / "clients.toml").write_text(clients_toml(service.keys) + "\n" + entry)
-        os.kill(service.process.pid, signal.SIGHUP)
-        deadline = time.monotonic() + 10
-        while sum(line["event"] == "reloaded" for line in service.lines()) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield service, key
+    """The service, and the page's key."""
+    with serving_a_page(tmp_path_factory.mktemp("shop"), simulator, origins[0]) as running:
+        yield running
 
 
 ASK = """async ([url, key, body, idempotencyKey]) => {

@@ -110,6 +110,32 @@ def test_a_double_click_on_everything_is_one_call(page: Page, shop: Shop) -> Non
     assert visit.errors == []
 
 
+@pytest.mark.parametrize(
+    ("width", "across", "down"), [(320, 0.1, 0.1), (320, 0.5, 0.9), (1280, 0.1, 0.1), (1280, 0.2, 0.9)]
+)
+def test_the_second_click_meets_nothing_that_came_in_between(
+    chromium: Browser, shop: Shop, width: int, across: float, down: float
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 800})
+    visit = Visit.of(context.new_page(), shop.write("ru"))
+    visit.page.evaluate(
+        """() => {
+            window.steps = [];
+            document.addEventListener("statechange", ({detail}) => steps.push(detail.step));
+        }"""
+    )
+    phone = fresh_phone()
+    visit.enter(phone)
+    box = visit.find("button.primary").first.bounding_box()
+    assert box
+    visit.page.mouse.dblclick(box["x"] + box["width"] * across, box["y"] + box["height"] * down)
+    visit.step("code")
+    assert visit.page.evaluate("steps") == ["calling", "code"]
+    expect(visit.find("#codeError")).to_be_hidden()
+    assert shop.simulator.count(phone) == 1
+    context.close()
+
+
 def test_a_reload_in_the_middle_goes_on_with_the_same_verification(page: Page, shop: Shop) -> None:
     visit = Visit.of(page, shop.write())
     phone = visit.start()

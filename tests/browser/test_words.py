@@ -14,8 +14,8 @@ from tests.npm import CLIENT
 
 pytestmark = pytest.mark.browser
 
-# What pages never meet: they send no token, and ask no route of operators.
-BACKENDS_ONLY = {"token_invalid", "token_expired", "token_redeemed", "not_ready"}
+# What the widget never meets: it sends no token, asks no route of operators, and the hosted page is refused before it.
+BACKENDS_ONLY = {"token_invalid", "token_expired", "token_redeemed", "not_ready", "return_url_not_allowed"}
 # What only a defect brings: "try again" is all that a person can do.
 ELSE = {"internal_error", "idempotency_key_reused", "idempotency_key_invalid", "body_timeout"}
 # Repeated by themselves, not shown.

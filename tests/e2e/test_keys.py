@@ -15,6 +15,8 @@ PAGE = (
     "--origin",
     "https://shop.example",
     "--native",
+    "--return-url",
+    "https://shop.example/verified?a=b",
     "--audience",
     "shop",
     "--calls",
@@ -43,6 +45,7 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
         ["5/minute", "100/day"],
     )
     assert (found.origins, found.native) == (frozenset({"https://shop.example"}), True)
+    assert found.return_urls == {"https://shop.example/verified?a=b"}
 
     listed = command("keys", "list", CLIENTS_FILE=str(file.absolute()))
     assert listed.out.splitlines()[0].split() == [
@@ -58,7 +61,7 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
         "digest",
     ]
     assert (
-        "shop-web  public  shop      https://shop.example apps  5/minute calls, 100/day calls, 9.5 of money/day"
+        "shop-web  public  shop      https://shop.example apps hosted-page  5/minute calls, 100/day calls, 9.5 of money/day"
         in listed.out
     )
     assert key not in listed.out
@@ -86,6 +89,8 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
         (("--kind", "public", "--origin", "https://*.example"), "--origin"),
         (("--kind", "public", "--origin", "https://shop.example/page"), "--origin"),
         (("--kind", "secret", "--origin", "https://shop.example"), "--kind secret"),
+        (("--kind", "secret", "--return-url", "https://shop.example/v"), "--kind secret"),
+        (("--kind", "public", "--return-url", "http://shop.example/v"), "--return-url"),
     ],
 )
 def test_nothing_is_made_that_would_be_unsafe_or_the_file_could_not_hold(

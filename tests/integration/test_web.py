@@ -117,6 +117,13 @@ def test_a_form_of_another_site_chooses_no_scenario(demo: TestClient) -> None:
         assert answer.status_code == 404
 
 
+def test_what_the_hosted_page_brings_is_shown_as_text(demo: TestClient) -> None:
+    answer = demo.post("/demo/returned", data={"state": "<script>alert(1)</script>$fields", "error": "canceled"})
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;$fields" in answer.text
+    assert "<script>alert" not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
 def test_a_simulator_that_is_gone_is_said(demo: TestClient) -> None:
     assert demo.get("/demo/calls").status_code == 502
     answer = demo.put("/demo/scenario", json={"name": "busy"})

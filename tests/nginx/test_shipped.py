@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import pytest
@@ -153,6 +153,24 @@ def test_everybody_reaches_the_public_keys(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["/widget/phone-verify.js", "/widget/lang/ru.json", "/hosted/page.js", "/hosted/page.css"]
+)
+def test_everybody_reaches_the_widget_and_the_files_of_the_hosted_page(site: Site, path: str) -> None:
+    assert site.ask("GET", path).status_code == 200
+
+
+def test_the_hosted_page_verifies_through_it(site: Site, phone: str, address: str) -> None:
+    query = urlencode({"client_key": site.service.keys["hosted"], "return_url": "https://shop.example/verified"})
+    page = site.ask("GET", f"/verify?{query}")
+    assert page.status_code == 200
+    assert page.headers["x-frame-options"] == "DENY"
+    # nginx hands Host on: also a browser that says nothing but its Origin is of the same one.
+    headers = site.service.headers("hosted") | {"Origin": "https://127.0.0.1"}
+    started = site.ask("POST", "/verify/start", address=address, body={"phone": phone}, **headers)
+    assert started.status_code == 201, started.text
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", "/verify/vrf_x"),
@@ -167,6 +185,9 @@ def test_everybody_reaches_the_public_keys(site: Site) -> None:
         ("GET", "/openapi.json"),
         ("GET", "/.well-known/jwks.json/"),
         ("GET", "/.well-known/"),
+        ("GET", "/verify/"),
+        ("GET", "/hosted/"),
+        ("GET", "/demo/app.js"),
         ("GET", "/"),
     ],
 )

@@ -14,7 +14,7 @@ ROOMS = {
     "challenges": {"verification"},
     "telemetry": {"verification"},
     "api": {"store", "telemetry", "verification"},
-    "web": set[str](),
+    "web": {"api"},
     "simulator": set[str](),
 }
 """What each package may import of the others. `cli` and the modules beside the packages put all together."""

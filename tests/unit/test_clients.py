@@ -63,6 +63,9 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
         (_entry(kind='"admin"'), "client 1, kind: Send 'public' or 'secret'"),
         (_entry(kind='"public"'), "list its origins"),
         (_entry(origins='["https://shop.example"]'), "leave out origins"),
+        (_entry(return_urls='["https://shop.example/v"]'), "leave out origins, native and return_urls"),
+        (_entry(kind='"public"', return_urls='["http://shop.example/v"]'), "client 1, return_urls: .* must be https"),
+        (_entry(kind='"public"', return_urls='["https://shop.example/#v"]'), "is no return URL: write the whole"),
         (_entry(kind='"public"', origins='["https://*.example"]'), "a star is not supported"),
         (_entry(kind='"public"', origins='["https://shop.example/path"]'), "is not an origin: write a scheme"),
         (_entry(kind='"public"', origins='["https://shop.example:*"]'), "only for the port of localhost"),
@@ -84,6 +87,12 @@ def test_what_is_invalid_is_refused_with_the_fix(text: str, message: str) -> Non
 def test_all_that_is_invalid_is_in_one_message() -> None:
     with pytest.raises(ClientsError, match=r"client 1, id: .*; .*client 1, kind: .*; .*client 2, calls: "):
         parse_clients(_entry(id='""', kind='"x"') + _entry(calls="1"), "clients.toml")
+
+
+def test_a_client_of_the_hosted_page_needs_no_origin() -> None:
+    urls = ("https://shop.example/verified", "https://shop.example/v?a=b")
+    (client, _), *_ = parse_clients(clients_entry("web", Kind.PUBLIC, "pk_1", return_urls=urls), "test").listed()
+    assert (client.return_urls, client.origins, client.native) == (frozenset(urls), frozenset(), False)
 
 
 def test_limits_of_its_own_are_read() -> None:

@@ -3,15 +3,15 @@
 import { addRequest } from "./requests.js";
 import { showBounds, showLimits } from "./limits.js";
 import { Phone } from "./phone.js";
-import { SNIPPETS } from "./snippets.js";
-import { WORDS } from "./words.js";
+import { hostedQuery, SNIPPETS } from "./snippets.js";
+import { LANGUAGE, usual, WORDS } from "./words.js";
 
 const POLL = 1000; // Milliseconds.
 const MAX_GUESSES = 10;
 const of = (id) => document.getElementById(id);
 const widget = of("widget");
 const phone = new Phone(of("phone"));
-let language = localStorage.getItem("lastdigits:demo:language") ?? (navigator.language.startsWith("ru") ? "ru" : "en");
+let language = usual();
 let context;
 let scenario = "fine";
 let snippet = "HTML";
@@ -23,13 +23,15 @@ const json = async (url, init) => (await fetch(url, init)).json();
 
 function speak(chosen) {
   language = chosen;
-  localStorage.setItem("lastdigits:demo:language", chosen);
+  localStorage.setItem(LANGUAGE, chosen);
   document.documentElement.lang = chosen;
   widget.lang = chosen;
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = words()[element.dataset.t];
   for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", words()[element.dataset.label]);
   for (const button of document.querySelectorAll("[data-language]")) button.setAttribute("aria-pressed", String(button.dataset.language === chosen));
   of("after-paste").textContent = words().afterPaste;
+  showHosted();
+  showSnippet(snippet);
   showScenarios();
   phone.speak(words(), chosen);
   policy();
@@ -120,7 +122,7 @@ async function policy() {
 function showTabs() {
   of("tabs").replaceChildren(
     ...Object.keys(SNIPPETS).map((name) => {
-      const tab = Object.assign(document.createElement("button"), { type: "button", textContent: name, id: `tab-${name}` });
+      const tab = Object.assign(document.createElement("button"), { type: "button", textContent: words()[name] ?? name, id: `tab-${name}` });
       const chosen = name === snippet;
       for (const [attribute, value] of Object.entries({ role: "tab", "aria-selected": String(chosen), "aria-controls": "snippet-panel" })) tab.setAttribute(attribute, value);
       tab.tabIndex = chosen ? 0 : -1;
@@ -134,7 +136,8 @@ function showSnippet(name) {
   snippet = name;
   showTabs();
   of("snippet-panel").setAttribute("aria-labelledby", `tab-${name}`);
-  of("snippet").textContent = SNIPPETS[name]({ origin: location.origin, key: context.public_key, integrity: context.integrity });
+  of("hosted").hidden = name !== "Link";
+  of("snippet").textContent = SNIPPETS[name]({ origin: location.origin, key: context.public_key, integrity: context.integrity, language });
 }
 
 function moveTab(event) {
@@ -150,6 +153,11 @@ async function copy(button, text) {
   await navigator.clipboard.writeText(text);
   button.textContent = words().copied;
   setTimeout(() => (button.textContent = words().copy), 1500);
+}
+
+/** The hosted page with what it needs: its link works as it stands. */
+function showHosted() {
+  if (context) of("hosted").href = `/verify?${new URLSearchParams(hostedQuery({ origin: location.origin, key: context.public_key, language }))}`;
 }
 
 // ---- start
@@ -174,6 +182,5 @@ for (const button of document.querySelectorAll("[data-language]")) button.addEve
 of("tabs").addEventListener("keydown", moveTab);
 of("copy").addEventListener("click", ({ target }) => copy(target, of("snippet").textContent));
 speak(language);
-showSnippet(snippet);
 widget.setAttribute("client-key", context.public_key);
 poll();

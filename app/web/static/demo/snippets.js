@@ -1,5 +1,8 @@
 // The lines to paste: each is a whole page or component.
 
+/** What the hosted page is opened with, in this sandbox. */
+export const hostedQuery = ({ origin, key, language }) => ({ client_key: key, return_url: `${origin}/demo/returned`, state: "order-17", purpose: "demo", lang: language });
+
 export const SNIPPETS = {
   HTML: ({ origin, key, integrity }) => `<script type="module" crossorigin
   src="${origin}/widget/phone-verify.js"
@@ -20,6 +23,7 @@ export function VerifyPhone({ onToken }) {
 <template>
   <phone-verify client-key="${key}" @verified="$emit('token', $event.detail.token)" />
 </template>`,
+  Link: (context) => `<a href="${context.origin}/verify?${new URLSearchParams(hostedQuery(context))}">Confirm your phone</a>`,
   curl: ({ origin, key }) => `curl ${origin}/verify/start \\
   -H "Authorization: Bearer ${key}" \\
   -H "Content-Type: application/json" \\

@@ -1,5 +1,10 @@
 // The demo page's texts.
 
+export const LANGUAGE = "lastdigits:demo:language";
+
+/** The language that was chosen here, or the browser's. */
+export const usual = () => localStorage.getItem(LANGUAGE) ?? (navigator.language.startsWith("ru") ? "ru" : "en");
+
 export const WORDS = {
   en: {
     badge: "Sandbox",
@@ -23,6 +28,12 @@ export const WORDS = {
     paste: "Put it into your page",
     copy: "Copy",
     afterPaste: "In production, use your own public key and name your page's origin in the clients file. The token goes to your backend, which verifies it offline.",
+    openHosted: "Open the hosted page",
+    returnedTitle: "Back with a token",
+    returnedLead: "The hosted page sent this form to the site that opened it.",
+    canceled: { returnedTitle: "Back without a token", returnedLead: "The person went back before a phone was verified. The site gets to know that, and no more." },
+    toldTitle: "What a backend learns: POST /verify/redeem",
+    again: "To the demo",
     footer: "lastdigits sandbox. Nothing here calls a real phone or costs money.",
     said: "A call from {number}",
     takeover: "Chance to guess one phone's code in a day",
@@ -66,6 +77,13 @@ export const WORDS = {
     paste: "Вставьте на свою страницу",
     copy: "Копировать",
     afterPaste: "В бою возьмите свой публичный ключ и укажите адрес страницы в файле клиентов. Токен уходит на ваш сервер: он проверит его сам, без запросов.",
+    Link: "Ссылка",
+    openHosted: "Открыть готовую страницу",
+    returnedTitle: "Вернулись с токеном",
+    returnedLead: "Готовая страница отправила эту форму сайту, который её открыл.",
+    canceled: { returnedTitle: "Вернулись без токена", returnedLead: "Человек ушёл назад, не подтвердив телефон. Это сайт и узнаёт, больше ничего." },
+    toldTitle: "Что узнаёт сервер: POST /verify/redeem",
+    again: "К демо",
     footer: "Песочница lastdigits. Здесь никому не звонят и ничего не списывают.",
     said: "Звонок с номера {number}",
     takeover: "Вероятность угадать код одного номера за сутки",
