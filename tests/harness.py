@@ -224,6 +224,7 @@ def serving(
         "PROVIDER_API_KEY": PROVIDER_KEY,
         "PROVIDER_CONNECT_TIMEOUT": "1",
         "PROVIDER_READ_TIMEOUT": "2",
+        "PROVIDER_BREAKER_FAILURES": "0",  # tests that share a service have the provider fail many times in a row
         "CLIENTS_FILE": str(directory / "clients.toml"),
         "SIGNING_KEYS_FILE": str(directory / "signing-keys.json"),
         "REDIS_URL": f"embedded://{directory}/data",

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from app.api.problems import MEDIA_TYPE, ROWS, Row, example
 from app.api.ratelimit_headers import LEFT, POLICY
 from app.verification.model import Limit
+from app.verification.ports import BreakerState
 
 JSON = "application/json"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -28,6 +29,7 @@ ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
     *("call_not_placed", "call_unknown", "spend_cap", "destination_suspended", "codes_predictable"),
+    *("provider_unavailable", "overloaded"),
 )
 """What a call that is not placed answers."""
 
@@ -208,6 +210,11 @@ def _problem_schema() -> dict[str, Any]:
             },
             "challenge": {"type": "object", "description": "What to solve."},
             "sandbox": {"type": "boolean", "description": "Whether calls go to the simulator."},
+            "breaker": {
+                "type": "string",
+                "enum": [state.value for state in BreakerState],
+                "description": "Whether the process that answers asks the provider for calls: closed if it does.",
+            },
             "problems": {"type": "array", "items": {"type": "string"}, "description": "Why the service is not ready."},
         },
         "example": example(ROWS["code_incorrect"]),

@@ -23,6 +23,7 @@ Failed = (
     | model.CodeLengthTooShort
     | model.ChallengeRequired
     | model.ChallengeUnavailable
+    | model.NotAdmitted
     | model.CallDenied
     | model.CallNotPlaced
     | model.NotFound
@@ -88,6 +89,7 @@ class RequestError(Enum):
         "The service is not ready",
         retry_after=5,
         sandbox=False,
+        breaker="closed",
         problems=["Redis does not answer. Start it, and check the address in REDIS_URL and the network between"],
     )
     INTERNAL_ERROR = _row(500, "internal_error", "Something went wrong on our side")
@@ -154,6 +156,8 @@ OUTCOMES: dict[type, Row] = {
     model.DestinationSuspended: _row(
         503, "destination_suspended", "Calls to these numbers are suspended for a while", retry_after=900
     ),
+    model.ProviderUnavailable: _row(503, "provider_unavailable", "Calls can't be placed at the moment", retry_after=15),
+    model.Overloaded: _row(503, "overloaded", "Too many calls are being placed at the moment", retry_after=2),
     model.CallUnknown: _row(
         504, "call_unknown", "The phone may ring, but the service did not receive its code", id="vrf_…", retry_after=30
     ),

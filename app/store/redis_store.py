@@ -114,6 +114,13 @@ class RedisStore:
             or replies.seen(self._codec, ref, reply)
         )
 
+    async def recall(self, ref: VerificationRef, context: RequestContext) -> KeySeen | None:
+        """See `Store.recall`."""
+        reply = await self._run(
+            "recall", lambda names: names.verification(ref) | names.request(context), self._who(ref, context)
+        )
+        return None if reply["outcome"] == "none" else replies.seen(self._codec, ref, reply)
+
     async def settle(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, code: str, price: int | None
     ) -> Verification | NotFound | Ended:
