@@ -172,6 +172,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
                 settings.sandbox,
                 entropy,
                 provider,
+                store.is_full,
             )
         finally:
             for task in watching:

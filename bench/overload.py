@@ -11,7 +11,6 @@ import gc
 import itertools
 import os
 import re
-import statistics
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.request import urlopen
@@ -145,6 +145,11 @@ class Connection(asyncio.Protocol):
             answered(code)
 
 
+def _answer(answered: "asyncio.Future[str | None]", code: str | None) -> None:
+    if not answered.done():
+        answered.set_result(code)
+
+
 class Client:
     """Sends each request when it is due: over a connection that is free, or else a new one."""
 
@@ -159,7 +164,7 @@ class Client:
         try:
             async with asyncio.timeout(PATIENCE):
                 connection = self._free.pop() if self._free else await self._connect()
-                connection.send(request, lambda code: answered.done() or answered.set_result(code))
+                connection.send(request, partial(_answer, answered))
                 code = await answered
         except (OSError, TimeoutError):
             code = None
@@ -197,7 +202,9 @@ class Client:
 
 
 def post(key: str, path: str, body: str) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
+    )
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
@@ -251,18 +258,22 @@ async def hang(waves: int = 3) -> None:
             checks = await checks_of(subject, 2000)
             await probe(client, checks)
             memory = subject.memory()
-            print(f"hang: {waves} times 1,000 starts at once, and the provider answers nothing; {memory:.1f} MiB before")
+            print(
+                f"hang: {waves} times 1,000 starts at once, and the provider answers nothing; {memory:.1f} MiB before"
+            )
             for _ in range(waves):
                 quiet, ended, cpu = await probe(client, checks, 500), Seen(), subject.served.cpu()
                 waiting = [asyncio.ensure_future(client.send(next(starts), ended)) for _ in range(1000)]
-                while sum(not task.done() for task in waiting) > 200:  # twice the pool's size are let in
+                while sum(not task.done() for task in waiting) > 200:  # noqa: ASYNC110  twice the pool's size are let in
                     await asyncio.sleep(0.02)
                 cpu = subject.served.cpu() - cpu
                 hung = await probe(client, checks, 500)
                 still = sum(not task.done() for task in waiting)
                 await asyncio.gather(*waiting)
                 print(f"  {dict(ended.codes)}, {ended.lost} lost; the thousand took {cpu:.2f} s of CPU")
-                print(f"    check p99: quiet {quiet:.1f} ms, with 200 starts waiting, {still} of them to the end, {hung:.1f} ms: {hung / quiet:.2f} times")
+                print(
+                    f"    check p99: quiet {quiet:.1f} ms, with 200 starts waiting, {still} of them to the end, {hung:.1f} ms: {hung / quiet:.2f} times"
+                )
                 print(f"    memory: {subject.memory():.1f} MiB after")
             client.close()
 
@@ -287,7 +298,9 @@ async def idle() -> None:
                 held.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", lambda code: lost.add(str(code), 0))
             took = time.perf_counter() - began
             during = await probe(client, checks, 500)
-            print(f"idle: {len(free)} of 10,000 connections are kept {took:.0f} s after the first; answers {dict(lost.codes)}")
+            print(
+                f"idle: {len(free)} of 10,000 connections are kept {took:.0f} s after the first; answers {dict(lost.codes)}"
+            )
             print(f"  check p99: quiet {quiet:.1f} ms, meanwhile {during:.1f} ms: {during / quiet:.2f} times")
             print(f"  memory: {memory:.1f} MiB before, {subject.memory():.1f} with them")
             for connection in list(free):
@@ -298,7 +311,9 @@ async def idle() -> None:
 # ---- a flood of bad requests
 
 BAD: dict[str, Callable[[str, int], bytes]] = {
-    "no key": lambda _, n: f"POST /verify/check HTTP/1.1\r\nHost: a\r\nContent-Length: {len(str(n))}\r\n\r\n{n}".encode(),
+    "no key": lambda _, n: (
+        f"POST /verify/check HTTP/1.1\r\nHost: a\r\nContent-Length: {len(str(n))}\r\n\r\n{n}".encode()
+    ),
     "an unknown key": lambda _, n: post(f"sk_unknown{n}", "/verify/check", "{}"),
     "an invented path": lambda _, n: f"GET /wp-login-{n}.php HTTP/1.1\r\nHost: a\r\n\r\n".encode(),
     "no JSON": lambda key, n: post(key, "/verify/start", f"{{{n}"),
@@ -360,17 +375,24 @@ async def load(seconds: int = int(os.environ.get("BENCH_SECONDS", "60"))) -> Non
         await probe(client, checks)
         quiet = await probe(client, checks, 500)
         sustainable = await _sustainable(client, mixed)
-        rate, memory = 2 * sustainable, subject.memory()
+        rate, memory, cpu = 2 * sustainable, subject.memory(), subject.served.cpu()
         print(f"load: serves {sustainable:.0f} requests/s, three checks to a start; gets {rate:.0f} for {seconds} s")
         seen = await client.at_rate(rate, seconds, mixed)
-        ended = time.perf_counter()
+        ended, cpu = time.perf_counter(), subject.served.cpu() - cpu
+        print(f"  it had {cpu:.1f} s of CPU, {cpu / seen_total(seen) * 1e6:.0f} µs an answer")
         for kind, what in seen.items():
             served = {"check": ("code_incorrect", "attempts_exhausted"), "start": ("201",)}[kind]
             share = sum(what.codes[code] for code in served) / what.codes.total()
-            print(f"  {kind}: {dict(what.codes)}, {what.lost} never answered; {share:.0%} served, p99 of all {what.p99():.0f} ms")
+            print(
+                f"  {kind}: {dict(what.codes)}, {what.lost} never answered; {share:.0%} served, p99 of all {what.p99():.0f} ms"
+            )
         print(f"  memory: {memory:.1f} MiB before, {subject.memory():.1f} after; p99 of a check before {quiet:.1f} ms")
         await _recovery(client, checks, quiet, ended)
         client.close()
+
+
+def seen_total(seen: dict[str, Seen]) -> int:
+    return sum(what.codes.total() for what in seen.values())
 
 
 def _mixed(checks: Iterator[bytes], starts: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 With the service and the idempotency key, all that a route asks of a request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -53,6 +54,7 @@ class Service:
         sandbox: whether calls go to the simulator.
         entropy: how codes are distributed, as far as this worker knows.
         provider: whether it is asked for calls.
+        is_full: whether so many requests wait for the store that further ones would wait for long.
         quotas: writes the limits in force into headers.
         warned: warnings about proxies that the log has already.
     """
@@ -66,6 +68,7 @@ class Service:
     sandbox: bool
     entropy: EntropyMonitor
     provider: Breaking
+    is_full: Callable[[], bool]
     quotas: Quotas = field(init=False)
     warned: set[str] = field(default_factory=set)
 

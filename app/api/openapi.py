@@ -20,7 +20,10 @@ KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", 
 KEY_OF_A_BACKEND = ("key_missing", "key_unknown", "key_not_allowed", "store_unavailable", "internal_error")
 """What any route behind a secret key may answer."""
 
-BODY = ("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type")
+BODY = (
+    *("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type"),
+    "overloaded",
+)
 """What any route with a body may answer."""
 
 ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
@@ -29,7 +32,7 @@ ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
     *("call_not_placed", "call_unknown", "spend_cap", "destination_suspended", "codes_predictable"),
-    *("provider_unavailable", "overloaded"),
+    "provider_unavailable",
 )
 """What a call that is not placed answers."""
 

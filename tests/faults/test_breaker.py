@@ -135,10 +135,10 @@ async def test_while_the_provider_hangs_each_pause_costs_one_call(breaking: Serv
 def test_a_request_that_was_answered_is_answered_again_while_it_is_open(
     breaking: Service, simulator: Simulator
 ) -> None:
-    phone, key = fresh_phone(), {"headers": {"Idempotency-Key": "one-and-the-same-request"}}
-    first = breaking.post("/verify/start", {"phone": phone}, **key)
+    phone, key = fresh_phone(), {"Idempotency-Key": "one-and-the-same-request"}
+    first = breaking.post("/verify/start", {"phone": phone}, headers=key)
     breaking.start(failing(simulator, answer="error", error_code="not_enough_money"))
-    again = breaking.post("/verify/start", {"phone": phone}, **key)
+    again = breaking.post("/verify/start", {"phone": phone}, headers=key)
     assert (again.status_code, again.content) == (201, first.content)
     other = breaking.post(
         "/verify/start", {"phone": fresh_phone()}, headers={"Idempotency-Key": "another-request-1234"}

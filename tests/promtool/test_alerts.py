@@ -66,7 +66,7 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
             _counted("breakers", "2+0x80", state="closed"),
             _counted("breakers", FLAT, state="open"),
             _counted("breakers", FLAT, state="half_open"),
-            _ended("start", "overloaded", ONCE),
+            _answered("overloaded", 503, ONCE),
         ],
         set(),
     ),
@@ -103,7 +103,10 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
         [_counted("breakers", "2+0x3 1+0x76", state="closed"), _counted("breakers", RAISED, state="open")],
         {"LastdigitsBreakerOpen"},
     ),
-    "more starts than there is room for": ([_ended("start", "overloaded", OFTEN)], {"LastdigitsOverloaded"}),
+    "more starts than there is room for": (
+        [_answered("overloaded", 503, OFTEN)],
+        {"LastdigitsOverloaded", "LastdigitsServerErrors"},
+    ),
     "outcomes are unknown": (
         [_ended("start", "placed", GROWING), _ended("start", "call_unknown", OFTEN), _ended("check", "approved", ONCE)],
         {"LastdigitsCallsUnknown"},
