@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check format lock bench bench-check fuzz test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -57,6 +57,13 @@ bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that 
 # A quarter less than docs/performance.md has: 1.4, each at its least.
 bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it did, against a plain route in the same run
 	BENCH_REPEATS=4 BENCH_SECONDS=2 $(PY) -m bench.throughput --floor 1.05 $(ARGS)
+
+# Wheels of the fuzzer are there for Linux on x86_64 only.
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.installed-fuzz ## Fuzz parsers and routes, FUZZ_SECONDS each: some five minutes
+	$(PY) -m tests.fuzz.parsers --seconds $(FUZZ_SECONDS)
+	$(PY) -m tests.fuzz.routes --seconds $(FUZZ_SECONDS)
 
 # ---- tests that need more than Python
 
@@ -144,6 +151,10 @@ $(VENV)/.installed-dev: $(VENV)/.made requirements-dev.lock pyproject.toml
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev requirements-fuzz.lock
+	@$(PIP) install --quiet --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
 $(VENV)/production/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(PY) -m venv --clear $(VENV)/production
 	@$(VENV)/production/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.lock
@@ -161,6 +172,8 @@ lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versio
 	$(COMPILE) --extra embedded --group build -o requirements.lock >/dev/null
 	$(COMPILE) --extra embedded --group dev -c requirements.lock -o requirements-dev.lock >/dev/null
 	$(COMPILE) -c requirements.lock -o requirements-docker.lock >/dev/null
+	$(UV) pip compile --quiet --group pyproject.toml:fuzz --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements-fuzz.lock >/dev/null
 
 $(UV): $(VENV)/.made
 	@$(PY) -m venv $(VENV)/tools
