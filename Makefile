@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check docs format lock bench bench-check \
+.PHONY: help run test lint types check docs format lock bench bench-check fuzz \
 	test-browser test-containers test-generated test-kotlin test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
@@ -63,6 +63,13 @@ bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that 
 # A quarter less than docs/performance.md has: 1.4, each at its least.
 bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it did, against a plain route in the same run
 	BENCH_REPEATS=4 BENCH_SECONDS=2 $(PY) -m bench.throughput --floor 1.05 $(ARGS)
+
+# Wheels of the fuzzer are there for Linux on x86_64 only.
+FUZZ_SECONDS ?= 60
+
+fuzz: $(VENV)/.installed-fuzz ## Fuzz parsers and routes, FUZZ_SECONDS each: some five minutes
+	$(PY) -m tests.fuzz.parsers --seconds $(FUZZ_SECONDS)
+	$(PY) -m tests.fuzz.routes --seconds $(FUZZ_SECONDS)
 
 # ---- tests that need more than Python
 
@@ -165,6 +172,10 @@ $(VENV)/.installed-dev: $(VENV)/.made requirements-dev.lock pyproject.toml
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev requirements-fuzz.lock
+	@$(PIP) install --quiet --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
 $(VENV)/production/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(PY) -m venv --clear $(VENV)/production
 	@$(VENV)/production/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.lock
@@ -195,6 +206,7 @@ lock: $(UV) ## Write the locks from pyproject.toml; UPGRADE=1 takes newer versio
 	$(COMPILE) pyproject.toml -c requirements.lock -o requirements-docker.lock >/dev/null
 	$(COMPILE) --group docs -o requirements-docs.lock >/dev/null
 	$(COMPILE) --group generators -o requirements-generators.lock >/dev/null
+	$(COMPILE) --group fuzz -o requirements-fuzz.lock >/dev/null
 
 $(UV): $(VENV)/.made
 	@$(PY) -m venv $(VENV)/tools

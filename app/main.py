@@ -18,6 +18,7 @@ from app.api.listener import WaitingConnections
 from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
 from app.challenges import make_challenges
+from app.provider.admission import Admission
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
 from app.reloading import Reloading
@@ -144,24 +145,34 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         aclosing(connect(settings.redis_url, timeout)) as client,
         aclosing(connect(settings.redis_url, timeout)) as watched,
         aclosing(Pipelines(client, timeout)) as pipelines,
-        provider_of(settings.provider) as provider,
+        provider_of(settings.provider) as telephone,
         _closing(challenges),
     ):
         watch = Watch(watched, settings.key_prefix)
         store = RedisStore(pipelines, watch, codec, policy, settings.key_prefix, timeout)
         keys = parse_signing_keys(settings.signing_keys.get_secret_value())
         tokens = TokenIssuer(keys, settings.issuer)
+        provider = admission_of(settings.provider, telephone, policy.public_share, observe)
         entropy = EntropyMonitor(store, codec, policy.guesses, observe)
         verifications = VerificationService(
             store, provider, codec, policy, tokens, entropy, challenges, observe, sandbox=settings.sandbox
         )
-        await watch()
+        await watch.wait(settings.redis_wait)
         with suppress(StoreUnavailable):
             await entropy.measure()
         watching = [asyncio.create_task(work) for work in (entropy.watch(), watch.run())]
         try:
             yield Service(
-                verifications, settings.clients, tokens, policy, settings.proxies, watch, settings.sandbox, entropy
+                verifications,
+                settings.clients,
+                tokens,
+                policy,
+                settings.proxies,
+                watch,
+                settings.sandbox,
+                entropy,
+                provider,
+                store.is_full,
             )
         finally:
             for task in watching:
@@ -181,6 +192,14 @@ def provider_of(settings: ProviderSettings) -> Mobilgroup:
     """The provider that these settings name, not yet connected."""
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
     return Mobilgroup(settings.url, _credentials(settings), limits, settings.proxy)
+
+
+def admission_of(
+    settings: ProviderSettings, telephone: Mobilgroup, public_share: float, observe: Observer
+) -> Admission:
+    """What admits calls: as many as the provider's client places at once, and as many more that wait for a connection."""
+    breaker = (settings.breaker_failures, settings.breaker_pause)
+    return Admission(telephone, 2 * settings.pool_size, public_share, breaker, observe)
 
 
 def _credentials(settings: ProviderSettings) -> Credentials:

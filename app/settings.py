@@ -200,12 +200,19 @@ class Values(BaseSettings):
         "header", "Where the API key goes: header or body. Login and password always go in the body.")
     provider_connect_timeout: float = _setting(2.0, "Seconds to connect to the provider.", gt=0, le=30)
     provider_read_timeout: float = _setting(10.0, "Seconds for the provider's whole answer.", gt=0, le=60)
-    provider_pool_size: int = _setting(100, "Calls that a worker places at the same time.", ge=1, le=10_000)
+    provider_pool_size: int = _setting(
+        100, "Calls that a worker places at the same time. As many more wait; beyond that the answer is 503 at once.", ge=1, le=10_000)
     provider_pool_timeout: float = _setting(2.0, "Seconds that a start waits while so many calls are being placed; then 503.", gt=0, le=30)
+    provider_breaker_failures: int = _setting(
+        5, "Calls in a row that fail until a worker places none for a while. 0: it goes on, as a sandbox does unless this is set.", ge=0, le=1000)
+    provider_breaker_pause: float = _setting(
+        15.0, "Seconds until one call finds out whether the provider works again. Doubled with each one that fails, up to 8 times.", gt=0, le=600)
 
     redis_url: Annotated[str, AfterValidator(_store_url)] = _setting(
         "embedded://./data", "redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or embedded://PATH, a private Valkey server.")
     redis_timeout: float = _setting(1.0, "Seconds for Redis to connect, and to answer.", gt=0, le=30)
+    redis_wait: float = _setting(
+        10.0, "Seconds that a start waits for a Redis that is down or loading. Then the service starts all the same, and is not ready.", ge=0, le=300)
     key_prefix: Prefix = _setting(
         "{lastdigits}:", "What all keys in Redis begin with, a name in braces. Deployments that share a Redis need one each.")
     pepper: Pepper | None = _setting(
@@ -332,6 +339,8 @@ class ProviderSettings:
     read_timeout: float
     pool_size: int
     pool_timeout: float
+    breaker_failures: int
+    breaker_pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +373,7 @@ class Settings:
     simulator_port: int
     redis_url: str = field(repr=False)
     redis_timeout: float
+    redis_wait: float
     key_prefix: str
     pepper: SecretStr | None
     pepper_previous: SecretStr | None
@@ -462,7 +472,7 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
     own = {
         "sandbox": sandbox,
         "provider": None if sandbox else provider,
-        "simulator": _simulated(provider) if sandbox else None,
+        "simulator": _simulated(values, provider) if sandbox else None,
         "redis_url": f"embedded://{root}" if directory else values.redis_url,
         "key_prefix": values.key_prefix + ("sandbox:" if sandbox else ""),
         "keys": keys_directory(root) if root else None,
@@ -564,9 +574,14 @@ def _embedded(url: str) -> Path | None:
     return where.path if where.kind == "embedded" else None
 
 
-def _simulated(provider: ProviderSettings) -> ProviderSettings:
-    """The simulator as a provider: it has the time limits that were set, and nothing that belongs to the real one."""
-    return replace(provider, url="", proxy=None, api_key=None, login=None, password=None, key_in_body=False)
+def _simulated(values: Values, provider: ProviderSettings) -> ProviderSettings:
+    """The simulator as a provider: it has the time limits that were set, and nothing that belongs to the real one.
+
+    Who tries its misbehaviour, one number after the other, expects each call to be placed.
+    """
+    failures = values.provider_breaker_failures if "provider_breaker_failures" in values.model_fields_set else 0
+    plain = replace(provider, url="", proxy=None, api_key=None, login=None, password=None, key_in_body=False)
+    return replace(plain, breaker_failures=failures)
 
 
 def _warnings(values: Values, policy: Policy, *, sandbox: bool) -> list[str]:

@@ -29,6 +29,9 @@ from app.telemetry.tallies import Tallies, shared_tallies
 
 _BACKLOG = 2048
 
+ACCEPTS = 16
+"""Connections that a worker accepts in one turn of its event loop."""
+
 WORKER_TIMEOUT = 30
 """Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine. Meanwhile the
 supervisor hears no signal, so it must be less than supervisors wait after SIGTERM: 40 s (deploy/lastdigits.service)."""
@@ -82,13 +85,15 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=settings.policy.call_deadline,
         timeout_worker_healthcheck=WORKER_TIMEOUT,
     )
+    # The event loop (libuv since 1.45) accepts one connection of a socket each turn. While turns are long, further ones would wait for many seconds.
+    sockets = [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
     if settings.workers == 1:
         server = uvicorn.Server(config)
-        server.run(sockets=[listener])
+        server.run(sockets=sockets)
         started = server.started
     else:
         with shared_tallies(WIDTH, settings.workers) as tallies:
-            supervisor = Workers(settings, config, listener, tallies)
+            supervisor = Workers(settings, config, sockets, tallies)
             supervisor.run()
         started = all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     if not started:
@@ -99,9 +104,9 @@ class Workers(Multiprocess):
     """uvicorn's supervisor of workers, but SIGHUP has the workers read their files again instead of replacing them."""
 
     def __init__(
-        self, settings: Settings, config: uvicorn.Config, listener: socket.socket, tallies: Tallies | None
+        self, settings: Settings, config: uvicorn.Config, sockets: list[socket.socket], tallies: Tallies | None
     ) -> None:
-        super().__init__(config, sockets=[listener])
+        super().__init__(config, sockets=sockets)
         self._settings, self._tallies = settings, tallies
         self._had_terminal = has_terminal()
         config.app = _worker_app(settings, tallies)

@@ -229,11 +229,13 @@ def serving(
         "PROVIDER_API_KEY": PROVIDER_KEY,
         "PROVIDER_CONNECT_TIMEOUT": "1",
         "PROVIDER_READ_TIMEOUT": "2",
+        "PROVIDER_BREAKER_FAILURES": "0",  # tests that share a service have the provider fail many times in a row
         "CLIENTS_FILE": str(directory / "clients.toml"),
         "SIGNING_KEYS_FILE": str(directory / "signing-keys.json"),
         "REDIS_URL": f"embedded://{directory}/data",
         "PEPPER": PEPPER,
         "REDIS_TIMEOUT": "5",  # a machine that runs all tests at once is slower than an operator's
+        "REDIS_WAIT": "0",  # tests that start without a store look at what it says then
         "WORKERS": "2",
         "SPEND_PER_HOUR": "100000",
         "SPEND_PER_DAY": "100000",

@@ -5,6 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from app.challenges.altcha import Altcha
+from app.provider.admission import Admission
 from app.provider.credentials import HeaderKey
 from app.provider.mobilgroup import Mobilgroup
 from app.store.connection import connect
@@ -41,12 +42,13 @@ async def worker(redis: str, provider_url: str = "http://127.0.0.1:9/") -> Async
     async with (
         connect(redis, 5) as client,
         aclosing(Pipelines(client, 5)) as pipelines,
-        Mobilgroup(provider_url, HeaderKey(PROVIDER_KEY)) as provider,
+        Mobilgroup(provider_url, HeaderKey(PROVIDER_KEY)) as telephone,
     ):
         codec = IdCodec(PEPPER.encode())
         store = RedisStore(pipelines, Watch(client, PREFIX), codec, POLICY, PREFIX, 5)
         entropy = EntropyMonitor(store, codec, POLICY.guesses, lambda _: None, lambda: opened.now)
         tokens, challenges = TokenIssuer((new_signing_key(),), "lastdigits"), Altcha(codec.challenge_key())
+        provider = Admission(telephone, 100, 1, (0, 1), lambda _: None)
         verifications = VerificationService(store, provider, codec, POLICY, tokens, entropy, challenges, lambda _: None)
         opened = Worker(verifications, entropy)
         yield opened

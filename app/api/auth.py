@@ -3,8 +3,9 @@
 With the service and the idempotency key, all that a route asks of a request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import structlog
 from fastapi import Depends
@@ -23,11 +24,21 @@ from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
 from app.verification.policy import Policy
+from app.verification.ports import BreakerState
 from app.verification.service import VerificationService
 from app.verification.token import TokenIssuer
 
 _OTHER_FORWARDING = (b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip")
 """Headers by which proxies name their client, and that do not count here."""
+
+
+class Breaking(Protocol):
+    """What has a breaker."""
+
+    @property
+    def state(self) -> BreakerState:
+        """The breaker's."""
+        ...
 
 
 @dataclass(slots=True)
@@ -43,6 +54,8 @@ class Service:
         examine: asks the store whether it is safe to use.
         sandbox: whether calls go to the simulator.
         entropy: how codes are distributed, as far as this worker knows.
+        provider: whether it is asked for calls.
+        is_full: whether so many requests wait for the store that further ones would wait for long.
         quotas: writes the limits in force into headers.
         warned: warnings about proxies that the log has already.
     """
@@ -55,6 +68,8 @@ class Service:
     examine: Watch
     sandbox: bool
     entropy: EntropyMonitor
+    provider: Breaking
+    is_full: Callable[[], bool]
     quotas: Quotas = field(init=False)
     warned: set[str] = field(default_factory=set)
 

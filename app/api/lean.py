@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.problems import BUSY, RequestError, RequestRejected
 from app.api.reading import read_json
 
 
@@ -53,6 +54,9 @@ class LeanRoute(APIRoute):
                 arguments[name] = request.path_params[name]
             for name, model in body:
                 arguments[name] = await read_json(request, model)
+                # A crowd that comes at once has sent all its heads before the first body is read: the middleware has let all of them in.
+                if request.scope["state"]["service"].is_full():
+                    raise RequestRejected(RequestError.OVERLOADED, BUSY)
             response: Response = await endpoint(**arguments)
             return response
 

@@ -10,6 +10,7 @@ from app.api.problems import MEDIA_TYPE, ROWS, Row, example
 from app.api.ratelimit_headers import LEFT, POLICY
 from app.verification.challenge import ChallengeKind
 from app.verification.model import Limit
+from app.verification.ports import BreakerState
 
 JSON = "application/json"
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -20,7 +21,10 @@ KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", 
 KEY_OF_A_BACKEND = ("key_missing", "key_unknown", "key_not_allowed", "store_unavailable", "internal_error")
 """What any route behind a secret key may answer."""
 
-BODY = ("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type")
+BODY = (
+    *("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type"),
+    "overloaded",
+)
 """What any route with a body may answer."""
 
 ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
@@ -29,6 +33,7 @@ ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 CALL = (
     *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
     *("call_not_placed", "call_unknown", "spend_cap", "destination_suspended", "codes_predictable"),
+    "provider_unavailable",
 )
 """What a call that is not placed answers."""
 
@@ -280,6 +285,11 @@ def _problem_schema() -> dict[str, Any]:
             "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
             "challenge": {"$ref": "#/components/schemas/Challenge"},
             "sandbox": {"type": "boolean", "description": "Whether calls go to the simulator."},
+            "breaker": {
+                "type": "string",
+                "enum": [state.value for state in BreakerState],
+                "description": "Whether the process that answers asks the provider for calls: closed if it does.",
+            },
             "problems": {"type": "array", "items": {"type": "string"}, "description": "Why the service is not ready."},
         },
         "example": example(ROWS["code_incorrect"]),

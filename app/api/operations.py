@@ -57,15 +57,20 @@ async def healthz() -> Response:
 async def readyz(service: TheService) -> Response:
     """Check the service.
 
-    It can do its work where Redis is reachable, new enough, writable, and drops no counters.
+    It can do its work where Redis is reachable, new enough, writable, and drops no counters. `breaker` says whether the process that answers asks the
+    provider for calls. An open one leaves the service ready: codes of earlier calls are checked, and another instance has the same provider.
     """
-    health = await service.examine()
+    health, breaker = await service.examine(), service.provider.state
     if not health.ready:
         problems = list(health.problems)
         return request_problem(
-            RequestError.NOT_READY, "Fix what `problems` lists.", sandbox=service.sandbox, problems=problems
+            RequestError.NOT_READY,
+            "Fix what `problems` lists.",
+            sandbox=service.sandbox,
+            breaker=breaker.value,
+            problems=problems,
         )
-    return encoded(200, ReadyAnswer(status="ready", sandbox=service.sandbox, store=health.server))
+    return encoded(200, ReadyAnswer(status="ready", sandbox=service.sandbox, store=health.server, breaker=breaker))
 
 
 def gauges_of(service: Service) -> Gauges:

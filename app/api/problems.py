@@ -23,6 +23,7 @@ Failed = (
     | model.CodeLengthTooShort
     | model.ChallengeRequired
     | model.ChallengeUnavailable
+    | model.NotAdmitted
     | model.CallDenied
     | model.CallNotPlaced
     | model.NotFound
@@ -59,6 +60,12 @@ def _row(status: int, code: str, title: str, **extras: object) -> Row:
     return Row(HTTPStatus(status), code, title, extras)
 
 
+_OVERLOADED = _row(503, "overloaded", "The service has too much to do at the moment", retry_after=2)
+"""Too many calls are being placed, or too many requests are under way."""
+
+BUSY = "Send the same request again after `retry_after` seconds."
+
+
 class RequestError(Enum):
     """What is wrong with a request before any operation, or with the service itself."""
 
@@ -82,6 +89,7 @@ class RequestError(Enum):
     IDEMPOTENCY_KEY_INVALID = _row(400, "idempotency_key_invalid", "The Idempotency-Key is invalid")
     NO_SUCH_ROUTE = _row(404, "no_such_route", "There is no such route")
     METHOD_NOT_ALLOWED = _row(405, "method_not_allowed", "The route does not support this method")
+    OVERLOADED = _OVERLOADED
     STORE_UNAVAILABLE = _row(503, "store_unavailable", "Service temporarily unavailable", retry_after=1)
     NOT_READY = _row(
         503,
@@ -89,6 +97,7 @@ class RequestError(Enum):
         "The service is not ready",
         retry_after=5,
         sandbox=False,
+        breaker="closed",
         problems=["Redis does not answer. Start it, and check the address in REDIS_URL and the network between"],
     )
     INTERNAL_ERROR = _row(500, "internal_error", "Something went wrong on our side")
@@ -165,6 +174,8 @@ OUTCOMES: dict[type, Row] = {
     model.DestinationSuspended: _row(
         503, "destination_suspended", "Calls to these numbers are suspended for a while", retry_after=900
     ),
+    model.ProviderUnavailable: _row(503, "provider_unavailable", "Calls can't be placed at the moment", retry_after=15),
+    model.Overloaded: _OVERLOADED,
     model.CallUnknown: _row(
         504, "call_unknown", "The phone may ring, but the service did not receive its code", id="vrf_…", retry_after=30
     ),

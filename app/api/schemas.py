@@ -11,6 +11,7 @@ from app.verification.code import MAX_SPELLING as MAX_CODE
 from app.verification.model import Approved, Redeemed, Status, Verification
 from app.verification.phone import MAX_SPELLING as MAX_PHONE
 from app.verification.policy import whole_seconds
+from app.verification.ports import BreakerState
 from app.verification.token import LIFETIME, MAX_TOKEN_LENGTH
 
 PURPOSE = r"^[A-Za-z0-9._:-]{1,64}$"
@@ -177,6 +178,9 @@ class ReadyAnswer(BaseModel):
     status: str = _of("Always the same.", "ready")
     sandbox: bool = _of("Whether calls go to the simulator: no phone rings.", example=False)
     store: str = _of("Of the store.", "valkey 9.1.2")
+    breaker: BreakerState = _of(
+        "Whether the process that answers asks the provider for calls: closed if it does.", "closed"
+    )
 
 
 def pending_answer(verification: Verification) -> PendingAnswer:

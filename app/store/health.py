@@ -103,6 +103,9 @@ _PHRASES = {
 """Errors whose first word is only ERR, and redis-py's own, by what they contain."""
 
 _SILENCE = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
+_PASSING = {StoreProblem.NO_ANSWER, StoreProblem.LOADING, StoreProblem.CLUSTER_DOWN, StoreProblem.NO_PRIMARY}
+"""Problems that end by themselves when all servers of a deployment start together."""
+
 _UNREACHABLE = {StoreProblem.NO_ANSWER, StoreProblem.NO_PRIMARY}
 
 _SCRATCH = """
@@ -237,6 +240,17 @@ class Watch:
             # In a context of its own: what it logs is not of the request that happened to ask.
             self._asking = asyncio.create_task(self._examine(), context=Context())
         return await asyncio.shield(self._asking)
+
+    async def wait(self, limit: float) -> None:
+        """Wait until the server may be relied on, while what is wrong may pass by itself, and for so many seconds at most."""
+        end, waiting = asyncio.get_running_loop().time() + limit, False
+        while not (health := await self()).ready:
+            if not _PASSING.issuperset(health.kinds) or asyncio.get_running_loop().time() >= end:
+                return
+            if not waiting:
+                log.info("waiting_for_store", seconds=limit)
+                waiting = True
+            await asyncio.sleep(PERIOD_NOT_READY)
 
     async def run(self) -> None:
         """Look again and again, until canceled."""

@@ -51,6 +51,9 @@ PRICE_PAUSE = 0.1
 ON_TIME = 0.8
 """Part of the timeout in which a script must begin: what begins later than its caller may wait does nothing."""
 
+MAX_UNDER_WAY = 256
+"""Scripts that a process has under way at once before it refuses further requests. It works through so many in a tenth of a second."""
+
 NamedKeys = Callable[[Names], Keys]
 
 
@@ -78,6 +81,7 @@ class RedisStore:
         self._timeout = timeout
         self._sealed = lru_cache(MAX_SEALED)(codec.seal_text)
         self._clock_ahead: float | None = None
+        self._under_way = 0
         self._scripts = {name: load_script(name) for name in SCRIPTS}
         self.charge(policy.guesses)
 
@@ -113,6 +117,13 @@ class RedisStore:
             or replies.denied(ref, reply)
             or replies.seen(self._codec, ref, reply)
         )
+
+    async def recall(self, ref: VerificationRef, context: RequestContext) -> KeySeen | None:
+        """See `Store.recall`."""
+        reply = await self._run(
+            "recall", lambda names: names.verification(ref) | names.request(context), self._who(ref, context)
+        )
+        return None if reply["outcome"] == "none" else replies.seen(self._codec, ref, reply)
 
     async def settle(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, code: str, price: int | None
@@ -201,6 +212,10 @@ class RedisStore:
         counters = [{"key": limit["key"], "window": limit["window"]} for limit in limits]
         reply = await self._run("status", keys, {"limits": counters, "max_listed": MAX_LISTED})
         return replies.status(self._codec, limits, reply)
+
+    def is_full(self) -> bool:
+        """Whether as many scripts are under way as can be answered in time: a request that comes now is better refused than kept waiting."""
+        return self._under_way >= MAX_UNDER_WAY
 
     # ---- what scripts are sent
 
@@ -317,6 +332,7 @@ class RedisStore:
             self._rules,
             to_json(request | {"keys": list(keys), "not_after": not_after}),
         )
+        self._under_way += 1
         try:
             try:
                 reply = await self._pipelines.run("EVALSHA", found.sha, *arguments)
@@ -325,6 +341,8 @@ class RedisStore:
         except FAILURES as error:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
             raise StoreUnavailable(f"{script}: {words_of(error)}") from error
+        finally:
+            self._under_way -= 1
         read: dict[str, Any] = from_json(reply)
         self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
         return read

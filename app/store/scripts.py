@@ -7,6 +7,7 @@ from importlib.resources import files
 SCRIPTS = (
     "reserve",
     "reserve_resend",
+    "recall",
     "settle",
     "cancel_reservation",
     "check",

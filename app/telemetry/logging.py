@@ -33,7 +33,7 @@ from app.verification.model import (
 )
 from app.verification.money import SCALE
 from app.verification.phone import PhoneError, mask_phone
-from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
+from app.verification.ports import BiasMeasured, BreakerChanged, BreakerState, CallEnded, Event, OperationEnded
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -118,6 +118,8 @@ class LogObserver:
                 for bias in event.bias.values() if event.worse else ():
                     if bias.biased:
                         self._log.error("codes_biased", **_bias(bias, impossible=event.impossible))
+            case BreakerChanged():
+                self._breaker(event)
             case CallEnded():
                 level = _level(event)
                 if self._log.is_enabled_for(_LEVELS[level]):
@@ -147,6 +149,16 @@ class LogObserver:
     def _allows(self, event: OperationEnded) -> bool:
         outcome = type(event.outcome)
         return outcome in _UNBOUNDED or self._refusals.allow(f"{event.operation} {outcome_name(outcome)}")
+
+    def _breaker(self, event: BreakerChanged) -> None:
+        match event.state:
+            case BreakerState.OPEN:
+                detail = "this process asks the provider for no calls; after the pause one call finds out whether it works again"
+                self._log.error("breaker_open", reason=event.reason, pause=event.pause, detail=detail)
+            case BreakerState.HALF_OPEN:
+                self._log.info("breaker_half_open")
+            case BreakerState.CLOSED:
+                self._log.info("breaker_closed")
 
     def _price(self, event: CallEnded) -> None:
         """Log a price that does not fit the operator's expectation: caps hold only as well as prices are known."""

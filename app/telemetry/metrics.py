@@ -23,7 +23,7 @@ from app.verification import model
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.money import price_units
-from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
+from app.verification.ports import BiasMeasured, BreakerChanged, BreakerState, CallEnded, Event, OperationEnded
 
 Series = tuple[str, ...]
 """A metric's name, then the values of its labels."""
@@ -109,8 +109,21 @@ PRICES = Family(
     ("problem",),
     (("unreadable",), ("higher",)),
 )
+BREAKER_OPENED = Family(
+    "lastdigits_breaker_opened_total",
+    "Times that a worker's breaker opened: calls failed, or the provider refused our account.",
+    ("reason",),
+    tuple((reason,) for reason in (*(refusal.value for refusal in Refusal), "unknown")),
+)
 OBSERVER_ERRORS = Family("lastdigits_observer_errors_total", "Events that could not be logged or counted.", (), ((),))
-COUNTERS = (OPERATIONS, CALLS, SUSPENSIONS, ALERTS, PRICES, OBSERVER_ERRORS)
+COUNTERS = (OPERATIONS, CALLS, SUSPENSIONS, ALERTS, PRICES, BREAKER_OPENED, OBSERVER_ERRORS)
+BREAKERS = Family(
+    "lastdigits_breakers",
+    "Workers by the state of their breaker; all are closed while the provider works.",
+    ("state",),
+    tuple((state.value,) for state in BreakerState),
+)
+"""A gauge that is the sum of what each worker says of itself."""
 
 _CODE_LENGTHS = ("code_length",), tuple((str(digits),) for digits in range(MIN_DIGITS, MAX_DIGITS + 1))
 MIN_ENTROPY = Family(
@@ -129,7 +142,9 @@ GAUGES = (MIN_ENTROPY, BIASED, IMPOSSIBLE)
 
 CALL_SECONDS = "lastdigits_call_duration_seconds"
 _CALL_OUTCOMES: dict[type[CallOutcome], str] = {Placed: "placed", Refused: "refused", Unknown: "unknown"}
-_SERIES: tuple[Series, ...] = tuple((counter.name, *values) for counter in COUNTERS for values in counter.series)
+_SERIES: tuple[Series, ...] = tuple(
+    (counter.name, *values) for counter in (*COUNTERS, BREAKERS) for values in counter.series
+)
 _GAUGES: tuple[Series, ...] = tuple((gauge.name, *values) for gauge in GAUGES for values in gauge.series)
 _HISTOGRAM = len(BOUNDS) + 2
 """Numbers of one histogram: what fell into each bucket and above the last, and the sum."""
@@ -186,6 +201,9 @@ class Metrics:
         self._observer_errors = place_of[OBSERVER_ERRORS.name,]
         self._prices = {problem: place_of[PRICES.name, problem] for (problem,) in PRICES.series}
         self._calls = {values: place_of[CALLS.name, *values] for values in CALLS.series}
+        self._breaker_opened = {reason: place_of[BREAKER_OPENED.name, reason] for (reason,) in BREAKER_OPENED.series}
+        self._breakers = {state: place_of[BREAKERS.name, state.value] for state in BreakerState}
+        self._set_breaker(BreakerState.CLOSED)
         self._seconds = {
             outcome: len(_SERIES) + nth * _HISTOGRAM for nth, outcome in enumerate(_CALL_OUTCOMES.values())
         }
@@ -198,6 +216,10 @@ class Metrics:
                 self._count_signs(outcome)
             case CallEnded():
                 self._count_call(event)
+            case BreakerChanged(state=state, reason=reason):
+                self._set_breaker(state)
+                if state is BreakerState.OPEN and reason:
+                    self._row[self._breaker_opened[reason]] += 1
             case BiasMeasured(bias=bias, impossible=impossible):
                 for digits, measured in bias.items():
                     self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
@@ -219,6 +241,10 @@ class Metrics:
             self._row[self._suspensions[outcome.scope]] += 1
         elif isinstance(outcome, model.CodeIncorrect) and outcome.alert:
             self._row[self._alerts] += 1
+
+    def _set_breaker(self, state: BreakerState) -> None:
+        for each, place in self._breakers.items():
+            self._row[place] = each is state
 
     def _set(self, gauge: Series, value: float) -> None:
         place = _SET + 2 * _GAUGES.index(gauge)
@@ -267,6 +293,10 @@ class Metrics:
             for series in counter.series:
                 family.add_metric(series, values[counter.name, *series])
             yield family
+        breakers = GaugeMetricFamily(BREAKERS.name, BREAKERS.help, labels=BREAKERS.labels)
+        for series in BREAKERS.series:
+            breakers.add_metric(series, values[BREAKERS.name, *series])
+        yield breakers
         seconds = HistogramMetricFamily(CALL_SECONDS, "How long the provider took to answer.", labels=["outcome"])
         for outcome, first in self._seconds.items():
             *counts, total = sums[first : first + _HISTOGRAM]

@@ -320,6 +320,20 @@ class CallUnknown:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderUnavailable:
+    """The provider fails, or refuses our account: no call is tried for a while. Nothing was called, reserved or paid."""
+
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overloaded:
+    """As many calls are being placed as this process places at once. Nothing was called, reserved or paid."""
+
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyInUse:
     """A request with this idempotency key is in progress."""
 
@@ -409,6 +423,7 @@ class TokenRedeemed:
 
 Ended = AttemptsExhausted | AlreadyUsed | Expired | CanceledBefore | CallFailed
 CallDenied = CallInProgress | LimitReached | SpendCapReached | DestinationSuspended | CodesPredictable
+NotAdmitted = ProviderUnavailable | Overloaded
 CallNotPlaced = CallRefused | CallUnknown
 Called = Pending | NotFound | Ended | CallNotPlaced
 """How a call ended, once it was reserved."""
@@ -428,11 +443,12 @@ StartOutcome = (
     | CodeLengthTooShort
     | ChallengeRequired
     | ChallengeUnavailable
+    | NotAdmitted
     | CallDenied
     | CallNotPlaced
     | KeySeen
 )
-ResendOutcome = Pending | NotFound | Ended | CallDenied | CallNotPlaced | KeySeen
+ResendOutcome = Pending | NotFound | Ended | NotAdmitted | CallDenied | CallNotPlaced | KeySeen
 CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | Ended
 ReadOutcome = Found | NotFound
 CancelOutcome = Canceled | NotFound | Ended

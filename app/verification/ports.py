@@ -6,6 +6,7 @@ The other packages implement these; the core imports none of them. Challenges ha
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from app.verification.call import CallOutcome, Refusal
@@ -24,6 +25,8 @@ from app.verification.model import (
     KeySeen,
     NotFound,
     Outcome,
+    Overloaded,
+    ProviderUnavailable,
     Redeemed,
     RemainingQuota,
     TokenExpired,
@@ -36,8 +39,8 @@ if TYPE_CHECKING:  # entropy.py imports this file
     from app.verification.entropy import CodeBias
 
 
-class Provider(Protocol):
-    """A telephony provider that places flash calls."""
+class CallSlot(Protocol):
+    """The right to ask the provider for one call. It is used by `place`, or given back."""
 
     async def place(self, phone: str, code_length: int) -> CallOutcome:
         """Ring a phone once and return the last digits of the number that calls.
@@ -48,6 +51,18 @@ class Provider(Protocol):
             phone: E.164, with the plus.
             code_length: how many last digits are the code, 4 to 6.
         """
+        ...
+
+    def give_back(self) -> None:
+        """No call comes of it. After `place` began, this does nothing."""
+        ...
+
+
+class Provider(Protocol):
+    """A telephony provider that places flash calls."""
+
+    def admit(self, lane: Lane) -> CallSlot | ProviderUnavailable | Overloaded:
+        """Admit a call before anything is reserved for it, or say at once that none can be placed now."""
         ...
 
 
@@ -120,6 +135,10 @@ class Store(Protocol):
         self, ref: VerificationRef, context: RequestContext
     ) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
         """Reserve another call for a pending verification."""
+        ...
+
+    async def recall(self, ref: VerificationRef, context: RequestContext) -> KeySeen | None:
+        """Return what became of a request whose idempotency key was seen before; None if it was not. It reserves nothing."""
         ...
 
     async def settle(
@@ -253,7 +272,30 @@ class BiasMeasured:
     impossible: bool
 
 
-Event = OperationEnded | CallEnded | BiasMeasured
+class BreakerState(StrEnum):
+    """Whether this process asks the provider for calls."""
+
+    CLOSED = "closed"  # it does
+    OPEN = "open"  # it does not: the provider fails, or refuses our account
+    HALF_OPEN = "half_open"  # one call finds out whether it works again
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """The breaker between this process and the provider changed.
+
+    Attributes:
+        state: from now on.
+        reason: of an open one: why; a refusal, or `unknown`.
+        pause: of an open one: seconds until a call finds out whether the provider works again.
+    """
+
+    state: BreakerState
+    reason: str = ""
+    pause: float = 0.0
+
+
+Event = OperationEnded | CallEnded | BiasMeasured | BreakerChanged
 
 
 class Observer(Protocol):

@@ -8,8 +8,7 @@ Redeem: read a token, mark it as used (one script).
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, assert_never
@@ -38,8 +37,10 @@ from app.verification.model import (
     CodeLengthTooShort,
     Expired,
     Found,
+    KeySeen,
     Limit,
     LimitReached,
+    NotAdmitted,
     NotFound,
     Outcome,
     Pending,
@@ -57,7 +58,16 @@ from app.verification.money import price_units
 from app.verification.networks import networks_of
 from app.verification.phone import Rejected, parse_phone
 from app.verification.policy import BLUR, Policy, whole_seconds
-from app.verification.ports import CallEnded, Observer, OperationEnded, Provider, RequestContext, Reserved, Store
+from app.verification.ports import (
+    CallEnded,
+    CallSlot,
+    Observer,
+    OperationEnded,
+    Provider,
+    RequestContext,
+    Reserved,
+    Store,
+)
 from app.verification.token import TokenIssuer
 
 SETTLE_PAUSES = (0.1, 0.4, 1.0)
@@ -141,14 +151,14 @@ class VerificationService:
         except JudgeUnavailable as error:
             return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY, str(error)), lane)
         context = self._context(ref, caller, "start", lane, solved)
-        with self._undone(ref, context):
-            call = await self._store.reserve(ref, context, code_length, request.purpose)
+        reserve = partial(self._store.reserve, ref, context, code_length, request.purpose)
+        call, slot = await self._reserve(ref, context, reserve)
         if isinstance(call, ChallengeRequired):
             challenge = self._challenges.challenge(caller.client.id, call.level)
             return self._ended("start", caller, ref, ChallengeRequired(call.level, challenge), lane)
         if not isinstance(call, Reserved):
             return self._ended("start", caller, ref, _blurred(call, lane), lane)
-        started = await self._run_shielded(self._place(ref, context, call))
+        started = await self._run_shielded(self._place(ref, context, call, slot))
         if not isinstance(started, Pending | CallRefused | CallUnknown):
             # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
             started = await self._lost(ref, context, call)
@@ -171,11 +181,10 @@ class VerificationService:
             Lane.PUBLIC if caller.client.public else Lane.TRUSTED
         )  # as far as is known here: the verification's own lane counts
         context = self._context(ref, caller, "resend", lane, None)
-        with self._undone(ref, context):
-            call = await self._store.reserve_resend(ref, context)
+        call, slot = await self._reserve(ref, context, partial(self._store.reserve_resend, ref, context))
         if not isinstance(call, Reserved):
             return self._ended("resend", caller, ref, _blurred(call, lane))
-        return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, context, call)))
+        return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, context, call, slot)))
 
     async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
         """Compare what a person typed with the codes of the last two calls, and sign a token if it is right.
@@ -264,23 +273,39 @@ class VerificationService:
 
     # ---- calls
 
-    @contextmanager
-    def _undone(self, ref: VerificationRef, context: RequestContext) -> Iterator[None]:
-        """Give a reservation back whose reply may have been lost, or is awaited no more, so that "unavailable" stays true."""
+    async def _reserve(
+        self, ref: VerificationRef, context: RequestContext, reserve: Callable[[], Awaitable[A]]
+    ) -> tuple[A | KeySeen | NotAdmitted, CallSlot | None]:
+        """Reserve a call, if the provider admits one; a test number needs no slot.
+
+        While none is admitted, a request that was seen before still gets its outcome. What comes to no call is given back: the slot, and a reservation
+        whose reply was lost, so that "unavailable" stays true.
+        """
+        slot = None if ref.test else self._provider.admit(context.lane)
+        if isinstance(slot, NotAdmitted):
+            seen = await self._store.recall(ref, context) if context.idempotency else None
+            return seen or slot, None
+        call = None
         try:
-            yield
+            call = await reserve()
         except (StoreUnavailable, asyncio.CancelledError) as error:
             if getattr(error, "sent", True):
                 undo = partial(self._store.cancel_reservation, ref, context, None, Refusal.UNREACHABLE)
                 self._in_background(retry(undo, CANCEL_PAUSES))
             raise
+        finally:
+            if slot and not isinstance(call, Reserved):
+                slot.give_back()
+        return call, slot
 
-    async def _place(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> Called:
-        """Place a reserved call and record how it went: settled, given back, or kept."""
-        if ref.test:
+    async def _place(
+        self, ref: VerificationRef, context: RequestContext, call: Reserved, slot: CallSlot | None
+    ) -> Called:
+        """Place a reserved call and record how it went: settled, given back, or kept. A test number has no slot."""
+        if slot is None:
             return await self._record(ref, context, call, Placed(self._policy.test_numbers[ref.phone], None, None))
         started_at = time.monotonic()
-        placed = await self._provider.place(ref.phone, call.code_length)
+        placed = await slot.place(ref.phone, call.code_length)
         self._observe(CallEnded(ref.id, ref.phone, placed, time.monotonic() - started_at, self._policy.spending.price))
         return await self._record(ref, context, call, placed)
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 LOCKS = (
     *("requirements.lock", "requirements-dev.lock", "requirements-docker.lock"),
-    *("requirements-docs.lock", "requirements-generators.lock"),
+    *("requirements-docs.lock", "requirements-fuzz.lock", "requirements-generators.lock"),
 )
 
 

@@ -138,6 +138,45 @@ async def test_a_call_of_unknown_outcome_keeps_its_place_and_fails_its_verificat
     assert isinstance(await world.reserved(ref.phone), LimitReached)
 
 
+async def test_a_resend_gives_a_verification_its_code_whose_call_came_to_no_known_end(world: World) -> None:
+    ref, call = await world.reserve()
+    await world.store.commit_unknown(ref, BACKEND, call)
+    assert isinstance(await world.store.reserve_resend(ref, BACKEND), LimitReached), "the phone may be ringing"
+    await world.travel(30)
+    again = await world.store.reserve_resend(ref, BACKEND)
+    assert isinstance(again, Reserved)
+    assert isinstance(await world.right(ref), CallFailed), "no code is known yet"
+    settled = await world.settle(ref, again, code="0002")
+    assert (settled.status, settled.calls, settled.attempts_left) == (Status.PENDING, 2, 3)
+    assert isinstance(await world.check(ref, "0001"), CodeIncorrect)
+    assert isinstance(await world.check(ref, "0002"), Approval)
+    assert isinstance(await world.store.reserve_resend(ref, BACKEND), AlreadyUsed)
+
+
+async def test_such_a_resend_may_come_to_nothing_too_and_ends_with_the_longest_life(world: World) -> None:
+    ref, call = await world.reserve()
+    await world.store.commit_unknown(ref, BACKEND, call)
+    for wait in (30, 60):
+        await world.travel(wait)
+        again = await world.store.reserve_resend(ref, BACKEND)
+        assert isinstance(again, Reserved)
+        await world.store.commit_unknown(ref, BACKEND, again)
+        assert await world.status(ref) is Status.FAILED
+    await world.travel(300)
+    again = await world.store.reserve_resend(ref, BACKEND)
+    assert isinstance(again, Reserved)
+    await world.store.cancel_reservation(ref, BACKEND, again, Refusal.OTHER)
+    assert await world.status(ref) is Status.FAILED
+    await world.travel(211)
+    assert isinstance(await world.store.reserve_resend(ref, BACKEND), CallFailed | NotFound)
+
+
+async def test_a_call_that_was_refused_takes_no_resend(world: World) -> None:
+    ref, call = await world.reserve()
+    await world.store.cancel_reservation(ref, BACKEND, call, Refusal.OTHER)
+    assert isinstance(await world.store.reserve_resend(ref, BACKEND), CallFailed)
+
+
 async def test_reporting_a_call_twice_changes_nothing(world: World) -> None:
     ref, call = await world.reserve()
     once, twice = await world.settle(ref, call), await world.settle(ref, call)

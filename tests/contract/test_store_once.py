@@ -98,6 +98,22 @@ async def test_a_start_whose_record_is_lost_is_returned_again_as_unknown(world: 
     assert replayed == Replayed(CallUnknown(ref.id, 30))
 
 
+async def test_a_request_that_was_seen_is_found_again_where_no_call_can_be_placed(world: World) -> None:
+    phone = fresh_phone()
+    ref, context = world.codec.new(phone), once(world)
+    assert await world.store.recall(ref, context) is None
+    assert await world.keys() == {}, "it reserves nothing"
+    first, call = await world.reserve(phone, context)
+    assert await world.store.recall(ref, once(world)) == KeyInUse(1)
+    pending = await world.settle(first, call, context)
+    assert await world.store.recall(ref, once(world)) == Replayed(Pending(pending))
+    assert await world.store.recall(ref, once(world, body=b"another")) == KeyReused()
+    lapsed, _ = await world.reserve(context=once(world, "two"))
+    await world.travel(31)
+    replayed = await world.store.recall(world.codec.new(lapsed.phone), once(world, "two"))
+    assert replayed == Replayed(CallUnknown(lapsed.id, 1))
+
+
 async def test_a_denied_request_uses_nothing_of_its_key(world: World) -> None:
     ref, _ = await world.reserve()
     assert isinstance(await world.reserved(ref.phone, once(world)), CallInProgress)

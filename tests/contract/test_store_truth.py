@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from app.provider.admission import Admission
 from app.store.connection import connect
 from app.store.embedded import embedded_server
 from app.store.pipelines import Pipelines
@@ -150,7 +151,8 @@ def service_of(world: World, telephone: Telephone) -> VerificationService:
     """The service over a deployment; without the parts that a start needs no more."""
     entropy = EntropyMonitor(world.store, world.codec, world.policy.guesses, lambda _: None)
     parts: Any = None
-    return VerificationService(world.store, telephone, world.codec, world.policy, parts, entropy, parts, lambda _: None)
+    provider = Admission(telephone, 100, 1, (0, 1), lambda _: None)
+    return VerificationService(world.store, provider, world.codec, world.policy, parts, entropy, parts, lambda _: None)
 
 
 def caller_of(key: str | None = None) -> Caller:

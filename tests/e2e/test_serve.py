@@ -1,5 +1,6 @@
 """`lastdigits serve` as a process: the sandbox, addresses, exit statuses, signals, and the lives of its children."""
 
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Command
-from tests.harness import ROOT, Simulator, running, serving
+from tests.harness import ROOT, Service, Simulator, running, serving
 
 SANDBOX = {"LASTDIGITS_PORT": "0", "LASTDIGITS_SIMULATOR_PORT": "0", "LASTDIGITS_LOG_FORMAT": "json"}
 
@@ -301,6 +302,37 @@ def test_a_log_that_cant_be_written_costs_no_call_its_code_and_a_call_is_finishe
         starting.join(10)
         assert answers[0].status_code == 201
         assert service.process.wait(30) == 0
+
+
+def test_a_call_whose_caller_has_gone_is_stored_before_the_end(
+    tmp_path: Path, simulator: Simulator, phone: str
+) -> None:
+    """Both workers end, and the next ones know what came of it."""
+    request: dict[str, Any] = {"json": {"phone": phone}, "headers": {"Idempotency-Key": "a-call-at-the-end-1234"}}
+    simulator.behave(phone, delay=1)
+    with serving(tmp_path, simulator.send_url) as service:
+        caller = threading.Thread(target=_give_up, args=(service, request))
+        caller.start()
+        while simulator.count(phone) == 0:
+            time.sleep(0.02)
+        service.process.send_signal(signal.SIGTERM)
+        caller.join(10)
+        assert service.process.wait(30) == 0
+        (placed,) = [line for line in service.lines() if line["event"] == "call"]
+        assert placed["outcome"] == "placed"
+        keys = service.keys
+    with serving(tmp_path, simulator.send_url, keys) as service:
+        answer = service.post("/verify/start", request["json"], headers=request["headers"])
+        assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (201, "true")
+        assert service.check(answer.json()["id"], simulator.code(phone)).status_code == 200
+        assert simulator.count(phone) == 1
+
+
+def _give_up(service: Service, request: dict[str, Any]) -> None:
+    """Send a request, and hang up before its answer."""
+    headers = service.headers() | request["headers"]
+    with contextlib.suppress(httpx.TimeoutException):
+        httpx.post(f"{service.url}/verify/start", json=request["json"], headers=headers, timeout=0.3)
 
 
 def test_a_rotation_of_the_pepper_cuts_off_no_verification_and_refills_no_limit(

@@ -292,6 +292,37 @@ def test_a_node_of_a_cluster_that_is_named_by_a_plain_url_is_recognised(
         service.process.kill()  # else it would wait for a store that it can't reach
 
 
+def test_a_start_waits_for_a_store_that_is_not_there_yet_and_says_so(tmp_path: Path, simulator: Simulator) -> None:
+    server = Server(tmp_path)
+    server.stop()
+
+    def start_the_store() -> None:
+        log = tmp_path / "service" / "log"
+        _until(lambda: log.exists() and '"waiting_for_store"' in log.read_text("utf-8"))
+        server.start()
+
+    settings = {"REDIS_URL": server.url, "REDIS_WAIT": "60", "WORKERS": "1"}
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(start_the_store)
+        with serving(tmp_path / "service", simulator.send_url, **settings) as service:
+            starting.result()
+            events = [line["event"] for line in service.lines()]
+    server.stop()
+    assert events.index("waiting_for_store") < events.index("ready") < events.index("Application startup complete.")
+
+
+def test_a_start_waits_no_longer_than_it_may_and_not_for_what_only_the_operator_can_fix(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    server = Server(tmp_path)
+    server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with serving(tmp_path / "a", simulator.send_url, None, 503, REDIS_URL=server.url, REDIS_WAIT="300") as service:
+        assert not [line for line in service.lines() if line["event"] == "waiting_for_store"]
+    server.stop()
+    with serving(tmp_path / "b", simulator.send_url, None, 503, REDIS_URL=server.url, REDIS_WAIT="1") as service:
+        assert [line["seconds"] for line in service.lines() if line["event"] == "waiting_for_store"] == [1, 1]
+
+
 def test_a_service_starts_while_its_cluster_is_down_and_is_ready_once_it_is_there(
     tmp_path: Path, simulator: Simulator, phone: str
 ) -> None:

@@ -63,6 +63,10 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
             _counted("spray_alert", FLAT),
             _counted("suspended_destinations", FLAT, lane="public"),
             _counted("observer_errors_total", FLAT),
+            _counted("breakers", "2+0x80", state="closed"),
+            _counted("breakers", FLAT, state="open"),
+            _counted("breakers", FLAT, state="half_open"),
+            _answered("overloaded", 503, ONCE),
         ],
         set(),
     ),
@@ -94,6 +98,14 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "the provider is out of reach": (
         [_called("placed", GROWING), _called("refused", OFTEN, "unreachable")],
         {"LastdigitsProviderFails"},
+    ),
+    "a breaker opens": (
+        [_counted("breakers", "2+0x3 1+0x76", state="closed"), _counted("breakers", RAISED, state="open")],
+        {"LastdigitsBreakerOpen"},
+    ),
+    "more starts than there is room for": (
+        [_answered("overloaded", 503, OFTEN)],
+        {"LastdigitsOverloaded", "LastdigitsServerErrors"},
     ),
     "outcomes are unknown": (
         [_ended("start", "placed", GROWING), _ended("start", "call_unknown", OFTEN), _ended("check", "approved", ONCE)],

@@ -45,7 +45,12 @@ def _app() -> Any:
 def _serving(metrics: Metrics, error: Exception) -> httpx.AsyncClient:
     app = _app()
     service = SimpleNamespace(
-        verifications=_Failing(error), clients=CLIENTS, proxies=TrustedProxies(), warned=set(), quotas=None
+        verifications=_Failing(error),
+        clients=CLIENTS,
+        proxies=TrustedProxies(),
+        warned=set(),
+        quotas=None,
+        is_full=lambda: False,
     )
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

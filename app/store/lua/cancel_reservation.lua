@@ -24,10 +24,15 @@ end
 
 if verification.status == 'placing' then
   bury('failed')
+  if not request.refused then redis.call('HSET', keys.verification, 'unknown', 1) end
 elseif verification.status and ours then
   if request.refused then redis.call('HINCRBY', keys.verification, 'refused', 1) end
   -- The codes did not change, and so neither do the guesses.
-  if verification.status == 'pending' then change_hold(keys.phone, request.ref, {units = open_guesses(verification)}) end
+  if verification.status == 'pending' then
+    change_hold(keys.phone, request.ref, {units = open_guesses(verification)})
+  elseif verification.status == 'failed' then
+    bury('failed')  -- its resend came to no code either
+  end
   redis.call('HDEL', keys.verification, 'next_max_attempts')
 end
 local wait = shown_wait(phone, request.lane, request.address)

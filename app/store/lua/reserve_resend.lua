@@ -1,5 +1,5 @@
 -- uses: counters limits phone guesses guard idempotency verification challenge
--- Reserves another call for a pending verification.
+-- Reserves another call for a pending verification, or for one whose only call no one knows the outcome of.
 -- Atomic, because a verification may end, and its phone be called, at any moment.
 -- keys     as in reserve.lua, without solution
 -- request  as in reserve.lua, without purpose, challenge and code_length; the lane is the verification's
@@ -10,7 +10,7 @@ local seen = recall(function() return shown_wait(phone, request.lane, request.ad
 if seen then return seen end
 local status = status_of(verification)
 if not status then return reply('not_found') end
-if status ~= 'pending' then return reply('ended', {status = status}) end
+if status ~= 'pending' and not can_be_called_again(verification) then return reply('ended', {status = status}) end
 if policy.codes_predictable and not request.test then return reply('codes_predictable') end
 
 local limits = open_limits(request.limits, request.lane)
@@ -24,14 +24,14 @@ local code_length, cost = tonumber(verification.code_length), tonumber(verificat
 local attempts = tonumber(verification.max_attempts)
 local expires_at = math.min(now + policy.ttl, tonumber(verification.created_at) + policy.max_lifetime)
 if not request.test then
-  -- Two codes will count, so each guess costs twice. If there is not room for all guesses, there are fewer; for none, there is no call.
-  local guesses = read_guesses(phone, request.ref)
+  -- Two codes will count, unless there is none yet, so each guess costs twice. If there is not room for all guesses, there are fewer; for none, there is no call.
+  local guesses, codes = read_guesses(phone, request.ref), verification.code and 2 or 1
   local free = free_units(guesses, length_of(code_length), request.lane)
-  attempts = math.min(attempts, wrong + math.floor(free / (2 * cost)))
+  attempts = math.min(attempts, wrong + math.floor(free / (codes * cost)))
   if attempts <= wrong then return guesses_deny(guesses, request.lane) end
   reserve_call(phone, call_name(number), request.lane, request.address)
   -- Until the call is settled, and if it never is, the attempts are not fewer.
-  local units = math.max(open_guesses(verification), (attempts - wrong) * 2 * cost)
+  local units = math.max(open_guesses(verification), (attempts - wrong) * codes * cost)
   hold_guesses(keys.phone, request.ref, request.lane, units, expires_at + policy.call_deadline)
   drop_outdated(guesses.counter)
 end

@@ -16,7 +16,8 @@ if report_back(phone, call_name(request.number)) and not request.test then
 end
 
 local outcome
-local status = verification.status == 'placing' and 'pending' or status_of(verification)
+local first = verification.status == 'placing' or can_be_called_again(verification)
+local status = first and 'pending' or status_of(verification)
 if verification.client ~= request.client then
   outcome = {outcome = 'not_found'}
 elseif status ~= 'pending' then
@@ -27,7 +28,7 @@ else
     if verification.code then redis.call('HSET', keys.verification, 'previous_code', verification.code) end
     redis.call('HSET', keys.verification, 'status', 'pending', 'settled', request.number, 'code', request.code, 'expires_at', expires_at,
       'max_attempts', verification.next_max_attempts or verification.max_attempts)
-    redis.call('HDEL', keys.verification, 'next_max_attempts')
+    redis.call('HDEL', keys.verification, 'next_max_attempts', 'unknown')
     redis.call('PEXPIRE', keys.verification, expires_at - now + policy.tombstone)
     verification = read_verification()
     change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = expires_at})

@@ -5,6 +5,7 @@
 --   code_length, guess_cost (units of one guess at one code), max_attempts, wrong (wrong codes so far)
 --   calls       reserved: their numbers are never used again      refused of them      settled, the last that was
 --   call_N      AT:PRICE:ADDRESS:NETWORK of call N: when and at what price it was reserved, and for whose address (digests)
+--   unknown     1 if it failed because its call may have rung: a resend may follow
 --   code, previous_code     digests of the codes of the last two calls      next_max_attempts   while a resend is being placed
 --   spent:SLICE what its wrong codes have cost, by slice of the guess budget's counter
 local function read_verification()
@@ -21,6 +22,11 @@ end
 local function call_of(verification, number)
   local at, price, address, network = string.match(verification['call_' .. number] or '', '^(%d+):(%d+):([^:]*):([^:]*)$')
   return at and {at = tonumber(at), price = tonumber(price), address = address, network = network}
+end
+
+-- Whether a resend may still give a failed verification its first code: its call may have rung, and its time is not over.
+local function can_be_called_again(verification)
+  return verification.status == 'failed' and verification.unknown and tonumber(verification.created_at) + policy.max_lifetime > now
 end
 
 -- What a call is called while it is under way: no other request has the name, not even another one of this verification.
