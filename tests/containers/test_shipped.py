@@ -34,7 +34,7 @@ ALL_SETTINGS = set(re.findall(r"^#?(LASTDIGITS_[A-Z_]+)=", _text(".env.example")
 def test_every_locked_package_has_hashes_and_no_lock_names_a_host_or_a_path(lock: str) -> None:
     text = _text(lock)
     requirements = re.split(r"\n(?=[a-z0-9])", re.sub(r"^ *#.*\n?", "", text, flags=re.MULTILINE).strip())
-    assert len({requirement.partition("==")[0] for requirement in requirements}) == len(_pins(lock)) > 20
+    assert len({requirement.partition("==")[0] for requirement in requirements}) == len(_pins(lock)) > 0
     assert all("--hash=sha256:" in requirement for requirement in requirements)
     assert not re.search(r"://|^-|/[a-z]+/", text, re.MULTILINE)
 
