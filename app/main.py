@@ -157,7 +157,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         verifications = VerificationService(
             store, provider, codec, policy, tokens, entropy, challenges, observe, sandbox=settings.sandbox
         )
-        await watch.wait(settings.redis_wait)
+        await watch.wait(settings.redis_start_wait)
         with suppress(StoreUnavailable):
             await entropy.measure()
         watching = [asyncio.create_task(work) for work in (entropy.watch(), watch.run())]

@@ -211,7 +211,7 @@ class Values(BaseSettings):
     redis_url: Annotated[str, AfterValidator(_store_url)] = _setting(
         "embedded://./data", "redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or embedded://PATH, a private Valkey server.")
     redis_timeout: float = _setting(1.0, "Seconds for Redis to connect, and to answer.", gt=0, le=30)
-    redis_wait: float = _setting(
+    redis_start_wait: float = _setting(
         10.0, "Seconds that a start waits for a Redis that is down or loading. Then the service starts all the same, and is not ready.", ge=0, le=300)
     key_prefix: Prefix = _setting(
         "{lastdigits}:", "What all keys in Redis begin with, a name in braces. Deployments that share a Redis need one each.")
@@ -373,7 +373,7 @@ class Settings:
     simulator_port: int
     redis_url: str = field(repr=False)
     redis_timeout: float
-    redis_wait: float
+    redis_start_wait: float
     key_prefix: str
     pepper: SecretStr | None
     pepper_previous: SecretStr | None

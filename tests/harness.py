@@ -235,7 +235,7 @@ def serving(
         "REDIS_URL": f"embedded://{directory}/data",
         "PEPPER": PEPPER,
         "REDIS_TIMEOUT": "5",  # a machine that runs all tests at once is slower than an operator's
-        "REDIS_WAIT": "0",  # tests that start without a store look at what it says then
+        "REDIS_START_WAIT": "0",  # tests that start without a store look at what it says then
         "WORKERS": "2",
         "SPEND_PER_HOUR": "100000",
         "SPEND_PER_DAY": "100000",

@@ -301,7 +301,7 @@ def test_a_start_waits_for_a_store_that_is_not_there_yet_and_says_so(tmp_path: P
         _until(lambda: log.exists() and '"waiting_for_store"' in log.read_text("utf-8"))
         server.start()
 
-    settings = {"REDIS_URL": server.url, "REDIS_WAIT": "60", "WORKERS": "1"}
+    settings = {"REDIS_URL": server.url, "REDIS_START_WAIT": "60", "WORKERS": "1"}
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(start_the_store)
         with serving(tmp_path / "service", simulator.send_url, **settings) as service:
@@ -316,10 +316,12 @@ def test_a_start_waits_no_longer_than_it_may_and_not_for_what_only_the_operator_
 ) -> None:
     server = Server(tmp_path)
     server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    with serving(tmp_path / "a", simulator.send_url, None, 503, REDIS_URL=server.url, REDIS_WAIT="300") as service:
+    with serving(
+        tmp_path / "a", simulator.send_url, None, 503, REDIS_URL=server.url, REDIS_START_WAIT="300"
+    ) as service:
         assert not [line for line in service.lines() if line["event"] == "waiting_for_store"]
     server.stop()
-    with serving(tmp_path / "b", simulator.send_url, None, 503, REDIS_URL=server.url, REDIS_WAIT="1") as service:
+    with serving(tmp_path / "b", simulator.send_url, None, 503, REDIS_URL=server.url, REDIS_START_WAIT="1") as service:
         assert [line["seconds"] for line in service.lines() if line["event"] == "waiting_for_store"] == [1, 1]
 
 
