@@ -15,6 +15,8 @@ const SAME = {
   codes_predictable: "unavailable",
   destination_suspended: "unavailable",
   store_unavailable: "unavailable",
+  provider_unavailable: "unavailable",
+  overloaded: "unavailable",
 };
 
 /** Whether a problem is for the people who made the page: the console says more. */
