@@ -1,6 +1,6 @@
 """A circuit breaker: while the provider fails, no call is placed, and one call at a time finds out whether it works again.
 
-Pure: it has no clock of its own and places nothing. docs/decisions/0010 says why no library does this here.
+Pure: it has no clock of its own and places nothing. docs/decisions/0011 says why no library does this here.
 """
 
 from collections.abc import Callable
