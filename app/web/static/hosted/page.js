@@ -16,8 +16,8 @@ form.addEventListener("click", (event) => event.detail > 1 && event.preventDefau
 form.addEventListener("verified", () => {
   of("cancel").hidden = true;
   of("returning").hidden = false;
-  form.requestSubmit(of("continue"));
   setTimeout(() => (of("continue").hidden = false), SLOW);
+  form.requestSubmit(of("continue"));
 });
 
 // Last, and from here: no one verifies a phone whose token would go nowhere.
