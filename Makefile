@@ -17,7 +17,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node and not php and not promtool
+PLAIN := not (browser or nginx or node or php or promtool or redis)
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -112,7 +112,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "redis or ($(PLAIN))" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
