@@ -13,6 +13,8 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+# Python keeps what it has compiled, also where a container's image says otherwise: else each process of the tests would compile the service again.
+export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
@@ -137,10 +139,10 @@ $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The development lock holds all of the other, in the same versions.
+# The development lock holds all of the other, in the same versions. Most of it is never imported, so pip compiles none of it: that took longer than the rest.
 $(VENV)/.installed-dev: $(VENV)/.made requirements-dev.lock pyproject.toml
 	@echo "Installing from requirements-dev.lock"
-	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) install --quiet --no-compile --require-hashes -r requirements-dev.lock
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $(VENV)/.installed $@
 

@@ -242,11 +242,12 @@ def test_the_requests_of_the_readme(page: str, sandbox: Sandbox, tmp_path: Path)
         answer: dict[str, Any] = json.loads(shell(as_served(command, sandbox), tmp_path, KEY=sandbox.secret_key))
         return answer
 
-    started = pasted(start)
-    code = sandbox.calls("+79991234567")[0]["code"]
+    phone = fresh_phone()
+    started = pasted(start.replace("8 (999) 123-45-67", phone))
+    code = sandbox.code(phone)
     approved = pasted(check.replace(SHOWN["id"], started["id"]).replace(SHOWN["code"], code))
     redeemed = pasted(blocks["readme-redeem"].replace(SHOWN["token"], approved["token"]))
-    assert redeemed["purpose"] == "login"
+    assert (redeemed["purpose"], redeemed["phone"]) == ("login", phone)
 
 
 def test_the_requests_of_the_python_clients_page(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -153,20 +153,23 @@ class Verifying:
         return False
 
 
+@pytest.fixture(scope="module")
+def backend(issuer: Issuer) -> Verifying:
+    return Verifying(TokenVerifier(issuer.url, "lastdigits", "backend"))
+
+
+@pytest.fixture(scope="module")
+def ed25519_backend(issuer: Issuer) -> Verifying:
+    return Verifying(TokenVerifier(issuer.url, "lastdigits", "backend", algorithm="EdDSA"))
+
+
+@pytest.fixture(scope="module")
+def shop(real: RealTokens) -> Verifying:
+    return Verifying(TokenVerifier(real.jwks_url, "lastdigits", "backend"))
+
+
 class TestVerifier(AcceptsTokens):
     """The backends of the guides stand on it."""
-
-    @pytest.fixture(scope="class")
-    def backend(self, issuer: Issuer) -> Verifying:
-        return Verifying(TokenVerifier(issuer.url, "lastdigits", "backend"))
-
-    @pytest.fixture(scope="class")
-    def ed25519_backend(self, issuer: Issuer) -> Verifying:
-        return Verifying(TokenVerifier(issuer.url, "lastdigits", "backend", algorithm="EdDSA"))
-
-    @pytest.fixture(scope="class")
-    def shop(self, real: RealTokens) -> Verifying:
-        return Verifying(TokenVerifier(real.jwks_url, "lastdigits", "backend"))
 
 
 @pytest.fixture
