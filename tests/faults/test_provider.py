@@ -202,7 +202,3 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
         verifications = [ttl for key, ttl in ttls.items() if b":verification:" in key]
         assert verifications
         assert max(verifications) <= 30_000, "a verification without a code lapses"
-
-
-def test_the_providers_key_is_in_no_answer(service: Service, phone: str) -> None:
-    assert PROVIDER_KEY not in service.start(phone).text
