@@ -115,8 +115,11 @@ def test_invalid_files_keep_what_was_in_force_in_all_workers_and_in_later_ones(
     (pair.directory / "clients.toml").write_text(clients_toml(pair.keys))
     _reload(pair)
     reloaded = len(_events(pair, "reloaded"))
-    for name in ("clients.toml", "signing-keys.json"):
-        (pair.directory / name).write_text("broken")
+    files = {
+        pair.directory / name: (pair.directory / name).read_text() for name in ("clients.toml", "signing-keys.json")
+    }
+    for file in files:
+        file.write_text("broken")
     _reload(pair, 3, event="signing_keys_not_reloaded")  # the supervisor reads them too
     assert len(_events(pair, "clients_not_reloaded")) == 3
     assert len(_events(pair, "reloaded")) == reloaded, "what failed is not also reported as done"
@@ -131,6 +134,8 @@ def test_invalid_files_keep_what_was_in_force_in_all_workers_and_in_later_ones(
     begun = pair.start(phone)
     assert begun.status_code == 201
     assert pair.check(begun.json()["id"], simulator.code(phone)).json()["token"]
+    for file, text in files.items():
+        file.write_text(text)
 
 
 @pytest.mark.parametrize(
