@@ -14,11 +14,13 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
+# Python keeps what it has compiled, also where a container's image says otherwise: else each process of the tests would compile the service again.
+export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not generated and not kotlin and not laravel and not nginx and not node and not php and not promtool
+PLAIN := not (browser or generated or kotlin or laravel or nginx or node or php or promtool or redis)
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -140,7 +142,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		while [ ! -S "$$where/s" ]; do kill -0 $$server 2>/dev/null || { cat "$$where/log" >&2; exit 1; }; sleep 0.1; done; \
 		url="unix://$$where/s"; \
 	fi; \
-	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
+	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "redis or ($(PLAIN))" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
@@ -165,10 +167,10 @@ $(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The development lock holds all of the other, in the same versions.
+# The development lock holds all of the other, in the same versions. Most of it is never imported, so pip compiles none of it: that took longer than the rest.
 $(VENV)/.installed-dev: $(VENV)/.made requirements-dev.lock pyproject.toml
 	@echo "Installing from requirements-dev.lock"
-	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) install --quiet --no-compile --require-hashes -r requirements-dev.lock
 	@$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	@touch $(VENV)/.installed $@
 

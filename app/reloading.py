@@ -5,13 +5,16 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import structlog
 
-from app.api.auth import Service
 from app.api.clients import ClientsError, load_clients
 from app.settings import Settings, read_signing_keys
 from app.verification.signing_keys import SigningKeyError, parse_signing_keys
+
+if TYPE_CHECKING:  # the supervisor reads files too, and needs nothing of what answers requests
+    from app.api.auth import Service
 
 log = structlog.get_logger()
 
@@ -42,7 +45,7 @@ def _changed(settings: Settings, event: str, read: Callable[[], dict[str, object
 class Reloading:
     """Puts what is in the files into force in this process, whenever SIGHUP comes."""
 
-    def __init__(self, settings: Settings, service: Service) -> None:
+    def __init__(self, settings: Settings, service: "Service") -> None:
         self._settings = settings
         self._service = service
         self._had_terminal = has_terminal()

@@ -2,11 +2,7 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
 import secrets
-import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,12 +12,12 @@ from pydantic import SecretStr
 
 from app.api.clients import PREFIXES, Kind, clients_entry, new_key, parse_clients
 from app.api.origins import LOCALHOST_ORIGINS, allows
+from app.listening import listen
 from app.made_keys import kept
-from app.processes import StartError, die_with_parent
+from app.processes import StartError
 from app.settings import Settings
-from app.simulator import SimulatorCredentials, run_simulator
+from app.simulator_child import simulator_beside
 from app.web import DemoContext
-from app.workers import listen
 
 _PHONE = "+7 999 123-45-67"
 _DIGITS = "79991234567"
@@ -46,7 +42,7 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
         if settings.simulator:
             url = f"{simulator}/api/call-password/send/"
             settings = replace(settings, provider=replace(settings.simulator, url=url, api_key=SecretStr(api_key)))
-        with _simulator_beside(listener, api_key):
+        with simulator_beside(listener, api_key):
             print(banner(settings, keys, simulator), flush=True)  # noqa: T201  the banner is for a person
             yield settings
 
@@ -82,30 +78,6 @@ def _entries(settings: Settings, keys: dict[Kind, str]) -> str:
 def _capped_key(keys: dict[Kind, str]) -> str:
     """The key of a client that may spend on one call an hour: the demo page shows by it what a cap does. It stays the same, like the others."""
     return PREFIXES[Kind.PUBLIC] + hashlib.sha256(keys[Kind.SECRET].encode()).hexdigest()
-
-
-@contextmanager
-def _simulator_beside(listener: socket.socket, api_key: str) -> Iterator[None]:
-    """Run the provider's simulator as a child process on a bound socket, for as long as the block lasts."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=_simulate, args=(listener, api_key, os.getpid()), name="lastdigits-simulator", daemon=True
-    )
-    # A Ctrl-C while the child still imports would end it with a traceback: it inherits that SIGINT is ignored.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.start()
-    signal.signal(signal.SIGINT, before)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.join(5)
-
-
-def _simulate(listener: socket.socket, api_key: str, parent: int) -> None:
-    die_with_parent(parent)
-    # A terminal's Ctrl-C goes to the service alone, which may still have calls to finish: it ends this process after them.
-    os.setpgid(0, 0)
-    run_simulator(SimulatorCredentials(api_key=api_key), listener)
 
 
 def banner(settings: Settings, keys: dict[Kind, str] | None, simulator: str) -> str:

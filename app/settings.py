@@ -28,6 +28,7 @@ from app.settings_sources import INJECTED_URL, PREFIX, Source, dotenv_file, envi
 from app.store.embedded import keys_directory
 from app.store.urls import parse_url, url_problem
 from app.verification.challenge import When
+from app.verification.errors import LastdigitsError
 from app.verification.guard import Guard
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import MIN_PEPPER_BYTES
@@ -312,7 +313,7 @@ def described() -> list[tuple[str, str, str]]:
 Read = TypeVar("Read")
 
 
-class SettingsError(Exception):
+class SettingsError(LastdigitsError):
     """Invalid settings.
 
     Attributes:
@@ -321,7 +322,7 @@ class SettingsError(Exception):
     """
 
     def __init__(self, problems: list[str], sources: tuple[str, ...] = ()) -> None:
-        super().__init__("\n".join(problems))
+        super().__init__("\n".join(("invalid configuration:", *(f"  - {problem}" for problem in problems))))
         self.problems, self.sources = problems, sources
 
 

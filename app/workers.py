@@ -3,7 +3,6 @@
 uvicorn serves, and its supervisor watches over several workers. If the service is killed, the kernel ends its workers (processes.py).
 """
 
-import errno
 import os
 import resource
 import signal
@@ -14,20 +13,18 @@ from contextlib import suppress
 from functools import partial
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.api.listener import Listener
-from app.main import create_app
-from app.processes import EX_CONFIG, EX_UNAVAILABLE, StartError, die_with_parent
+from app.listening import BACKLOG
+from app.processes import EX_UNAVAILABLE, die_with_parent
 from app.reloading import has_terminal, hung_up, read_again
 from app.settings import Settings
 from app.telemetry.logging import configure_logs
 from app.telemetry.metrics import WIDTH
 from app.telemetry.tallies import Tallies, shared_tallies
-
-_BACKLOG = 2048
 
 ACCEPTS = 16
 """Connections that a worker accepts in one turn of its event loop."""
@@ -35,30 +32,6 @@ ACCEPTS = 16
 WORKER_TIMEOUT = 30
 """Seconds in which a worker must answer its supervisor, else it is replaced. uvicorn's own 5 s end workers that start on a busy machine. Meanwhile the
 supervisor hears no signal, so it must be less than supervisors wait after SIGTERM: 40 s (deploy/lastdigits.service)."""
-
-_PERMANENT = {errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, socket.EAI_NONAME}
-"""Errors of a bind that do not pass by themselves: a port below 1024, no IPv6 here, a name that does not exist."""
-
-
-def listen(host: str, port: int, host_setting: str, port_setting: str) -> socket.socket:
-    """A listening socket; on `::` it takes IPv4 as well.
-
-    Raises:
-        StartError: there can't be one; the message names the setting to change.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    dual = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-    except (OverflowError, UnicodeError) as error:
-        raise StartError(f"{host_setting}, {port_setting}: {host} and {port} are no address and port") from error
-    except OSError as error:
-        about_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
-        setting, value = (port_setting, port) if about_port else (host_setting, host)
-        status = EX_CONFIG if error.errno in _PERMANENT else EX_UNAVAILABLE
-        raise StartError(
-            f"{setting}: {value} can't be listened on ({error.strerror}): choose another", status
-        ) from error
 
 
 def run_workers(settings: Settings, listener: socket.socket) -> None:
@@ -70,7 +43,7 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection takes a file; shells often allow 1,024
     config = uvicorn.Config(
-        partial(create_app, settings),
+        partial(_application, settings, None),
         factory=True,
         workers=settings.workers,
         loop="uvloop",
@@ -80,7 +53,7 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=settings.policy.call_deadline,
         timeout_worker_healthcheck=WORKER_TIMEOUT,
@@ -140,12 +113,18 @@ class Workers(Multiprocess):
                     os.kill(process.pid, signal.SIGHUP)
 
 
-def _worker_app(settings: Settings, tallies: Tallies | None) -> Callable[[], FastAPI]:
+def _worker_app(settings: Settings, tallies: Tallies | None) -> Callable[[], ASGIApp]:
     """What makes the application in a process of its own."""
     return partial(_worker, settings, os.getpid(), tallies)
 
 
-def _worker(settings: Settings, parent: int, tallies: Tallies | None) -> FastAPI:
+def _worker(settings: Settings, parent: int, tallies: Tallies | None) -> ASGIApp:
     die_with_parent(parent)
     configure_logs(settings.log_format, settings.log_level)
+    return _application(settings, tallies)
+
+
+def _application(settings: Settings, tallies: Tallies | None) -> ASGIApp:
+    from app.main import create_app  # noqa: PLC0415  half of the start-up, which only those pay that answer requests
+
     return create_app(settings, tallies)

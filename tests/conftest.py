@@ -5,17 +5,32 @@ the simulator. Each test takes phones of its own, so that none needs an empty st
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from tests.harness import Service, Simulator, fresh_phone, serving, simulating
+
+hypothesis.settings.register_profile(
+    "tests",
+    max_examples=50,
+    deadline=None,  # the machine may be busy
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of a run on a Redis of one's own: leave out what never sees it, for it starts services with stores of their own."""
     if "TEST_REDIS_URL" in os.environ:
-        seen = [item for item in items if {"service", "server", "redis_url"} & set(getattr(item, "fixturenames", ()))]
+        seen = [
+            item
+            for item in items
+            if {"service", "server", "redis_url"} & set(getattr(item, "fixturenames", ()))
+            or (item.get_closest_marker("redis") and shutil.which("redis-server"))
+        ]
         config.hook.pytest_deselected(items=[item for item in items if item not in seen])
         items[:] = seen
 

@@ -65,8 +65,12 @@ def running(
             process.wait(5)
 
 
+MAX_START = 120
+"""Seconds that a process may take until it is ready, on the busiest machine."""
+
+
 def _await(process: Any, log: Path, ready: Callable[[str], str | None]) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + MAX_START
     while time.monotonic() < deadline:
         if found := ready(log.read_text("utf-8", "replace")):
             return found
@@ -254,7 +258,7 @@ def serving(
 
 
 def _until_ready(service: Service, status: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + MAX_START
     while time.monotonic() < deadline:
         try:
             if service.http.get("/readyz").status_code == status:

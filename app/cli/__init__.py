@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from app.processes import EX_CONFIG, StartError
-from app.settings import SettingsError
 from app.verification.errors import LastdigitsError
 
 COMMANDS = {
@@ -38,9 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         return int(options.run(options))
-    except SettingsError as error:
-        complain("invalid configuration:", *(f"  - {problem}" for problem in error.problems))
-        return EX_CONFIG
     except LastdigitsError as error:
         complain(str(error))
         return error.status if isinstance(error, StartError) else EX_CONFIG

@@ -22,13 +22,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.cli import as_called
+from app.listening import listen
 from app.made_keys import with_made_keys
 from app.processes import EX_UNAVAILABLE
 from app.sandbox import reachable, with_sandbox
 from app.settings import Settings, load_settings
 from app.store.embedded import embedded_server, rewrite_if_old
 from app.telemetry.logging import configure_logs
-from app.workers import listen, run_workers
+from app.workers import run_workers
 
 REWRITE_LOOK = 600.0
 """Seconds from one look at the age of the embedded store's file to the next."""

@@ -4,8 +4,8 @@ import argparse
 import os
 
 from app.cli import complain, say
+from app.listening import listen
 from app.simulator import SimulatorCredentials, run_simulator
-from app.workers import listen
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """What people see: the widget, the hosted page, and in the sandbox the demo page and the API's documentation."""
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from app.web.demo import DemoContext, demo_routes
 from app.web.hosted import hosted_routes
@@ -9,7 +9,7 @@ from app.web.routes import widget_routes
 __all__ = ["DemoContext", "mount_web"]
 
 
-def mount_web(app: FastAPI, *, sandbox: DemoContext | None) -> None:
+def mount_web(app: Starlette, *, sandbox: DemoContext | None) -> None:
     """Add the pages' routes to the application.
 
     Args:

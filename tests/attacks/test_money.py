@@ -88,7 +88,6 @@ async def test_a_storm_in_both_lanes_leaves_the_trusted_one_its_half(till: Servi
 PRICES = {
     "3,50": (3.5, "price_higher_than_expected"),
     "3.50 RUB": (3.5, "price_higher_than_expected"),
-    3.5: (3.5, "price_higher_than_expected"),
     "1.05": (1.05, "price_higher_than_expected"),
     "1e3": (EXPECTED, "price_unreadable"),
     "-1": (EXPECTED, "price_unreadable"),

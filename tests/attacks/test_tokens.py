@@ -149,11 +149,3 @@ class _Confused(jwt.algorithms.HMACAlgorithm):
 def test_what_is_no_token_at_all_is_a_bad_request(service: Service, token: Any) -> None:
     status, body = _redeem(service, token)
     assert (status, body["code"]) == (422, "invalid_request")
-
-
-def test_a_wrong_code_after_the_approval_gets_no_token(service: Service, simulator: Simulator, phone: str) -> None:
-    approved = _approved(service, simulator, phone)
-    code = simulator.code(phone)
-    wrong = service.check(approved["id"], f"{(int(code) + 1) % 10000:04d}")
-    assert wrong.status_code == 409
-    assert "token" not in wrong.json()

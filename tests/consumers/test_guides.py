@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,14 @@ import httpx
 import pytest
 from lastdigits_client import Client
 
-from tests.consumers.backends import Backend, Trust, python_backend
-from tests.consumers.conftest import RealTokens
-from tests.consumers.contract import AcceptsTokens
-from tests.consumers.issuer import Issuer
+from tests.consumers.backends import Backend, python_backend
 from tests.consumers.page import GUIDES, marked, shown
-from tests.consumers.sandbox import Sandbox, as_served, sandboxed
+from tests.consumers.sandbox import Sandbox, as_served
 from tests.harness import ROOT, fresh_phone
 
 PAGES = sorted(page.name for page in (GUIDES / "en").glob("*.md"))
 
-Run = Callable[[dict[str, str], str], AbstractContextManager[Backend]]
+Run = Callable[[dict[str, str]], AbstractContextManager[Backend]]
 
 
 def shell(script: str, directory: Path, **environ: str) -> str:
@@ -63,7 +60,7 @@ def test_a_guide_has_the_same_sections_in_both_languages(page: str) -> None:
     assert [line for line in english if line.startswith("```")] == [line for line in russian if line.startswith("```")]
 
 
-# ---- Django and FastAPI by clients/python: they accept and refuse what docs/token.md says
+# ---- Django and FastAPI by clients/python, whose check of tokens is in test_python_client.py
 
 
 @pytest.fixture(scope="module", params=["django", "fastapi"])
@@ -73,44 +70,22 @@ def stack(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def run(stack: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return lambda environ, code: python_backend(
-        f"guide_{stack}", code or shown(stack), tmp_path_factory.mktemp(stack), environ
-    )
-
-
-@pytest.fixture(scope="module")
-def backend(run: Run, issuer: Issuer) -> Iterator[Backend]:
-    with run(Trust(issuer.url).environ(), "") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def ed25519_backend(stack: str, run: Run, issuer: Issuer) -> Iterator[Backend]:
-    code = shown(stack).replace("accept_test=", 'algorithm="EdDSA", accept_test=')
-    with run(Trust(issuer.url).environ(), code) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shop(run: Run, real: RealTokens) -> Iterator[Backend]:
-    with run(Trust(real.jwks_url).environ(), "") as running:
-        yield running
-
-
-class TestPythonGuides(AcceptsTokens):
-    """The two accept the same tokens as the code of docs/token.md."""
+    return lambda environ: python_backend(f"guide_{stack}", shown(stack), tmp_path_factory.mktemp(stack), environ)
 
 
 def test_with_the_settings_of_the_sandbox_its_tokens_are_accepted(run: Run, sandbox: Sandbox) -> None:
     phone = fresh_phone()
-    with Client(sandbox.url, sandbox.secret_key) as client, run(sandbox.trust(), "") as page:
+    with Client(sandbox.url, sandbox.secret_key) as client, run(sandbox.trust()) as page:
         token = client.check(client.start(phone, purpose="login").id, sandbox.code(phone)).token
         assert page.phone(token) == phone
         form = page.http.post("/login", data={"phone_token": token})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert page.http.post("/login", data={"phone_token": token[:-1]}).status_code == 403
         assert page.http.post("/login", data={}).status_code == 403
-    with run(sandbox.trust() | {"ALLOW_TEST_PHONES": ""}, "") as production:
+        other = fresh_phone()
+        letters = client.check(client.start(other, purpose="newsletter").id, sandbox.code(other)).token
+        assert page.refuses(letters), "it is for another purpose"
+    with run(sandbox.trust() | {"ALLOW_TEST_PHONES": ""}) as production:
         assert production.refuses(token)
 
 
@@ -146,20 +121,20 @@ SHOWN = {"id": "vrf_…", "code": "5902", "token": "eyJ…"}
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.ru.md"])
-def test_the_requests_of_the_readme(page: str, tmp_path: Path) -> None:
+def test_the_requests_of_the_readme(page: str, sandbox: Sandbox, tmp_path: Path) -> None:
     blocks = marked(ROOT / page)
     start, check = blocks["readme-backend"].split("\n\n")
-    with sandboxed(tmp_path) as sandbox:
 
-        def pasted(command: str) -> dict[str, Any]:
-            answer: dict[str, Any] = json.loads(shell(as_served(command, sandbox), tmp_path, KEY=sandbox.secret_key))
-            return answer
+    def pasted(command: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(shell(as_served(command, sandbox), tmp_path, KEY=sandbox.secret_key))
+        return answer
 
-        started = pasted(start)
-        code = sandbox.calls("+79991234567")[0]["code"]
-        approved = pasted(check.replace(SHOWN["id"], started["id"]).replace(SHOWN["code"], code))
-        redeemed = pasted(blocks["readme-redeem"].replace(SHOWN["token"], approved["token"]))
-    assert redeemed["purpose"] == "login"
+    phone = fresh_phone()
+    started = pasted(start.replace("8 (999) 123-45-67", phone))
+    code = sandbox.code(phone)
+    approved = pasted(check.replace(SHOWN["id"], started["id"]).replace(SHOWN["code"], code))
+    redeemed = pasted(blocks["readme-redeem"].replace(SHOWN["token"], approved["token"]))
+    assert (redeemed["purpose"], redeemed["phone"]) == ("login", phone)
 
 
 def test_the_requests_of_the_python_clients_page(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -179,14 +154,6 @@ def test_the_simulator_misbehaves_as_its_page_shows(sandbox: Sandbox, tmp_path: 
     behaviour = httpx.get(f"{sandbox.simulator}/behaviour").json()
     httpx.delete(f"{sandbox.simulator}/behaviour")
     assert "not_enough_money" in json.dumps(behaviour)
-
-
-def test_the_script_that_the_sandbox_prints_verifies_a_phone(tmp_path: Path) -> None:
-    with sandboxed(tmp_path) as sandbox:
-        lines = shell(sandbox.script, tmp_path).splitlines()
-    assert json.loads(lines[0])["status"] == "pending"
-    assert lines[1].startswith("The last digits of the number that called: ")
-    assert json.loads(lines[2])["status"] == "approved"
 
 
 def test_the_commands_for_keys_make_a_valid_clients_file(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """clients/python against the real service: its requests, what it sends again, and its check of tokens."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from lastdigits_client import AsyncClient, Client, NoAnswer, Problem, TokenRefused, TokenVerifier
 
 from tests.consumers.conftest import RealTokens
+from tests.consumers.contract import AcceptsTokens
 from tests.consumers.issuer import PHONE, Issuer
 from tests.consumers.lossy import losing
 from tests.harness import Service, Simulator, wait_out_the_cooldown, wrong
@@ -130,7 +132,44 @@ class TestLostAnswers:
         assert (foreign.value.status, foreign.value.code) == (404, "unexpected_answer")
 
 
-# ---- tokens: what a verifier refuses is in test_guides.py, through Django and FastAPI
+# ---- tokens
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """A verifier in the place of a backend."""
+
+    verifier: TokenVerifier
+
+    def phone(self, token: str) -> str:
+        return self.verifier.verify(token, "login").phone
+
+    def refuses(self, token: str) -> bool:
+        """Whether it refuses the token by itself: another exception is no refusal."""
+        try:
+            self.verifier.verify(token, "login")
+        except TokenRefused:
+            return True
+        return False
+
+
+@pytest.fixture(scope="module")
+def backend(issuer: Issuer) -> Verifying:
+    return Verifying(TokenVerifier(issuer.url, "lastdigits", "backend"))
+
+
+@pytest.fixture(scope="module")
+def ed25519_backend(issuer: Issuer) -> Verifying:
+    return Verifying(TokenVerifier(issuer.url, "lastdigits", "backend", algorithm="EdDSA"))
+
+
+@pytest.fixture(scope="module")
+def shop(real: RealTokens) -> Verifying:
+    return Verifying(TokenVerifier(real.jwks_url, "lastdigits", "backend"))
+
+
+class TestVerifier(AcceptsTokens):
+    """The backends of the guides stand on it."""
 
 
 @pytest.fixture

@@ -3,16 +3,11 @@
 import asyncio
 import os
 import secrets
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from hashlib import sha1
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,41 +97,21 @@ def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The server that TEST_REDIS_URL names, or Debian's redis-server if it is installed; `make test-redis` sees to that."""
-    if url := os.environ.get("TEST_REDIS_URL"):
-        yield url
-        return
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("no redis-server here: make test-redis runs this with one")
-    where: Path = tmp_path_factory.mktemp("redis")
-    arguments = ["--port", "0", "--unixsocket", str(where / "s"), "--save", "", "--dir", str(where)]
-    process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
-    try:
-        while not _answers(where / "s"):
-            time.sleep(0.02)
-        yield f"unix://{where / 's'}"
-    finally:
-        process.terminate()
-        process.wait(5)
+def redis_url() -> str:
+    """The server that TEST_REDIS_URL names."""
+    return os.environ["TEST_REDIS_URL"]
 
 
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as connection:
-        return connection.connect_ex(str(path)) == 0
-
-
-@pytest.fixture(params=["embedded_url", "redis_url"])
+@pytest.fixture(params=["redis_url" if "TEST_REDIS_URL" in os.environ else "embedded_url"])
 def url(request: pytest.FixtureRequest) -> str:
-    """The address of each server in turn."""
+    """The address of the server of this run: the embedded Valkey, or by `make test-redis` a Redis."""
     found: str = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 async def server(url: str) -> AsyncIterator["Redis"]:
-    """A client of each server in turn."""
+    """A client of it."""
     async with connect(url, TIMEOUT) as client:
         assert isinstance(client, Redis)
         yield client

@@ -183,7 +183,7 @@ def test_a_fuzzer_finds_no_undocumented_answer(service: Service, tmp_path: Path)
             "--header",
             f"Authorization: {service.headers()['Authorization']}",
             "--max-examples",
-            "40",
+            "20",
             "--no-color",
             "--seed",
             "1",

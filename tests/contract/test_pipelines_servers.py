@@ -1,7 +1,6 @@
 """Pipelines to real servers through a relay that loses replies, on a cluster, and over TLS: no command is ever repeated."""
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import time
@@ -34,9 +33,6 @@ def arguments_of(settings: dict[str, Any]) -> list[str]:
 @pytest.fixture(scope="session")
 def cluster_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
     """A cluster of one node, which announces another port than it listens on: a relay's."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("no redis-server here")
     where, ports = tmp_path_factory.mktemp("cluster"), []
     for _ in range(3):
         with socket.socket() as free:
@@ -53,7 +49,7 @@ def cluster_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int
         "save": "",
         "dir": where,
     }
-    process = subprocess.Popen([binary, *arguments_of(settings)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(["redis-server", *arguments_of(settings)], stdout=subprocess.DEVNULL)
     try:
         _own_all_slots(port)
         yield port, relay
@@ -85,6 +81,7 @@ async def test_no_command_is_repeated_whose_reply_was_lost(url: str, server: Any
     await server.delete(f"lost:{tmp_path}")
 
 
+@pytest.mark.redis
 async def test_no_command_is_repeated_on_a_cluster_and_the_scripts_run_there(
     cluster_port: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,10 +106,8 @@ async def test_no_command_is_repeated_on_a_cluster_and_the_scripts_run_there(
         assert isinstance(await world.right(ref), Approval)
 
 
-async def test_it_speaks_tls_with_a_password_and_a_database(redis_url: str, tmp_path: Path) -> None:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip(f"no redis-server here beside {redis_url}")
+@pytest.mark.redis
+async def test_it_speaks_tls_with_a_password_and_a_database(tmp_path: Path) -> None:
     identity(tmp_path, "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -127,7 +122,9 @@ async def test_it_speaks_tls_with_a_password_and_a_database(redis_url: str, tmp_
         "save": "",
         "dir": tmp_path,
     }
-    server = await asyncio.create_subprocess_exec(binary, *arguments_of(settings), stdout=asyncio.subprocess.DEVNULL)
+    server = await asyncio.create_subprocess_exec(
+        "redis-server", *arguments_of(settings), stdout=asyncio.subprocess.DEVNULL
+    )
     try:
         client = connect(f"rediss://:s3cret@127.0.0.1:{port}/3?ssl_ca_certs={tmp_path / 'certificate.pem'}", 2.0)
         async with client, aclosing(Pipelines(client, 2.0)) as pipelines:

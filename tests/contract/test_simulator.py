@@ -62,16 +62,6 @@ def test_it_answers_as_documented_with_the_end_of_the_calling_number(
 
 
 @pytest.mark.parametrize(
-    ("headers", "security"), [(KEY, None), ({}, {"apiKey": PROVIDER_KEY}), ({}, LOGIN)], ids=["header", "body", "login"]
-)
-def test_it_accepts_all_three_ways_to_authorise(
-    simulator: Simulator, phone: str, headers: dict[str, str], security: object
-) -> None:
-    body = {"number": phone[1:], "capacity": "4"} | ({"security": security} if security else {})
-    assert _send(simulator, body, headers)["result"] == "ok"
-
-
-@pytest.mark.parametrize(
     ("headers", "security"),
     [
         ({}, None),

@@ -5,6 +5,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,12 +75,12 @@ def test_workers_are_summed_and_the_counts_of_a_killed_one_stay(
     assert not list((tmp_path / "temporary").iterdir()), "it left a file"
 
 
-def test_a_full_disk_costs_neither_a_verification_nor_its_count(
+def test_a_full_disk_costs_neither_a_verification_nor_its_count_nor_the_call_that_is_finished_before_the_end(
     tmp_path: Path, simulator: Simulator, phone: str
 ) -> None:
     with serving(tmp_path, simulator.send_url) as service:
         # No file may grow: each write to one, as to the log, fails from now on.
-        for pid in service.workers():
+        for pid in (service.process.pid, *service.workers()):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, 1))
         verification = service.start(phone).json()["id"]
         assert service.check(verification, simulator.code(phone)).status_code == 200
@@ -91,3 +92,12 @@ def test_a_full_disk_costs_neither_a_verification_nor_its_count(
                 assert http.post("/verify/check").status_code == 401
                 assert http.get("/readyz").status_code == 200
         assert scrape(service.url)[series("lastdigits_observer_errors_total")] >= 5
+        slow = fresh_phone()
+        simulator.behave(slow, delay=0.8)
+        with ThreadPoolExecutor() as pool:
+            starting = pool.submit(service.start, slow)
+            while simulator.count(slow) == 0:
+                time.sleep(0.02)
+            service.process.send_signal(signal.SIGTERM)
+            assert starting.result().status_code == 201
+        assert service.process.wait(30) == 0

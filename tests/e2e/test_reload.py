@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -50,76 +50,92 @@ def _answers(service: Service) -> bool:
         return False
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_clients_change_in_all_workers_and_requests_go_on(tmp_path: Path, simulator: Simulator, workers: int) -> None:
-    with serving(tmp_path, simulator.send_url, WORKERS=str(workers)) as service:
-        file = tmp_path / "clients.toml"
-        pids = service.workers()
-        phone = fresh_phone()
-        verification = service.start(phone).json()["id"]
-        fresh = new_key(Kind.SECRET)
-        assert _statuses(service, fresh) == {401}
-        file.write_text(file.read_text() + "\n" + clients_entry("backend", Kind.SECRET, fresh))
-        _reload(service, workers)
-        assert _statuses(service, fresh) == {404}
-        assert _statuses(service, service.keys["backend"]) == {404}, "two keys of a client while it is rotated"
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
+    """Two workers, whose files the tests change."""
+    with serving(tmp_path_factory.mktemp("pair"), simulator.send_url) as service:
+        yield service
 
-        old, service.keys["backend"] = service.keys["backend"], fresh
-        file.write_text(clients_toml(service.keys))
-        _reload(service, workers)
-        assert _statuses(service, old) == {401}
-        assert service.check(verification, simulator.code(phone)).status_code == 200, "what was begun goes on"
-        assert service.workers() == pids, "none was restarted"
+
+def _change_clients(service: Service, simulator: Simulator, workers: int) -> None:
+    file = service.directory / "clients.toml"
+    pids = service.workers()
+    phone = fresh_phone()
+    verification = service.start(phone).json()["id"]
+    fresh = new_key(Kind.SECRET)
+    assert _statuses(service, fresh) == {401}
+    file.write_text(file.read_text() + "\n" + clients_entry("backend", Kind.SECRET, fresh))
+    _reload(service, workers)
+    assert _statuses(service, fresh) == {404}
+    assert _statuses(service, service.keys["backend"]) == {404}, "two keys of a client while it is rotated"
+
+    old, service.keys["backend"] = service.keys["backend"], fresh
+    file.write_text(clients_toml(service.keys))
+    _reload(service, workers)
+    assert _statuses(service, old) == {401}
+    assert service.check(verification, simulator.code(phone)).status_code == 200, "what was begun goes on"
+    assert service.workers() == pids, "none was restarted"
+
+
+def test_clients_change_in_all_workers_and_requests_go_on(pair: Service, simulator: Simulator) -> None:
+    _change_clients(pair, simulator, 2)
+
+
+def test_clients_change_where_one_process_does_all(tmp_path: Path, simulator: Simulator) -> None:
+    with serving(tmp_path, simulator.send_url, WORKERS="1") as service:
+        _change_clients(service, simulator, 1)
+
+
+def test_signing_keys_rotate_without_a_gap(pair: Service, simulator: Simulator) -> None:
+    file = pair.directory / "signing-keys.json"
+    (old,) = parse_signing_keys(file.read_text())
+    new = new_signing_key("EdDSA")
+
+    def token() -> str:
+        phone = fresh_phone()
+        verification = pair.start(phone).json()["id"]
+        return str(pair.check(verification, simulator.code(phone)).json()["token"])
+
+    before = token()
+    assert jwt.get_unverified_header(before)["kid"] == old.kid
+    for keys in ((old, new), (new, old)):
+        file.write_text(write_signing_keys(keys))
+        _reload(pair)
+        published = pair.http.get("/.well-known/jwks.json").json()["keys"]
+        assert [key["kid"] for key in published] == [key.kid for key in keys]
+        assert jwt.get_unverified_header(token())["kid"] == keys[0].kid
+    assert pair.post("/verify/redeem", {"token": before}).status_code == 200, "tokens of the old key are still valid"
+    assert new.private_jwk()["d"] not in pair.log.read_text()
 
 
 def test_invalid_files_keep_what_was_in_force_in_all_workers_and_in_later_ones(
-    tmp_path: Path, simulator: Simulator
+    pair: Service, simulator: Simulator
 ) -> None:
-    with serving(tmp_path, simulator.send_url) as service:
-        old, service.keys["backend"] = service.keys["backend"], new_key(Kind.SECRET)
-        (tmp_path / "clients.toml").write_text(clients_toml(service.keys))
-        _reload(service)
-        for name in ("clients.toml", "signing-keys.json"):
-            (tmp_path / name).write_text("broken")
-        _reload(service, 3, event="signing_keys_not_reloaded")  # the supervisor reads them too
-        assert len(_events(service, "clients_not_reloaded")) == 3
-        assert len(_events(service, "reloaded")) == 2, "what failed is not also reported as done"
-        pids = service.workers()
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        _until(lambda: len(set(service.workers()) - set(pids)) == 2)
-        _until(lambda: _answers(service))
-        assert _statuses(service, old) == {401}, "a key that was withdrawn stays withdrawn"
-        assert _statuses(service, service.keys["backend"]) == {404}
-        phone = fresh_phone()
-        begun = service.start(phone)
-        assert begun.status_code == 201
-        assert service.check(begun.json()["id"], simulator.code(phone)).json()["token"]
-
-
-def test_signing_keys_rotate_without_a_gap(tmp_path: Path, simulator: Simulator) -> None:
-    with serving(tmp_path, simulator.send_url) as service:
-        file = tmp_path / "signing-keys.json"
-        (old,) = parse_signing_keys(file.read_text())
-        new = new_signing_key("EdDSA")
-
-        def token() -> str:
-            phone = fresh_phone()
-            verification = service.start(phone).json()["id"]
-            return str(service.check(verification, simulator.code(phone)).json()["token"])
-
-        before = token()
-        assert jwt.get_unverified_header(before)["kid"] == old.kid
-        for keys in ((old, new), (new, old)):
-            file.write_text(write_signing_keys(keys))
-            _reload(service)
-            published = service.http.get("/.well-known/jwks.json").json()["keys"]
-            assert [key["kid"] for key in published] == [key.kid for key in keys]
-            assert jwt.get_unverified_header(token())["kid"] == keys[0].kid
-        assert service.post("/verify/redeem", {"token": before}).status_code == 200, (
-            "tokens of the old key are still valid"
-        )
-        assert new.private_jwk()["d"] not in service.log.read_text()
+    old, pair.keys["backend"] = pair.keys["backend"], new_key(Kind.SECRET)
+    (pair.directory / "clients.toml").write_text(clients_toml(pair.keys))
+    _reload(pair)
+    reloaded = len(_events(pair, "reloaded"))
+    files = {
+        pair.directory / name: (pair.directory / name).read_text() for name in ("clients.toml", "signing-keys.json")
+    }
+    for file in files:
+        file.write_text("broken")
+    _reload(pair, 3, event="signing_keys_not_reloaded")  # the supervisor reads them too
+    assert len(_events(pair, "clients_not_reloaded")) == 3
+    assert len(_events(pair, "reloaded")) == reloaded, "what failed is not also reported as done"
+    pids = pair.workers()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    _until(lambda: len(set(pair.workers()) - set(pids)) == 2)
+    _until(lambda: _answers(pair))
+    assert _statuses(pair, old) == {401}, "a key that was withdrawn stays withdrawn"
+    assert _statuses(pair, pair.keys["backend"]) == {404}
+    phone = fresh_phone()
+    begun = pair.start(phone)
+    assert begun.status_code == 201
+    assert pair.check(begun.json()["id"], simulator.code(phone)).json()["token"]
+    for file, text in files.items():
+        file.write_text(text)
 
 
 NO_CALL_FOR_STRANGERS = clients_entry("a", Kind.PUBLIC, new_key(Kind.PUBLIC), native=True, calls="1/day")

@@ -4,8 +4,8 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
+from app.listening import listen
+from app.made_keys import with_made_keys
+from app.processes import StartError
+from app.sandbox import reachable, sandbox_keys
+from app.settings import load_settings
+from app.store.embedded import embedded_server, store_directory
 from tests.e2e.conftest import Command
 from tests.harness import ROOT, Service, Simulator, running, serving
 
@@ -67,13 +73,13 @@ def _await_ready(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "workers", "also"),
-    [("LOCALHOST", "2", None), ("::", "1", "[::1]"), ("[::1]", "1", None), ("0.0.0.0", "1", None)],
+    ("host", "workers", "also", "ending"),
+    [("LOCALHOST", "2", None, signal.SIGTERM), ("::", "1", "[::1]", signal.SIGINT)],
 )
 def test_the_sandbox_verifies_a_phone_by_pasting_what_it_prints(
-    tmp_path: Path, host: str, workers: str, also: str | None
+    tmp_path: Path, host: str, workers: str, also: str | None, ending: int
 ) -> None:
-    with _sandbox(tmp_path, HOST=host, SIMULATOR_HOST=host, WORKERS=workers) as (_, text, address):
+    with _sandbox(tmp_path, HOST=host, SIMULATOR_HOST=host, WORKERS=workers) as (process, text, address):
         assert "no phone rings, and nothing leaves this machine" in text
         assert [
             line["level"]
@@ -89,13 +95,26 @@ def test_the_sandbox_verifies_a_phone_by_pasting_what_it_prints(
         assert json.loads(approved)["status"] == "approved"
         if also:
             assert httpx.get(f"http://{also}:{address.rpartition(':')[2]}/healthz").status_code == 200, ":: takes both"
+        _end(process, ending, 0)
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_sandbox_keeps_its_keys_and_data_and_leaves_the_live_directories_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("host", "shown"), [("::1", "[::1]"), ("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("LOCALHOST", "localhost")]
+)
+def test_a_listening_address_is_shown_as_one_that_can_be_reached(host: str, shown: str) -> None:
+    with listen(host, 0, "LASTDIGITS_HOST", "LASTDIGITS_PORT") as listener:
+        assert reachable(host) == shown
+        socket.create_connection((shown.strip("[]"), listener.getsockname()[1]), 5).close()
+
+
+def test_a_sandbox_that_is_killed_leaves_no_process_and_keeps_its_keys_and_data_in_its_own_directories(
+    tmp_path: Path,
+) -> None:
     keys: list[list[str]] = []
     started = ""
-    for _ in range(2):
-        with _sandbox(tmp_path) as (process, text, address):
+    for workers in ("2", "1"):
+        with _sandbox(tmp_path, WORKERS=workers) as (process, text, address):
             keys.append(re.findall(r"[ps]k_[A-Za-z0-9_-]{43}", text)[:2])
             headers = {"Authorization": f"Bearer {keys[-1][1]}"}
             started = (
@@ -106,6 +125,7 @@ def test_a_sandbox_keeps_its_keys_and_data_and_leaves_the_live_directories_alone
             if len(keys) == 1:
                 second = _cli("serve", cwd=tmp_path, PORT="0", SIMULATOR_PORT="0")
                 assert (second.returncode, f"process {process.pid}" in second.stderr) == (69, True), second.stderr
+            _end(process, signal.SIGKILL, -9)
     assert keys[0] == keys[1]
     made = tmp_path / "data" / "sandbox" / "keys"
     assert {path.name for path in made.iterdir()} == {"pepper", "sandbox-keys.json", "signing-keys.json"}
@@ -142,25 +162,22 @@ def test_messages_spell_the_command_as_it_was_called(
 
 
 @pytest.mark.parametrize(
-    ("settings", "status", "blamed"),
-    [
-        ({"HOST": "192.0.2.1"}, 69, "LASTDIGITS_HOST: 192.0.2.1 can't be listened on"),
-        ({"SIMULATOR_HOST": "192.0.2.1"}, 69, "LASTDIGITS_SIMULATOR_HOST: 192.0.2.1"),
-    ],
+    ("host", "port", "blamed"),
+    [("192.0.2.1", 0, "HOST: 192.0.2.1 can't be listened on"), ("127.0.0.1", None, "PORT: {port} can't be")],
 )
 def test_an_address_that_cant_be_listened_on_is_blamed_and_may_pass(
-    tmp_path: Path, settings: dict[str, str], status: int, blamed: str
+    simulator: Simulator, host: str, port: int | None, blamed: str
 ) -> None:
-    done = _cli("serve", cwd=tmp_path, **{"PORT": "0", "SIMULATOR_PORT": "0"} | settings)
-    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
-    assert blamed in done.stderr
+    taken = int(simulator.url.rpartition(":")[2])
+    with pytest.raises(StartError, match=blamed.format(port=taken)) as error:
+        listen(host, taken if port is None else port, "HOST", "PORT")
+    assert error.value.status == 69
 
 
-def test_a_port_in_use_is_blamed_and_may_pass(tmp_path: Path, simulator: Simulator) -> None:
+def test_a_simulators_port_that_is_in_use_ends_the_sandbox_with_69(tmp_path: Path, simulator: Simulator) -> None:
     taken = simulator.url.rpartition(":")[2]
-    for name in ("PORT", "SIMULATOR_PORT"):
-        done = _cli("serve", cwd=tmp_path, **{"PORT": "0", "SIMULATOR_PORT": "0"} | {name: taken})
-        assert (done.returncode, f"LASTDIGITS_{name}: {taken} can't" in done.stderr) == (69, True), done.stderr
+    done = _cli("serve", cwd=tmp_path, PORT="0", SIMULATOR_PORT=taken)
+    assert (done.returncode, f"LASTDIGITS_SIMULATOR_PORT: {taken} can't" in done.stderr) == (69, True), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -171,13 +188,19 @@ def test_a_port_in_use_is_blamed_and_may_pass(tmp_path: Path, simulator: Simulat
         ("signing-keys.json", b"{", "signing-keys.json"),
         ("sandbox-keys.json", b"[]", "damaged"),
     ],
+    ids=["no pepper", "no text", "no keys", "no sandbox keys"],
 )
-def test_a_damaged_key_file_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    keys = tmp_path / "data" / "sandbox" / "keys"
-    keys.mkdir(parents=True)
-    (keys / name).write_bytes(content)
-    done = _cli("serve", cwd=tmp_path, PORT="0", SIMULATOR_PORT="0")
-    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (78, True, False), done.stderr
+def test_a_damaged_key_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(None)
+    assert settings.keys
+    settings.keys.mkdir(parents=True)
+    (settings.keys / name).write_bytes(content)
+    with pytest.raises(StartError, match=said) as error:
+        sandbox_keys(settings.keys / name) if "sandbox" in name else with_made_keys(settings)
+    assert error.value.status == 78
 
 
 def test_the_version_and_an_unknown_command(command: Command) -> None:
@@ -203,26 +226,16 @@ def _alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(
-    ("ending", "status", "workers"),
-    [(signal.SIGTERM, 0, "2"), (signal.SIGINT, 0, "1"), (signal.SIGKILL, -9, "1"), (signal.SIGKILL, -9, "2")],
-)
-def test_however_it_ends_no_process_stays_and_the_store_opens_again(
-    tmp_path: Path, ending: int, status: int, workers: str
-) -> None:
-    with _sandbox(tmp_path, WORKERS=workers) as (process, *_):
-        children = _children(process.pid)
-        assert len(children) >= 2
-        process.send_signal(ending)
-        assert process.wait(30) == status
+def _end(process: Any, ending: int, status: int) -> None:
+    """End the service: no process of it stays."""
+    children = _children(process.pid)
+    assert len(children) >= 2
+    process.send_signal(ending)
+    assert process.wait(30) == status
     deadline = time.monotonic() + 10
     while any(_alive(child) for child in children):
         assert time.monotonic() < deadline, "a child outlived the service"
         time.sleep(0.05)
-    assert "Traceback" not in (tmp_path / "log").read_text()
-    if ending == signal.SIGKILL:
-        with _sandbox(tmp_path):
-            pass
 
 
 def test_ctrl_c_in_a_terminal_ends_all_without_a_traceback(tmp_path: Path) -> None:
@@ -249,59 +262,40 @@ def test_ctrl_c_in_a_terminal_ends_all_without_a_traceback(tmp_path: Path) -> No
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_store_that_ends_takes_the_service_with_it_to_be_started_again(tmp_path: Path, workers: str) -> None:
-    with _sandbox(tmp_path, WORKERS=workers) as (process, *_):
-        found = subprocess.run(["pgrep", "-P", str(process.pid), "valkey"], capture_output=True, text=True, check=True)
-        os.kill(int(found.stdout), signal.SIGKILL)
-        assert process.wait(30) == 69
+def _lose_the_store(process: Any) -> None:
+    found = subprocess.run(["pgrep", "-P", str(process.pid), "valkey"], capture_output=True, text=True, check=True)
+    os.kill(int(found.stdout), signal.SIGKILL)
+    assert process.wait(30) == 69
+
+
+def test_a_store_that_ends_takes_the_service_with_it_to_be_started_again(tmp_path: Path) -> None:
+    with _sandbox(tmp_path, WORKERS="2") as (process, *_):
+        _lose_the_store(process)
     assert '"embedded_store_ended"' in (tmp_path / "log").read_text()
 
 
 def test_a_store_that_is_old_at_the_start_is_rewritten(tmp_path: Path) -> None:
-    with _sandbox(tmp_path):
-        pass
-    (base,) = (tmp_path / "data/sandbox/store/appendonlydir").glob("*.base.*")
+    store = tmp_path / "data/sandbox"
+    with embedded_server(store):
+        (base,) = store_directory(store).rglob("*.base.*")
     os.utime(base, (0, 0))
-    with _sandbox(tmp_path):
+    with _sandbox(tmp_path, WORKERS="1") as (process, *_):
         deadline = time.monotonic() + 10
         while base.exists():
             assert time.monotonic() < deadline, "the old file stays"
             time.sleep(0.05)
+        _lose_the_store(process)
     assert '"store_rewritten"' in (tmp_path / "log").read_text()
 
 
-def test_a_worker_that_is_slow_is_not_replaced(tmp_path: Path, simulator: Simulator) -> None:
-    with serving(tmp_path, simulator.send_url) as service:
-        pids = service.workers()
-        os.kill(pids[0], signal.SIGSTOP)
-        time.sleep(6.5)  # uvicorn's own limit is 5 s
-        os.kill(pids[0], signal.SIGCONT)
-        _await_ready(service.url)
-        time.sleep(1)
-        assert service.workers() == pids
-
-
-def test_a_log_that_cant_be_written_costs_no_call_its_code_and_a_call_is_finished_before_the_end(
-    tmp_path: Path, simulator: Simulator, phone: str, phones: Any
-) -> None:
-    with serving(tmp_path, simulator.send_url, WORKERS="1") as service:
-        # The log's file may not grow: each write to it fails from now on.
-        resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (1, 1))
-        started = service.start(phone)
-        assert started.status_code == 201, started.text
-        assert service.check(started.json()["id"], simulator.code(phone)).status_code == 200
-        slow = phones()
-        simulator.behave(slow, delay=0.8)
-        answers: list[httpx.Response] = []
-        starting = threading.Thread(target=lambda: answers.append(service.start(slow)))
-        starting.start()
-        while simulator.count(slow) == 0:
-            time.sleep(0.02)
-        service.process.send_signal(signal.SIGTERM)
-        starting.join(10)
-        assert answers[0].status_code == 201
-        assert service.process.wait(30) == 0
+def test_a_worker_that_is_slow_is_not_replaced(service: Service) -> None:
+    pids = service.workers()
+    os.kill(pids[0], signal.SIGSTOP)
+    time.sleep(6.5)  # uvicorn's own limit is 5 s
+    os.kill(pids[0], signal.SIGCONT)
+    _await_ready(service.url)
+    time.sleep(1)
+    assert service.workers() == pids
 
 
 def test_a_call_whose_caller_has_gone_is_stored_before_the_end(

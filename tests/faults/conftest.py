@@ -8,14 +8,14 @@ from tests.harness import Service, Simulator, serving
 from tests.server import Server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
     server.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def on_own_server(
     tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, own_server: Server
 ) -> Iterator[Service]:

@@ -4,13 +4,21 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from app.api.clients import Kind, clients_entry, new_key
+from app.main import provider_of
+from app.settings import load_settings
 from app.store.connection import connect
+from app.telemetry.logging import LogObserver
+from app.verification.call import CallOutcome, Placed
+from app.verification.ports import CallEnded
 from tests.harness import PROVIDER_KEY, Service, Simulator, serving
 
 UNKNOWN = [
@@ -82,27 +90,51 @@ def test_a_connection_that_was_never_made_is_tried_once_more_and_costs_nothing(t
         assert line["reason"] == "unreachable"
 
 
-def test_wrong_credentials_are_the_operators_to_fix_and_are_shown_to_no_one(
-    tmp_path: Path, simulator: Simulator, phone: str
+Called = Callable[..., Awaitable[CallOutcome]]
+
+
+@pytest.fixture
+def called(tmp_path: Path, simulator: Simulator, phone: str, monkeypatch: pytest.MonkeyPatch) -> Called:
+    """What becomes of a call by the provider that settings name."""
+    (tmp_path / "clients.toml").write_text(clients_entry("backend", Kind.SECRET, new_key(Kind.SECRET)), "utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    async def call(**settings: str) -> CallOutcome:
+        for name, value in (settings | {"PROVIDER_URL": simulator.send_url, "CLIENTS_FILE": "clients.toml"}).items():
+            monkeypatch.setenv(f"LASTDIGITS_{name}", value)
+        found = load_settings(None).provider
+        assert found
+        async with provider_of(found) as provider:
+            return await provider.place(phone, 4)
+
+    return call
+
+
+async def test_wrong_credentials_are_the_operators_to_fix_and_are_shown_to_no_one(called: Called) -> None:
+    outcome = await called(PROVIDER_API_KEY="wrong-key-8c1e")
+    with capture_logs() as lines:
+        LogObserver()(CallEnded("vrf_1", "+79161234567", outcome, 0.1, 3500))
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("call", "error")
+    assert (line["reason"], line["responsibility"]) == ("credentials", "operator")
+    assert "wrong-key" not in str(line) + repr(outcome)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"PROVIDER_API_KEY": PROVIDER_KEY, "PROVIDER_AUTH": "header"},
+        {"PROVIDER_API_KEY": PROVIDER_KEY, "PROVIDER_AUTH": "body"},
+        {"PROVIDER_LOGIN": "user", "PROVIDER_PASSWORD": "provider-password-1"},
+    ],
+    ids=["header", "body", "login"],
+)
+async def test_all_three_ways_to_authorise_place_calls(
+    called: Called, simulator: Simulator, phone: str, given: dict[str, str]
 ) -> None:
-    with serving(tmp_path, simulator.send_url, PROVIDER_API_KEY="wrong-key-8c1e", WORKERS="1") as service:
-        answer = service.start(phone)
-        assert (answer.status_code, answer.json()["code"]) == (503, "call_not_placed")
-        assert "wrong-key" not in answer.text + service.log.read_text("utf-8")
-        (line,) = [line for line in service.lines() if line["event"] == "call"]
-        assert (line["level"], line["reason"], line["responsibility"]) == ("error", "credentials", "operator")
-
-
-@pytest.mark.parametrize("way", ["header", "body", "login"])
-def test_all_three_ways_to_authorise_place_calls(tmp_path: Path, simulator: Simulator, phone: str, way: str) -> None:
-    given = {
-        "header": {"PROVIDER_AUTH": "header"},
-        "body": {"PROVIDER_AUTH": "body"},
-        "login": {"PROVIDER_API_KEY": "", "PROVIDER_LOGIN": "user", "PROVIDER_PASSWORD": "provider-password-1"},
-    }[way]
-    with serving(tmp_path, simulator.send_url, WORKERS="1", **given) as service:
-        verification = service.start(phone).json()["id"]
-        assert service.check(verification, simulator.code(phone)).status_code == 200
+    outcome = await called(**given)
+    assert isinstance(outcome, Placed)
+    assert outcome.code == simulator.code(phone)
 
 
 async def test_a_slow_provider_does_not_slow_checks(service: Service, simulator: Simulator, phones: Any) -> None:
@@ -170,7 +202,3 @@ async def test_killed_while_a_phone_rings_it_is_not_called_again_and_nothing_sta
         verifications = [ttl for key, ttl in ttls.items() if b":verification:" in key]
         assert verifications
         assert max(verifications) <= 30_000, "a verification without a code lapses"
-
-
-def test_the_providers_key_is_in_no_answer(service: Service, phone: str) -> None:
-    assert PROVIDER_KEY not in service.start(phone).text

@@ -1,45 +1,37 @@
 """The metrics of a real service: after known operations the counts are exact."""
 
 import subprocess
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.exposition import call, growth, operation, scrape, series
-from tests.harness import Service, Simulator, fresh_phone, serving, wrong
-
-TEST_NUMBER = "+79990000001"
-
-
-@pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("counted"), simulator.send_url, TEST_NUMBERS=f"{TEST_NUMBER}=0000") as service:
-        yield service
+from tests.harness import Service, Simulator, fresh_phone, wrong
+from tests.integration.conftest import FOUR
 
 
-def test_what_was_done_is_counted_exactly_and_nothing_else(counted: Service, simulator: Simulator) -> None:
-    before = scrape(counted.url)
+def test_what_was_done_is_counted_exactly_and_nothing_else(small: Service, simulator: Simulator) -> None:
+    before = scrape(small.url)
     phone, refused = fresh_phone(), fresh_phone()
     headers = {"Idempotency-Key": f"metrics-{phone}"}
     for _ in range(2):
-        verification = counted.post("/verify/start", {"phone": phone}, headers=headers).json()["id"]
-    assert counted.start(phone).status_code == 429
-    assert counted.start("+7").status_code == 422
+        verification = small.post("/verify/start", {"phone": phone}, headers=headers).json()["id"]
+    assert small.start(phone).status_code == 429
+    assert small.start("+7").status_code == 422
     simulator.behave(refused, answer="error", error_code="1")
-    assert counted.start(refused).status_code >= 400
+    assert small.start(refused).status_code >= 400
     code = simulator.code(phone)
-    assert counted.check(verification, wrong(code)).status_code == 422
+    assert small.check(verification, wrong(code)).status_code == 422
     for _ in range(2):
-        token = counted.check(verification, code).json()["token"]
+        token = small.check(verification, code).json()["token"]
     for _ in range(2):
-        counted.post("/verify/redeem", {"token": token})
-    assert counted.get(f"/verify/{verification}").status_code == 200
-    assert counted.post(f"/verify/{verification}/cancel").status_code == 409
-    test = counted.start(TEST_NUMBER).json()["id"]
-    assert counted.check(test, "0000").status_code == 200
-    assert counted.check(verification, code, "limited").status_code == 404
-    assert growth(before, scrape(counted.url)) == {
+        small.post("/verify/redeem", {"token": token})
+    assert small.get(f"/verify/{verification}").status_code == 200
+    assert small.post(f"/verify/{verification}/cancel").status_code == 409
+    test = small.start(FOUR).json()["id"]
+    assert small.check(test, "0000").status_code == 200
+    assert small.check(verification, code, "limited").status_code == 404
+    assert growth(before, scrape(small.url)) == {
         operation("start", "placed"): 1,
         operation("start", "replayed"): 1,
         operation("start", "limit_reached", "resend_cooldown"): 1,
@@ -60,11 +52,11 @@ def test_what_was_done_is_counted_exactly_and_nothing_else(counted: Service, sim
     }
 
 
-def test_a_calls_seconds_are_counted(counted: Service, simulator: Simulator, phone: str) -> None:
+def test_a_calls_seconds_are_counted(small: Service, simulator: Simulator, phone: str) -> None:
     simulator.behave(phone, delay=0.3)
-    before = scrape(counted.url)
-    assert counted.start(phone).status_code == 201
-    after = scrape(counted.url)
+    before = scrape(small.url)
+    assert small.start(phone).status_code == 201
+    after = scrape(small.url)
     name = "lastdigits_call_duration_seconds"
     buckets = {bound: series(f"{name}_bucket", outcome="placed", le=bound) for bound in ("0.25", "30.0", "+Inf")}
     grown = {bound: after[bucket] - before[bucket] for bound, bucket in buckets.items()}
@@ -73,19 +65,19 @@ def test_a_calls_seconds_are_counted(counted: Service, simulator: Simulator, pho
     assert after[key] - before[key] >= 0.3
 
 
-def test_no_cache_keeps_the_answer_and_openmetrics_comes_where_it_is_asked_for(counted: Service) -> None:
-    plain = httpx.get(f"{counted.url}/metrics")
+def test_no_cache_keeps_the_answer_and_openmetrics_comes_where_it_is_asked_for(small: Service) -> None:
+    plain = httpx.get(f"{small.url}/metrics")
     assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     accept = "application/openmetrics-text; version=1.0.0,text/plain;q=0.5"
-    asked = httpx.get(f"{counted.url}/metrics", headers={"Accept": accept})
+    asked = httpx.get(f"{small.url}/metrics", headers={"Accept": accept})
     assert asked.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert asked.text.endswith("# EOF\n")
     assert {answer.headers["cache-control"] for answer in (plain, asked)} == {"no-store"}
 
 
 @pytest.mark.promtool
-def test_promtool_finds_nothing_wrong_with_them(counted: Service) -> None:
-    text = httpx.get(f"{counted.url}/metrics").text
+def test_promtool_finds_nothing_wrong_with_them(small: Service) -> None:
+    text = httpx.get(f"{small.url}/metrics").text
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
     )

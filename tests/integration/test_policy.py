@@ -1,17 +1,15 @@
 """`GET /policy` and `lastdigits policy` say what is in force, what it adds up to, and what is used of it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from app.api.policy import PolicyAnswer, policy_answer
+from app.cli import main
 from app.policy_report import render
 from app.settings import SettingsError, load_settings
 from app.verification.entropy import EntropyMonitor
-from tests.harness import ROOT, Service, Simulator, fresh_phone
+from tests.harness import Service, Simulator, fresh_phone
 
 
 def test_a_backend_reads_the_limits_in_force_and_what_they_add_up_to(service: Service) -> None:
@@ -90,17 +88,12 @@ def test_settings_whose_sum_breaks_the_bound_are_refused_with_the_sum(
     assert "CALLS_PER_PHONE" in said
 
 
-def test_codes_that_are_longer_from_the_start_are_warned_of_by_the_command(tmp_path: Path) -> None:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "app.cli", "policy"],
-        env=plain | {"PYTHONPATH": str(ROOT), "LASTDIGITS_MAX_ATTEMPTS": "5"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "TWO LANES" in done.stdout
-    assert "codes have 5 digits from the start" in done.stderr
+def test_codes_that_are_longer_from_the_start_are_warned_of_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LASTDIGITS_MAX_ATTEMPTS", "5")
+    assert main(["policy"]) == 0
+    said = capsys.readouterr()
+    assert "TWO LANES" in said.out
+    assert "codes have 5 digits from the start" in said.err

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app import settings as module
@@ -490,7 +489,6 @@ def test_the_settings_that_may_hold_a_secret_are_the_ones_that_are_tried() -> No
     } <= set(SENSITIVE)
 
 
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(SENSITIVE),
     st.sampled_from(
