@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-failover test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -17,7 +17,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not browser and not nginx and not node and not php and not promtool
+PLAIN := not browser and not failover and not nginx and not node and not php and not promtool
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -113,6 +113,10 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		url="unix://$$where/s"; \
 	fi; \
 	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "$(PLAIN)" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
+
+# Needs no more than `make test`, but takes a minute of its own; with redis-server it also speaks TLS.
+test-failover: $(VENV)/.installed-dev ## Test Sentinel and Cluster deployments that fail and move under traffic
+	$(PY) -m pytest -n 2 --dist worksteal -m failover $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \

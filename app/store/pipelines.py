@@ -11,13 +11,16 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from app.store.connection import words_of
 from app.verification.errors import StoreUnavailable
 
 MAX_PIPELINES = 4
 """Pipelines under way at once: behind a server that hangs, commands wait here and are never sent."""
+
+MAX_ALONE = 64
+"""Commands under way at once on a cluster: redis-py has a connection for each, and fails those beyond its 100."""
 
 MAX_COMMANDS = 256
 """Commands in one pipeline."""
@@ -45,6 +48,7 @@ class Pipelines:
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._turns = asyncio.Semaphore(MAX_ALONE)
 
     async def run(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
         """Run one command.
@@ -72,9 +76,14 @@ class Pipelines:
 
     async def _alone(self, command: Command) -> Any:  # noqa: ANN401  as above
         try:
-            async with asyncio.timeout(self._timeout):
+            # Longer than the client waits for one server: it must notice itself that a node hangs, or it never looks for the one that took over.
+            async with asyncio.timeout(2 * self._timeout), self._turns:
                 return await self._client.execute_command(*command)
-        except (OSError, TimeoutError) as error:
+        except RedisError:
+            raise
+        except (
+            Exception
+        ) as error:  # a connection that redis-py closes under another command fails it with an AttributeError
             raise StoreUnavailable(words_of(error)) from error
 
     def _flush(self) -> None:
