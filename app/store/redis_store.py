@@ -51,6 +51,14 @@ PRICE_PAUSE = 0.1
 ON_TIME = 0.8
 """Part of the timeout in which a script must begin: what begins later than its caller may wait does nothing."""
 
+REPLICATED = {
+    "reserve": {"reserved"},
+    "reserve_resend": {"reserved"},
+    "check": {"approved", "incorrect"},
+    "redeem": {"redeemed"},
+}
+"""What replicas must have, where that is set, before anyone hears of it: the outcomes, by script. A call is placed after that, an attempt counted before."""
+
 NamedKeys = Callable[[Names], Keys]
 
 
@@ -311,6 +319,7 @@ class RedisStore:
     async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
         found = self._scripts[script]
+        replicated = script in REPLICATED
         arguments: tuple[str | int | bytes, ...] = (
             len(keys),
             *keys.values(),
@@ -319,14 +328,16 @@ class RedisStore:
         )
         try:
             try:
-                reply = await self._pipelines.run("EVALSHA", found.sha, *arguments)
+                reply, kept = await self._pipelines.execute("EVALSHA", found.sha, *arguments, replicated=replicated)
             except NoScriptError:
-                reply = await self._pipelines.run("EVAL", found.text, *arguments)
+                reply, kept = await self._pipelines.execute("EVAL", found.text, *arguments, replicated=replicated)
         except FAILURES as error:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
             raise StoreUnavailable(f"{script}: {words_of(error)}") from error
         read: dict[str, Any] = from_json(reply)
         self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
+        if not kept and read["outcome"] in REPLICATED[script]:
+            raise StoreUnavailable(f"{script}: too few replicas acknowledged it in time (REDIS_WAIT_REPLICAS)")
         return read
 
     def _not_after(self, started: float) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.failover.topologies import Cluster, Sentinels
+from tests.failover.topologies import Cluster, Group, Sentinels
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,3 +27,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     group = Cluster(tmp_path / "servers")
     yield group
     group.stop()
+
+
+@pytest.fixture(params=[Sentinels, Cluster], ids=["sentinel", "cluster"])
+def group(request: pytest.FixtureRequest) -> Group:
+    found: Group = request.getfixturevalue("sentinels" if request.param is Sentinels else "cluster")
+    return found

@@ -5,59 +5,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.contract.test_mobilgroup_tls import identity
-from tests.failover.topologies import Cluster, Sentinels, until
-from tests.harness import Service, Simulator, fresh_phone, serving, wrong
+from tests.failover.people import People, told_the_truth
+from tests.failover.topologies import Cluster, Group, Sentinels, primary_of, until
+from tests.harness import Simulator, fresh_phone, serving, wrong
 from tests.server import Server
-
-Group = Sentinels | Cluster
-
-
-class People:
-    """People who start verifications one after another, and what they were told."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self.told: dict[str, httpx.Response] = {}
-        self.stopped = False
-
-    async def run(self) -> None:
-        async with self._service.asynchronous() as http:
-            await asyncio.gather(*(self._start(http) for _ in range(4)))
-
-    async def _start(self, http: httpx.AsyncClient) -> None:
-        while not self.stopped:
-            phone = fresh_phone()
-            self.told[phone] = await http.post("/verify/start", json={"phone": phone})
-            await asyncio.sleep(0.05)
-
-    async def begun(self) -> None:
-        """Wait for a verification that begins from now on."""
-        known = len(self.told)
-        async with asyncio.timeout(30):
-            while not any(answer.status_code == 201 for answer in list(self.told.values())[known:]):  # noqa: ASYNC110  no event tells of an answer
-                await asyncio.sleep(0.05)
-
-
-def _told_the_truth(people: People, simulator: Simulator) -> None:
-    for phone, answer in people.told.items():
-        code = answer.json().get("code", "placed")
-        calls = {"placed": {1}, "store_unavailable": {0}, "call_unknown": {0, 1}}[code]
-        assert simulator.count(phone) in calls, (code, simulator.count(phone))
-        assert answer.status_code == 201 or answer.json()["retry_after"] >= 1, answer.text
-
-
-def primary_of(group: Group) -> Server:
-    return group.primary if isinstance(group, Sentinels) else group.owner()
-
-
-@pytest.fixture(params=[Sentinels, Cluster], ids=["sentinel", "cluster"])
-def group(request: pytest.FixtureRequest) -> Group:
-    found: Group = request.getfixturevalue("sentinels" if request.param is Sentinels else "cluster")
-    return found
 
 
 @pytest.mark.parametrize("fail", [Server.stop, Server.freeze], ids=["killed", "hangs"])
@@ -86,7 +40,7 @@ def test_a_failover_while_people_verify_themselves(
             return people
 
         people = asyncio.run(run())
-        _told_the_truth(people, simulator)
+        told_the_truth(people, simulator)
         assert _scripts(group, primary_of(group)) > 0
         # What was written long before is there: the phone's cooldown, the attempt that was counted, the code.
         assert service.start(known).json()["code"] == "limit_reached"
@@ -114,7 +68,7 @@ def test_our_slot_moves_while_people_verify_themselves(cluster: Cluster, simulat
             return people
 
         people = asyncio.run(run())
-        _told_the_truth(people, simulator)
+        told_the_truth(people, simulator)
         begun = [(phone, answer.json()["id"]) for phone, answer in people.told.items() if answer.status_code == 201]
         for phone, id_ in begun[:3] + begun[-3:]:
             assert service.check(id_, simulator.code(phone)).status_code == 200

@@ -276,3 +276,10 @@ class Cluster(_Group):
 def _has_slot(view: dict[str, Any]) -> bool:
     ranges = [(int(each[0]), int(each[-1])) for each in view["slots"]]
     return any(first <= SLOT <= last for first, last in ranges)
+
+
+Group = Sentinels | Cluster
+
+
+def primary_of(group: Group) -> Server:
+    return group.primary if isinstance(group, Sentinels) else group.owner()

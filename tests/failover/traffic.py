@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from redis.exceptions import RedisError
 
 from app.store.connection import FAILURES, connect
-from app.store.pipelines import Pipelines
+from app.store.pipelines import Pipelines, Replication
 from app.verification.errors import StoreUnavailable
 from tests.harness import PREFIX
 
@@ -16,6 +16,7 @@ TIMEOUT = 1.0
 """Seconds: what REDIS_TIMEOUT is by default."""
 
 AT_ONCE = 8
+NONE = Replication()
 
 
 @dataclass
@@ -43,8 +44,11 @@ class Traffic:
                 self.answered.add(number)
                 await asyncio.sleep(0.002)
 
-    async def increment(self, number: int) -> int:
-        return int(await self.pipelines.run("INCR", f"{PREFIX}traffic:{number}"))
+    async def increment(self, number: int) -> None:
+        script = "return redis.call('INCR', KEYS[1])"
+        _, reached = await self.pipelines.execute("EVAL", script, 1, f"{PREFIX}traffic:{number}", replicated=True)
+        if not reached:
+            raise StoreUnavailable("too few replicas")
 
     async def more(self, seconds: float = 30) -> None:
         """Wait until commands are answered again: ten of those sent from now on."""
@@ -65,10 +69,10 @@ class Traffic:
 
 
 @asynccontextmanager
-async def traffic(url: str) -> AsyncIterator[Traffic]:
+async def traffic(url: str, replication: Replication = NONE) -> AsyncIterator[Traffic]:
     """Traffic to a store until the block ends."""
     async with connect(url, TIMEOUT) as client:
-        pipelines = Pipelines(client, TIMEOUT)
+        pipelines = Pipelines(client, TIMEOUT, replication)
         found = Traffic(pipelines)
         running = asyncio.create_task(found.run())
         try:
