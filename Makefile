@@ -8,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check format lock bench bench-check test-browser test-containers test-failover test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check format lock bench bench-check soak test-soak test-browser test-containers test-failover test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -57,6 +57,16 @@ bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that 
 # A quarter less than docs/performance.md has: 1.4, each at its least.
 bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it did, against a plain route in the same run
 	BENCH_REPEATS=4 BENCH_SECONDS=2 $(PY) -m bench.throughput --floor 1.05 $(ARGS)
+
+# The seed gives the same faults in the same order. Its last line has the seed, and how much the audit found.
+SEED ?= $(shell date +%s)
+FAULTS ?= 1000
+
+soak: $(VENV)/.installed-dev ## Inject 1,000 random faults while people verify themselves, and audit what they were told: half an hour and more
+	$(PY) -m tests.faults.soak --seed $(SEED) --faults $(FAULTS)
+
+test-soak: $(VENV)/.installed-dev ## The same with 60 faults: every kind at least once
+	@$(MAKE) -s soak FAULTS=60
 
 # ---- tests that need more than Python
 
