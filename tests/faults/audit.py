@@ -58,13 +58,16 @@ def _of_person(person: Person, calls: int) -> list[str]:
 
 def _calls(person: Person, calls: int) -> list[str]:
     """One action is one call; and what was answered as not called was not."""
-    maybe = [answer for answer in person.starts if answer.code in MAY_HAVE_CALLED]
+    asked = person.calls_asked_for
+    maybe = [answer for answer in asked if answer.code in MAY_HAVE_CALLED]
     # A store that was emptied between two sendings has forgotten the first one's idempotency key.
-    eras = len({era for answer in person.starts for era in answer.eras})
-    told = [answer.code or answer.status for answer in person.starts]
+    most = sum(
+        len({era for answer in asked if answer.kind == kind for era in answer.eras}) for kind in ("start", "resend")
+    )
+    told = [f"{answer.kind} {answer.code or answer.status}" for answer in asked]
     found = []
-    if calls > eras:
-        found.append(f"called {calls} times for one action in {eras} era(s): {told}")
+    if calls > most:
+        found.append(f"called {calls} times for {most} action(s): {told}")
     if calls > len(maybe):
         found.append(f"called {calls} times, and told of {len(maybe)}: {told}")
     if calls == 0 and any(answer.code == "" for answer in person.starts):
@@ -79,7 +82,9 @@ def _approvals(person: Person) -> list[str]:
         if answer.status == 200 and (answer.kind == "wrong" or wrong >= MAX_ATTEMPTS):
             return [f"approved by a {answer.kind} code after {wrong} wrong ones"]
         wrong += answer.code == "code_incorrect"
-    return [f"{wrong} wrong codes were compared"] if wrong > MAX_ATTEMPTS else []
+    redeemed = sum(answer.kind == "redeem" and answer.status == 200 for answer in person.answers)
+    found = [f"its token was redeemed {redeemed} times"] if redeemed > 1 else []
+    return [*found, f"{wrong} wrong codes were compared"] if wrong > MAX_ATTEMPTS else found
 
 
 def _lost(person: Person) -> list[str]:
@@ -125,7 +130,7 @@ def _budgets(people: list[Person], facts: Facts) -> list[str]:
         limited = [person for person in _of_era(people, era) if person.client == "limited"]
         calls = sum(facts.called.get(person.phone, 0) for person in limited)
         # One that began before the store was emptied may be called after that, and again counts.
-        across = sum(any(answer.eras[1] != era for answer in person.starts) for person in limited)
+        across = sum(any(answer.eras[1] != era for answer in person.calls_asked_for) for person in limited)
         if calls > LIMITED + across:
             found.append(f"the client `limited` had {calls} calls in an hour")
     return found

@@ -22,7 +22,11 @@ LIMITED = 3
 CALL_DEADLINE = 11
 """Seconds after which nothing may wait for a call any more, by the settings below (app/settings.py, `_policy`)."""
 
+COOLDOWN = 5
+"""Seconds until a phone may be called again: the least that may be set."""
+
 SETTINGS = {
+    "RESEND_COOLDOWNS": str(COOLDOWN),
     "REDIS_TIMEOUT": "0.5",
     "PROVIDER_CONNECT_TIMEOUT": "0.5",
     "PROVIDER_READ_TIMEOUT": "1",

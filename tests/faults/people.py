@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.faults.deployment import Deployment
+from tests.faults.deployment import COOLDOWN, Deployment
 from tests.harness import fresh_phone, wrong
 
 NO_ANSWER = "no_answer"
@@ -21,7 +21,7 @@ class Answer:
     """What a request was told.
 
     Attributes:
-        kind: `start`, `wrong` or `right` (a check), `stray` (one that is refused before any operation).
+        kind: `start`, `resend`, `wrong` or `right` (a check), `redeem`, `stray` (one that is refused before any operation).
         code: the problem's, empty for a success, `no_answer` if there was none.
         began, ended: on the event loop's clock.
         eras: of the store, when it was sent and when it was answered.
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass
 class Person:
-    """One person: a phone, one user action, and every answer to it."""
+    """One person: a phone, a start and perhaps a resend, and every answer to them."""
 
     phone: str
     client: str
@@ -49,6 +49,10 @@ class Person:
     @property
     def starts(self) -> list[Answer]:
         return [answer for answer in self.answers if answer.kind == "start"]
+
+    @property
+    def calls_asked_for(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.kind in {"start", "resend"}]
 
     @property
     def checks(self) -> list[Answer]:
@@ -81,32 +85,43 @@ class People:
     async def _verify(self, http: httpx.AsyncClient, person: Person) -> None:
         if self._random.random() < 0.05:
             await self._ask(http, person, "stray", "/verify/start", {"phone": "12"})
-        begun = await self._start(http, person)
+        begun = await self._called(http, person, "start", {"phone": person.phone})
         if begun is None:
             return
+        if self._random.random() < 0.1:
+            await asyncio.sleep(COOLDOWN + 0.5)
+            await self._called(http, person, "resend", {"id": begun})
         code = await self._code(person)
         for nth in range(self._random.choice((0, 0, 0, 1, 2, 4))):
-            await self._check(http, person, "wrong", begun, wrong(code, nth + 1))
-        await self._check(http, person, "right", begun, code)
+            await self._again(http, person, "wrong", "/verify/check", {"id": begun, "code": wrong(code, nth + 1)})
+        approved = await self._again(http, person, "right", "/verify/check", {"id": begun, "code": code})
+        if approved.status == 200:
+            token = {"token": approved.body["token"]}
+            for _ in range(2):
+                await self._again(http, person, "redeem", "/verify/redeem", token)
 
-    async def _start(self, http: httpx.AsyncClient, person: Person) -> str | None:
+    async def _called(self, http: httpx.AsyncClient, person: Person, kind: str, body: dict[str, Any]) -> str | None:
         """The verification's id. With an idempotency key the same request is sent again until it has an answer that lasts."""
         for _ in range(MAX_TRIES if person.key else 1):
             headers = {"Idempotency-Key": person.key} if person.key else {}
-            answer = await self._ask(http, person, "start", "/verify/start", {"phone": person.phone}, headers)
-            if answer.status == 201:
+            answer = await self._ask(http, person, kind, f"/verify/{kind}", body, headers)
+            if answer.status in {200, 201}:
                 return str(answer.body["id"])
             if answer.code not in {NO_ANSWER, "store_unavailable", "idempotency_key_in_use", "call_not_placed"}:
                 return None
             await asyncio.sleep(0.3)
         return None
 
-    async def _check(self, http: httpx.AsyncClient, person: Person, kind: str, id_: str, code: str) -> None:
+    async def _again(
+        self, http: httpx.AsyncClient, person: Person, kind: str, path: str, body: dict[str, Any]
+    ) -> Answer:
+        """Send a request again until it has an answer that lasts."""
         for _ in range(MAX_TRIES):
-            answer = await self._ask(http, person, kind, "/verify/check", {"id": id_, "code": code})
+            answer = await self._ask(http, person, kind, path, body)
             if answer.code not in {NO_ANSWER, "store_unavailable"}:
-                return
+                break
             await asyncio.sleep(0.3)
+        return answer
 
     async def _code(self, person: Person) -> str:
         answer = await asyncio.to_thread(self._deployment.simulator.code, person.phone)

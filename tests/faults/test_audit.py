@@ -47,6 +47,7 @@ COUNTED = replace(
         ),
         ([BEGUN, told("right", 404, "verification_not_found", (1, 1))], replace(COUNTED, era=1)),
         ([BEGUN, WRONG], replace(GOOD, kills=1)),
+        ([BEGUN, told("resend", 200)], replace(GOOD, called={PHONE: 2}, spent=1)),
     ],
 )
 def test_what_may_happen_is_no_finding(answers: list[Answer], facts: Facts) -> None:
@@ -56,11 +57,12 @@ def test_what_may_happen_is_no_finding(answers: list[Answer], facts: Facts) -> N
 @pytest.mark.parametrize(
     ("answers", "facts", "found"),
     [
-        ([BEGUN], replace(GOOD, called={PHONE: 2}, spent=1), "called 2 times for one action"),
+        ([BEGUN], replace(GOOD, called={PHONE: 2}, spent=1), "called 2 times for 1 action"),
         ([UNAVAILABLE], COUNTED, "told of 0"),
         ([BEGUN], replace(GOOD, called={}), "not placed"),
         ([BEGUN, told("wrong", 200)], COUNTED, "approved by a wrong code"),
         ([BEGUN, WRONG, WRONG, WRONG, RIGHT], COUNTED, "after 3 wrong ones"),
+        ([BEGUN, RIGHT, told("redeem", 200), told("redeem", 200)], COUNTED, "redeemed 2 times"),
         ([BEGUN, WRONG, WRONG, WRONG, WRONG], COUNTED, "4 wrong codes were compared"),
         ([BEGUN, told("right", 404, "verification_not_found")], COUNTED, "begun, and then"),
         ([BEGUN, told("right", 500, "internal_error")], COUNTED, "500 internal_error"),
