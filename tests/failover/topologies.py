@@ -257,6 +257,12 @@ class Cluster(_Group):
         self.ask(source, "MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "KEYS", *names)
         return len(names)
 
+    def keys(self, node: Server, *patterns: str) -> list[bytes]:
+        return [key for pattern in patterns for key in self.ask(node, "KEYS", pattern)]
+
+    def hash(self, node: Server, key: str) -> str:
+        return str(self.ask(node, "HGETALL", key))
+
     def settle(self) -> None:
         """Wait until each primary has its replica, and all nodes find the cluster whole."""
         until(self._is_settled, "six nodes, three of them replicas that follow")
