@@ -1,17 +1,31 @@
 """The faults: each injects itself, lasts a moment, and repairs what it broke. docs/reliability.md has a row for each."""
 
 import asyncio
+import os
 import random
 import re
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 from app.store.connection import connect
 from tests.faults.deployment import Deployment
-from tests.faults.relay import DOWN, UP, Direction, Link, Mode, Relay
+from tests.faults.relay import DOWN, UP, Direction, Link, Mode, Relay, Trap
 from tests.harness import passing_time
 
 Fault = Callable[[Deployment, random.Random], Awaitable[None]]
+
+
+class Kind(NamedTuple):
+    """A kind of fault: how it is injected, for docs/reliability.md, and what injects it."""
+
+    how: str
+    inject: Fault
+
+
+MIN_ANSWER = 50
+"""Bytes of an answer that is worth cutting: shorter ones are of handshakes."""
 
 MAX_WAIT = 3.0
 """Seconds that a trap waits for what it wants to see."""
@@ -65,6 +79,38 @@ def _provider(deployment: Deployment) -> Relay:
     return deployment.provider
 
 
+def _cut_short(of: Callable[[Deployment], Relay]) -> Fault:
+    """Pass half of an answer, and then nothing."""
+
+    async def fault(deployment: Deployment, rng: random.Random) -> None:
+        cut = asyncio.Event()
+
+        async def trap(link: Link, where: Direction, data: bytes) -> bool:
+            if where == UP or len(data) < MIN_ANSWER:
+                return True
+            link.client.write(data[: rng.randrange(1, len(data))])
+            await link.client.drain()
+            link.reset()
+            cut.set()
+            return False
+
+        await _until(of(deployment), trap, cut)
+
+    return fault
+
+
+async def _until(relay: Relay, trap: Trap, sprung: asyncio.Event) -> None:
+    """Set a trap, and take it away when it has sprung, or when it waited long enough."""
+    relay.trap = trap
+    try:
+        async with asyncio.timeout(MAX_WAIT):
+            await sprung.wait()
+    except TimeoutError:
+        pass
+    finally:
+        relay.heal()
+
+
 # ---- workers
 
 
@@ -83,14 +129,7 @@ def _kill(of: Callable[[Deployment], Relay], direction: Direction, seen: bytes, 
             deployment.kill_owner(link.client_port)
             return False
 
-        of(deployment).trap = trap
-        try:
-            async with asyncio.timeout(MAX_WAIT):
-                await sprung.wait()
-        except TimeoutError:
-            pass
-        finally:
-            of(deployment).heal()
+        await _until(of(deployment), trap, sprung)
 
     return fault
 
@@ -98,6 +137,15 @@ def _kill(of: Callable[[Deployment], Relay], direction: Direction, seen: bytes, 
 async def _kill_any(deployment: Deployment, rng: random.Random) -> None:
     if workers := deployment.service.workers():
         deployment.kill(rng.choice(workers))
+
+
+async def _stop_any(deployment: Deployment, rng: random.Random) -> None:
+    if workers := deployment.service.workers():
+        stopped = rng.choice(workers)
+        os.kill(stopped, signal.SIGSTOP)
+        await asyncio.sleep(_moment(rng, 2.5))
+        with suppress(ProcessLookupError):  # it was killed meanwhile
+            os.kill(stopped, signal.SIGCONT)
 
 
 # ---- the store
@@ -187,41 +235,69 @@ async def _clock(deployment: Deployment, rng: random.Random) -> None:
         await passes(rng.uniform(0.5, 5))
 
 
-FAULTS: dict[str, Fault] = {
-    "store: answers are late": _slow(_store),
-    "store: the line is slow": _slow(_store, throttled=True),
-    "store: the network holds everything": _mode(_store, Mode.HOLD),
-    "store: requests are lost": _mode(_store, Mode.DROP_REQUESTS),
-    "store: answers are lost": _mode(_store, Mode.DROP_ANSWERS),
-    "store: no connection": _mode(_store, Mode.CUT),
-    "store: connections are reset": _once(_store, Relay.reset),
-    "store: connections are half closed": _once(_store, Relay.half_close),
-    "store: it hangs": _freeze,
-    "store: it is killed and restarted": _restart,
-    "store: it is restarted empty": _restart_empty,
-    "store: it loads its data": _loading,
-    "store: it is full": _fill,
-    "store: it evicts": _evict,
-    "store: it is read-only": _read_only,
-    "store: it lacks replicas": _no_replicas,
-    "store: another's script blocks it": _busy,
-    "store: its scripts are flushed": _flush_scripts,
-    "store: it accepts no more connections": _too_many_connections,
-    "store: its clock jumps": _clock,
-    "provider: answers are late": _slow(_provider),
-    "provider: the line is slow": _slow(_provider, throttled=True),
-    "provider: the network holds everything": _mode(_provider, Mode.HOLD),
-    "provider: requests are lost": _mode(_provider, Mode.DROP_REQUESTS),
-    "provider: answers are lost": _mode(_provider, Mode.DROP_ANSWERS),
-    "provider: no connection": _mode(_provider, Mode.CUT),
-    "provider: connections are reset": _once(_provider, Relay.reset),
-    "provider: connections are half closed": _once(_provider, Relay.half_close),
-    "worker: killed at any moment": _kill_any,
-    "worker: killed before its reservation arrives": _kill(_store, UP, rb'"code_length":', passes=False),
-    "worker: killed when a call is reserved": _kill(_store, DOWN, rb'"outcome":"reserved"', passes=False),
-    "worker: killed before its call is requested": _kill(_provider, UP, rb"POST ", passes=False),
-    "worker: killed while its call is placed": _kill(_provider, UP, rb"POST ", passes=True),
-    "worker: killed when its call was answered": _kill(_provider, DOWN, rb"HTTP/1", passes=True),
-    "worker: killed before its code is stored": _kill(_store, UP, rb'"reserved_price":', passes=False),
-    "worker: killed when its code is stored": _kill(_store, DOWN, rb'"outcome":"settled"', passes=False),
+FAULTS: dict[str, Kind] = {
+    "store: answers are late": Kind("each piece 0.05, 0.3 or 0.8 s later", _slow(_store)),
+    "store: the line is slow": Kind("2 or 20 kB a second", _slow(_store, throttled=True)),
+    "store: the network holds everything": Kind("nothing passes, then all of it", _mode(_store, Mode.HOLD)),
+    "store: requests are lost": Kind(
+        "what the service sends is dropped, connections stay", _mode(_store, Mode.DROP_REQUESTS)
+    ),
+    "store: answers are lost": Kind(
+        "requests pass, answers are dropped, then a reset", _mode(_store, Mode.DROP_ANSWERS)
+    ),
+    "store: no connection": Kind("connections are reset, none is accepted", _mode(_store, Mode.CUT)),
+    "store: connections are reset": Kind("RST, one to three times", _once(_store, Relay.reset)),
+    "store: connections are half closed": Kind("its side ends, one to three times", _once(_store, Relay.half_close)),
+    "store: an answer is cut short": Kind("half of it passes, then a reset", _cut_short(_store)),
+    "store: it hangs": Kind("SIGSTOP, then SIGCONT", _freeze),
+    "store: it is killed and restarted": Kind("SIGKILL; its append-only file stays", _restart),
+    "store: it is restarted empty": Kind("SIGKILL; its files are deleted", _restart_empty),
+    "store: it loads its data": Kind("restart with `key-load-delay`", _loading),
+    "store: it is full": Kind("`maxmemory 1`", _fill),
+    "store: it evicts": Kind("`maxmemory-policy allkeys-lru`", _evict),
+    "store: it is read-only": Kind("`REPLICAOF` a port where no one listens", _read_only),
+    "store: it lacks replicas": Kind("`min-replicas-to-write 1`", _no_replicas),
+    "store: another's script blocks it": Kind("a script that runs on, `busy-reply-threshold 50`", _busy),
+    "store: its scripts are flushed": Kind("`SCRIPT FLUSH`", _flush_scripts),
+    "store: it accepts no more connections": Kind("`maxclients 1`, connections are reset", _too_many_connections),
+    "store: its clock jumps": Kind("all that it holds is 0.5 to 5 s older at once", _clock),
+    "provider: answers are late": Kind("each piece 0.05, 0.3 or 0.8 s later", _slow(_provider)),
+    "provider: the line is slow": Kind("2 or 20 kB a second", _slow(_provider, throttled=True)),
+    "provider: the network holds everything": Kind("nothing passes, then all of it", _mode(_provider, Mode.HOLD)),
+    "provider: requests are lost": Kind(
+        "what the service sends is dropped, connections stay", _mode(_provider, Mode.DROP_REQUESTS)
+    ),
+    "provider: answers are lost": Kind(
+        "requests pass, answers are dropped, then a reset", _mode(_provider, Mode.DROP_ANSWERS)
+    ),
+    "provider: no connection": Kind("connections are reset, none is accepted", _mode(_provider, Mode.CUT)),
+    "provider: connections are reset": Kind("RST, one to three times", _once(_provider, Relay.reset)),
+    "provider: connections are half closed": Kind(
+        "its side ends, one to three times", _once(_provider, Relay.half_close)
+    ),
+    "provider: an answer is cut short": Kind("half of it passes, then a reset", _cut_short(_provider)),
+    "worker: stopped for a moment": Kind("SIGSTOP, then SIGCONT", _stop_any),
+    "worker: killed at any moment": Kind("SIGKILL", _kill_any),
+    "worker: killed before its reservation arrives": Kind(
+        "SIGKILL as the relay sees the script of a start", _kill(_store, UP, rb'"code_length":', passes=False)
+    ),
+    "worker: killed when a call is reserved": Kind(
+        "SIGKILL as it sees the reply to that", _kill(_store, DOWN, rb'"outcome":"reserved"', passes=False)
+    ),
+    "worker: killed before its call is requested": Kind(
+        "SIGKILL as it sees the request, which is dropped", _kill(_provider, UP, rb"POST ", passes=False)
+    ),
+    "worker: killed while its call is placed": Kind(
+        "SIGKILL as it passes the request on", _kill(_provider, UP, rb"POST ", passes=True)
+    ),
+    "worker: killed when its call was answered": Kind(
+        "SIGKILL as it passes the answer on", _kill(_provider, DOWN, rb"HTTP/1", passes=True)
+    ),
+    "worker: killed before its code is stored": Kind(
+        "SIGKILL as it sees the script that stores it, which is dropped",
+        _kill(_store, UP, rb'"reserved_price":', passes=False),
+    ),
+    "worker: killed when its code is stored": Kind(
+        "SIGKILL as it sees the reply to that", _kill(_store, DOWN, rb'"outcome":"settled"', passes=False)
+    ),
 }

@@ -90,4 +90,5 @@ def test_a_client_with_more_calls_than_its_limit_is_found() -> None:
 
 def test_a_seed_plans_the_same_faults_and_all_of_them() -> None:
     assert plan(7, 1000) == plan(7, 1000) != plan(8, 1000)
-    assert {name for name, _ in plan(7, len(FAULTS))} == set(FAULTS)
+    assert {name for step in plan(7, len(FAULTS)) for name, _ in step} == set(FAULTS)
+    assert sum(map(len, plan(7, 1000))) == 1000
