@@ -65,8 +65,8 @@ def _primary(where: StoreUrl, timeout: float, options: dict[str, Any]) -> "Redis
 
     A sentinel that hangs must leave time to ask the others and to connect: the client's caller waits for all of this no longer than `timeout`.
     """
-    each = timeout / (len(where.hosts) + 1)
-    own = _options(where, where.sentinel_username, where.sentinel_password, each)
+    share = timeout / (len(where.hosts) + 1)
+    own = _options(where, where.sentinel_username, where.sentinel_password, share)
     sentinels = Sentinel(where.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
     client: Redis = sentinels.master_for(where.service, redis_class=_PrimaryClient, **options)
     return client

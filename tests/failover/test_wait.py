@@ -27,6 +27,16 @@ async def test_sentinels_what_was_acknowledged_survives_a_primary_that_lives_on_
         await all_acknowledged_are_there(commands)
 
 
+async def test_cluster_what_was_acknowledged_survives_a_planned_failover(cluster: Cluster) -> None:
+    """The former primary answers MOVED: a script goes where its WAIT goes."""
+    async with traffic(cluster.url, ONE) as commands:
+        before = cluster.owner()
+        cluster.ask(cluster.replica_of(before), "CLUSTER", "FAILOVER")
+        await asyncio.to_thread(until, lambda: cluster.owner() is not before, "another owner")
+        await commands.more()
+        await all_acknowledged_are_there(commands)
+
+
 async def test_what_was_acknowledged_survives_the_death_of_the_primary(group: Group) -> None:
     async with traffic(group.url, ONE) as commands:
         before = primary_of(group)
