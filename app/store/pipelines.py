@@ -127,9 +127,8 @@ class Pipelines:
                 return await client.execute_command(*command), True
         except RedisError:
             raise
-        except (
-            Exception
-        ) as error:  # a connection that redis-py closes under another command fails it with an AttributeError
+        except Exception as error:
+            # Not only what a server does: a connection that redis-py closes under another command fails it with an AttributeError.
             raise StoreUnavailable(words_of(error)) from error
 
     async def _on_one_node(self, client: RedisCluster, command: Command) -> tuple[Any, bool]:

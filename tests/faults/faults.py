@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
 from typing import NamedTuple
 
 from app.store.connection import connect
@@ -71,12 +72,8 @@ def _once(of: Callable[[Deployment], Relay], act: Callable[[Relay], None]) -> Fa
     return fault
 
 
-def _store(deployment: Deployment) -> Relay:
-    return deployment.store
-
-
-def _provider(deployment: Deployment) -> Relay:
-    return deployment.provider
+_store: Callable[[Deployment], Relay] = attrgetter("store")
+_provider: Callable[[Deployment], Relay] = attrgetter("provider")
 
 
 def _cut_short(of: Callable[[Deployment], Relay]) -> Fault:
