@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,15 +65,14 @@ class Deployment:
             self.era += 1
         await asyncio.to_thread(self.server.start, **options)
 
-    def kill_owner(self, port: int) -> None:
-        """Kill the worker that has a connection from this port."""
-        for worker in self.service.workers():
-            if port in _ports_of(worker):
-                self.kill(worker)
+    def owners_of(self, port: int) -> list[int]:
+        """The worker that has a connection from this port."""
+        return [worker for worker in self.service.workers() if port in _ports_of(worker)]
 
     def kill(self, worker: int) -> None:
-        os.kill(worker, signal.SIGKILL)
-        self.kills += 1
+        with suppress(ProcessLookupError):  # it was killed already
+            os.kill(worker, signal.SIGKILL)
+            self.kills += 1
 
 
 def _ports_of(process: int) -> set[int]:

@@ -25,9 +25,7 @@ class Kind(NamedTuple):
     inject: Fault
 
 
-MIN_ANSWER = 50
-"""Bytes of an answer that is worth cutting: shorter ones are of handshakes."""
-
+MIN_ANSWER = 50  # bytes; shorter ones are of handshakes
 MAX_WAIT = 3.0
 """Seconds that a trap waits for what it wants to see."""
 
@@ -121,9 +119,11 @@ def _kill(of: Callable[[Deployment], Relay], direction: Direction, seen: bytes, 
             if sprung.is_set() or where != direction or not re.search(seen, data):
                 return True
             sprung.set()
+            owners = deployment.owners_of(link.client_port)  # it may close the connection as soon as it has its answer
             if passes:
                 (link.client if where == DOWN else link.server).write(data)
-            deployment.kill_owner(link.client_port)
+            for worker in owners:
+                deployment.kill(worker)
             return False
 
         await _until(of(deployment), trap, sprung)
@@ -132,8 +132,8 @@ def _kill(of: Callable[[Deployment], Relay], direction: Direction, seen: bytes, 
 
 
 async def _kill_any(deployment: Deployment, rng: random.Random) -> None:
-    if workers := deployment.service.workers():
-        deployment.kill(rng.choice(workers))
+    for worker in deployment.service.workers()[: rng.randint(1, 2)]:
+        deployment.kill(worker)
 
 
 async def _stop_any(deployment: Deployment, rng: random.Random) -> None:

@@ -103,7 +103,7 @@ class People:
     async def _called(self, http: httpx.AsyncClient, person: Person, kind: str, body: dict[str, Any]) -> str | None:
         """The verification's id. With an idempotency key the same request is sent again until it has an answer that lasts."""
         for _ in range(MAX_TRIES if person.key else 1):
-            headers = {"Idempotency-Key": person.key} if person.key else {}
+            headers = {"Idempotency-Key": f"{person.key}-{kind}"} if person.key else {}
             answer = await self._ask(http, person, kind, f"/verify/{kind}", body, headers)
             if answer.status in {200, 201}:
                 return str(answer.body["id"])
