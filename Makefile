@@ -8,8 +8,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types check docs format lock bench bench-check fuzz \
-	test-browser test-containers test-generated test-kotlin test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
+.PHONY: help run test lint types check docs format lock bench bench-check fuzz soak test-soak \
+	test-browser test-containers test-failover test-generated test-kotlin test-laravel test-nginx test-node test-php test-promtool test-redis clean widget
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -20,7 +20,7 @@ ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # The tests that need nothing but Python.
-PLAIN := not (browser or generated or kotlin or laravel or nginx or node or php or promtool or redis)
+PLAIN := not (browser or failover or generated or kotlin or laravel or nginx or node or php or promtool or redis)
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -72,6 +72,16 @@ FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.installed-fuzz ## Fuzz parsers and routes, FUZZ_SECONDS each: some five minutes
 	$(PY) -m tests.fuzz.parsers --seconds $(FUZZ_SECONDS)
 	$(PY) -m tests.fuzz.routes --seconds $(FUZZ_SECONDS)
+
+# The seed gives the same faults in the same order. Its last line has the seed, and how much the audit found.
+SEED ?= $(shell date +%s)
+FAULTS ?= 1000
+
+soak: $(VENV)/.installed-dev ## Inject 1,000 random faults while people verify themselves, and audit what they were told: half an hour and more
+	$(PY) -m tests.faults.soak --seed $(SEED) --faults $(FAULTS)
+
+test-soak: $(VENV)/.installed-dev ## The same with 60 faults: every kind at least once
+	@$(MAKE) -s soak SEED=15 FAULTS=60
 
 # ---- tests that need more than Python
 
@@ -143,6 +153,10 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 		url="unix://$$where/s"; \
 	fi; \
 	TEST_REDIS_URL="$$url" $(PY) -m pytest -m "redis or ($(PLAIN))" --ignore tests/unit --ignore tests/consumers --ignore tests/containers $(ARGS)
+
+# Needs no more than `make test`, but takes a minute of its own; with redis-server it also speaks TLS.
+test-failover: $(VENV)/.installed-dev ## Test Sentinel and Cluster deployments that fail and move under traffic
+	$(PY) -m pytest -n 2 --dist worksteal -m failover $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \

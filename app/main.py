@@ -144,11 +144,11 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         # Closed, and not entered: entering asks a cluster for its nodes, and a cluster that is down must not stop the service from starting.
         aclosing(connect(settings.redis_url, timeout)) as client,
         aclosing(connect(settings.redis_url, timeout)) as watched,
-        aclosing(Pipelines(client, timeout)) as pipelines,
+        aclosing(Pipelines(client, timeout, settings.replication)) as pipelines,
         provider_of(settings.provider) as telephone,
         _closing(challenges),
     ):
-        watch = Watch(watched, settings.key_prefix)
+        watch = Watch(watched, settings.key_prefix, settings.replication.replicas)
         store = RedisStore(pipelines, watch, codec, policy, settings.key_prefix, timeout)
         keys = parse_signing_keys(settings.signing_keys.get_secret_value())
         tokens = TokenIssuer(keys, settings.issuer)

@@ -26,6 +26,7 @@ from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_sources import INJECTED_URL, PREFIX, Source, dotenv_file, environment, secret_files, unknown_names
 from app.store.embedded import keys_directory
+from app.store.pipelines import Replication
 from app.store.urls import parse_url, url_problem
 from app.verification.challenge import When
 from app.verification.errors import LastdigitsError
@@ -214,6 +215,9 @@ class Values(BaseSettings):
     redis_timeout: float = _setting(1.0, "Seconds for Redis to connect, and to answer.", gt=0, le=30)
     redis_start_wait: float = _setting(
         10.0, "Seconds that a start waits for a Redis that is down or loading. Then the service starts all the same, and is not ready.", ge=0, le=300)
+    redis_wait_replicas: int = _setting(
+        0, "Replicas that must have a reservation before its call is placed, and an attempt before it is answered; 0: none.", ge=0, le=10)
+    redis_wait_timeout: float = _setting(0.3, "Seconds that these replicas have for that; then 503. Less than REDIS_TIMEOUT.", ge=0.001, le=30)
     key_prefix: Prefix = _setting(
         "{lastdigits}:", "What all keys in Redis begin with, a name in braces. Deployments that share a Redis need one each.")
     pepper: Pepper | None = _setting(
@@ -375,6 +379,7 @@ class Settings:
     redis_url: str = field(repr=False)
     redis_timeout: float
     redis_start_wait: float
+    replication: Replication
     key_prefix: str
     pepper: SecretStr | None
     pepper_previous: SecretStr | None
@@ -467,7 +472,11 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
         problems.append(_named("pepper_previous", f"it is set, but {PREFIX}PEPPER is not: set the new one too"))
     clients = _read(values.clients_file, lambda path: load_clients(path, policy), "clients_file", problems)
     signing_keys = _read(values.signing_keys_file, read_signing_keys, "signing_keys_file", problems)
-    problems += _challenge(values) + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
+    problems += (
+        _challenge(values)
+        + _replication(values, embedded=directory is not None)
+        + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
+    )
     provider = _provider(values)
     root = (directory or Path("data")) / "sandbox" if sandbox else directory
     own = {
@@ -481,6 +490,7 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
         "proxies": values.trusted_proxies,
         "signing_keys": signing_keys,
         "policy": policy,
+        "replication": Replication(values.redis_wait_replicas, values.redis_wait_timeout),
         "sources": tuple(map(str, sources)),
         "warnings": tuple(_warnings(values, policy, sandbox=sandbox)),
     }
@@ -568,6 +578,17 @@ def _challenge(values: Values) -> list[str]:
     fix = "set it, or choose altcha" if remote else "unset it, or set CHALLENGE_PROVIDER"
     needs = "needs it" if remote else "needs no key"
     return [_named(name, f"CHALLENGE_PROVIDER is {values.challenge_provider}, which {needs}: {fix}") for name in wrong]
+
+
+def _replication(values: Values, *, embedded: bool) -> list[str]:
+    """Replicas to wait for: of a server that can have some, and within the time that the server has to answer."""
+    if not values.redis_wait_replicas:
+        return []
+    if embedded:
+        return [_named("redis_wait_replicas", "the embedded store has no replicas: unset it, or set REDIS_URL")]
+    if values.redis_wait_timeout >= values.redis_timeout:
+        return [_named("redis_wait_timeout", "it must be less than REDIS_TIMEOUT: set a smaller one")]
+    return []
 
 
 def _embedded(url: str) -> Path | None:

@@ -33,9 +33,9 @@ class Recorder(Pipelines):
 
     last: tuple[Any, ...] = ()
 
-    async def run(self, *command: Any) -> Any:  # noqa: ANN401  as of the class
+    async def execute(self, *command: Any, replicated: bool = False) -> tuple[Any, bool]:  # noqa: ANN401  as of the class
         self.last = command
-        return await super().run(*command)
+        return await super().execute(*command, replicated=replicated)
 
 
 @dataclass

@@ -4,6 +4,7 @@ python -m bench.variants single_commands     each command by itself, over redis-
 python -m bench.variants fastapi_routes      FastAPI's own way to call an endpoint instead of app/api/lean.py
 """
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -17,8 +18,9 @@ from app.store.pipelines import Pipelines
 
 
 class SingleCommands(Pipelines):
-    async def run(self, *command: Any) -> Any:  # noqa: ANN401  as of the class
-        return await self._alone(command)
+    async def execute(self, *command: Any, replicated: bool = False) -> tuple[Any, bool]:  # noqa: ANN401, ARG002  as of the class
+        async with asyncio.timeout(self._timeout):
+            return await self._client.execute_command(*command), True
 
 
 def on_the_loop(depend: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Any]]:

@@ -93,7 +93,7 @@ async def _store(settings: Settings) -> list[Finding]:
     except StartError as error:
         return [(False, "redis", str(error))]
     async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
-        found = await _answers_of(client, settings.key_prefix)
+        found = await _answers_of(client, settings.key_prefix, settings.replication.replicas)
     return found + (await _used(settings) if all(good for good, *_ in found) else [])
 
 
@@ -118,9 +118,9 @@ def _another_user(path: Path) -> str:
     return f"{ownership(path)}: run doctor and the service as the same user, or change the owner"
 
 
-async def _answers_of(client: Client, prefix: str) -> list[Finding]:
+async def _answers_of(client: Client, prefix: str, replicas: int) -> list[Finding]:
     asked_at = time.monotonic()
-    health = await examine(client, prefix)
+    health = await examine(client, prefix, replicas)
     took = (time.monotonic() - asked_at) * 1000
     if not health.ready:
         reason = f" ({health.detail})" if health.detail else ""

@@ -5,6 +5,7 @@ from typing import Any
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -31,20 +32,13 @@ def connect(url: str, timeout: float) -> Client:
         timeout: seconds to wait for a connection, and for an answer.
     """
     where = parse_url(url)
-    options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "client_name": "lastdigits",
-        "username": where.username,
-        "password": where.password,
-        "protocol": 2,  # in the newer one a server may also speak unasked
-    } | ({"ssl": True} | where.options if where.tls else {})
+    options = _options(where, where.username, where.password, timeout)
     # For Redis Enterprise only; with them the pool hands out connections that a server has closed, and each would fail a request.
     no_notifications: dict[str, Any] = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
     if where.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in where.hosts]
-        return RedisCluster(startup_nodes=nodes, **options)
+        # After so many MOVEDs it would close all connections, those of others' commands too. One slot is ours: each MOVED says all there is to know.
+        return RedisCluster(startup_nodes=nodes, reinitialize_steps=0, **options)
     if where.kind == "sentinel":
         return _primary(where, timeout, options | {"db": where.db})
     if where.kind in {"unix", "embedded"}:
@@ -54,19 +48,37 @@ def connect(url: str, timeout: float) -> Client:
     return Redis(host=host, port=port, db=where.db, **options, **no_notifications)
 
 
-def _primary(where: StoreUrl, timeout: float, options: dict[str, Any]) -> "Redis":
-    """The primary that the sentinels name, asked again for each new connection."""
-    own = {
-        "username": where.sentinel_username,
-        "password": where.sentinel_password,
+def _options(where: StoreUrl, username: str | None, password: str | None, timeout: float) -> dict[str, Any]:
+    return {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-    }
-    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        where.hosts, sentinel_kwargs=own | ({"ssl": True} | where.options if where.tls else {})
-    )
-    client: Redis = sentinels.master_for(where.service, **options)
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "lastdigits",
+        "username": username,
+        "password": password,
+        "protocol": 2,  # in the newer one a server may also speak unasked
+    } | ({"ssl": True} | where.options if where.tls else {})
+
+
+def _primary(where: StoreUrl, timeout: float, options: dict[str, Any]) -> "Redis":
+    """The primary that the sentinels name, asked again for each new connection.
+
+    A sentinel that hangs must leave time to ask the others and to connect: the client's caller waits for all of this no longer than `timeout`.
+    """
+    share = timeout / (len(where.hosts) + 1)
+    own = _options(where, where.sentinel_username, where.sentinel_password, share)
+    sentinels = Sentinel(where.hosts, sentinel_kwargs=own)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    client: Redis = sentinels.master_for(where.service, redis_class=_PrimaryClient, **options)
     return client
+
+
+class _PrimaryClient(Redis):
+    """Closes the clients of its sentinels too."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        if isinstance(self.connection_pool, SentinelConnectionPool):
+            await self.connection_pool.sentinel_manager.aclose()
 
 
 def words_of(error: Exception) -> str:

@@ -48,6 +48,7 @@ class StoreProblem(StrEnum):
     MEMORY_FULL = "memory_full"
     CANNOT_SAVE = "cannot_save"
     NO_REPLICAS = "no_replicas"
+    TOO_FEW_REPLICAS = "too_few_replicas"
     TOO_OLD = "too_old"
     BLOCKED = "blocked"
     TOO_MANY_CONNECTIONS = "too_many_connections"
@@ -59,7 +60,7 @@ SENTENCES = {
     StoreProblem.LOADING: "Redis is still loading its data. Wait; if it takes long, see its log",
     StoreProblem.CREDENTIALS: "Redis refuses the user or the password. Correct them in REDIS_URL",
     StoreProblem.PERMISSION: "The ACL of our Redis user allows too little. "
-    "It needs +@read +@write +@scripting +@connection +info +time ~{prefix}*, and on a cluster +cluster|slots",
+    "It needs +@read +@write +@scripting +@connection +info +time ~{prefix}*, on a cluster +cluster|slots, and with REDIS_WAIT_REPLICAS +wait",
     StoreProblem.CLUSTER_NODE: "This Redis is a node of a cluster. Write redis+cluster:// in REDIS_URL",
     StoreProblem.NOT_A_CLUSTER: "This Redis is not a cluster. Write redis:// in REDIS_URL",
     StoreProblem.CLUSTER_DOWN: "The Redis cluster is down: no node serves our keys. Repair the cluster",
@@ -70,6 +71,7 @@ SENTENCES = {
     StoreProblem.MEMORY_FULL: "The memory of Redis is full. Raise its maxmemory, or give the service a server of its own",
     StoreProblem.CANNOT_SAVE: "Redis can't save its data, and refuses to write. See its log, and the disk of its `dir`",
     StoreProblem.NO_REPLICAS: "Redis has fewer replicas than its min-replicas-to-write, and refuses to write. Repair the replicas",
+    StoreProblem.TOO_FEW_REPLICAS: "Redis has fewer replicas than REDIS_WAIT_REPLICAS asks for. Repair the replicas",
     StoreProblem.TOO_OLD: "Redis {version} is too old. Install 7.0 or newer, or Valkey",
     StoreProblem.BLOCKED: "A slow script of another program blocks Redis. Stop it with SCRIPT KILL",
     StoreProblem.TOO_MANY_CONNECTIONS: "Redis accepts no more connections. Raise its maxclients, or find out who holds them",
@@ -147,16 +149,16 @@ class Health:
         return self.reachable and not self.kinds
 
 
-async def examine(client: Client, prefix: str) -> Health:
-    """Ask a server whether limits and codes are safe with it."""
+async def examine(client: Client, prefix: str, replicas: int = 0) -> Health:
+    """Ask a server whether limits and codes are safe with it, and whether it has the replicas that are waited for."""
     found: dict[StoreProblem, str] = {}
     server = ""
     try:
         info = await _info(client, prefix)
         version = str(info.get("redis_version", "0"))  # Valkey has one too: that of the Redis it is compatible with
-        found |= _unsafe(info, version)
+        found |= _unsafe(info, version, replicas)
         server = f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {version}"
-        await client.eval(_SCRATCH, 1, f"{prefix}scratch", *_COMMANDS)
+        await client.eval(_SCRATCH, 1, f"{prefix}scratch", *_COMMANDS, *(["WAIT"] if replicas else []))
     except Exception as error:  # noqa: BLE001  a watch that ended here would see no more
         problem = _problem_of(error)
         if problem is not StoreProblem.OTHER or not found:
@@ -186,7 +188,7 @@ async def _info(client: Client, prefix: str) -> dict[str, Any]:
     return found
 
 
-def _unsafe(info: dict[str, Any], version: str) -> dict[StoreProblem, str]:
+def _unsafe(info: dict[str, Any], version: str, replicas: int) -> dict[StoreProblem, str]:
     """What a server says of itself that makes it unsafe."""
     eviction = info.get("maxmemory_policy", "noeviction")
     unsafe = {
@@ -194,6 +196,7 @@ def _unsafe(info: dict[str, Any], version: str) -> dict[StoreProblem, str]:
         StoreProblem.EVICTION: eviction != "noeviction",
         StoreProblem.READ_ONLY: info.get("role", "master") != "master",
         StoreProblem.LOADING: bool(info.get("loading")),
+        StoreProblem.TOO_FEW_REPLICAS: int(info.get("connected_slaves", 0)) < replicas,
     }
     return {
         problem: SENTENCES[problem].format(version=version, eviction=eviction)
@@ -224,8 +227,9 @@ class Watch:
         unsafe: why it is not, as it was last seen; None while it is. While the server does not answer at all, each operation finds that out itself.
     """
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: Client, prefix: str, replicas: int = 0) -> None:
         self._client = client
+        self._replicas = replicas
         self._prefix = prefix
         self._asking: asyncio.Task[Health] | None = None
         self._asked_at = -KEPT_FOR
@@ -259,7 +263,7 @@ class Watch:
             await asyncio.sleep(PERIOD if health.ready else PERIOD_NOT_READY)
 
     async def _examine(self) -> Health:
-        health = await examine(self._client, self._prefix)
+        health = await examine(self._client, self._prefix, self._replicas)
         self.unsafe = "; ".join(health.problems) if health.reachable and health.problems else None
         if health.kinds != self._logged:
             # A log on a full disk must not end the watch. The next look tries it again.

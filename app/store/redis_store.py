@@ -54,6 +54,14 @@ ON_TIME = 0.8
 MAX_UNDER_WAY = 256
 """Scripts that a process has under way at once before it refuses further requests. It works through so many in a tenth of a second."""
 
+REPLICATED = {
+    "reserve": {"reserved"},
+    "reserve_resend": {"reserved"},
+    "check": {"approved", "incorrect"},
+    "redeem": {"redeemed"},
+}
+"""What replicas must have, where that is set, before anyone hears of it: the outcomes, by script. A call is placed after that, an attempt counted before."""
+
 NamedKeys = Callable[[Names], Keys]
 
 
@@ -326,6 +334,7 @@ class RedisStore:
     async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
         found = self._scripts[script]
+        replicated = script in REPLICATED
         arguments: tuple[str | int | bytes, ...] = (
             len(keys),
             *keys.values(),
@@ -335,9 +344,9 @@ class RedisStore:
         self._under_way += 1
         try:
             try:
-                reply = await self._pipelines.run("EVALSHA", found.sha, *arguments)
+                reply, kept = await self._pipelines.execute("EVALSHA", found.sha, *arguments, replicated=replicated)
             except NoScriptError:
-                reply = await self._pipelines.run("EVAL", found.text, *arguments)
+                reply, kept = await self._pipelines.execute("EVAL", found.text, *arguments, replicated=replicated)
         except FAILURES as error:
             # READONLY, OOM, LOADING, NOAUTH, a script that broke: none of them may open anything.
             raise StoreUnavailable(f"{script}: {words_of(error)}") from error
@@ -345,6 +354,8 @@ class RedisStore:
             self._under_way -= 1
         read: dict[str, Any] = from_json(reply)
         self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
+        if not kept and read["outcome"] in REPLICATED[script]:
+            raise StoreUnavailable(f"{script}: too few replicas acknowledged it in time (REDIS_WAIT_REPLICAS)")
         return read
 
     def _not_after(self, started: float) -> int:

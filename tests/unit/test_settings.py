@@ -290,6 +290,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"PROVIDER_READ_TIMEOUT": "nan"}, "PROVIDER_READ_TIMEOUT"),
     ({"REDIS_URL": "redis://", "SANDBOX": "true"}, "REDIS_URL"),
     ({"REDIS_URL": "redis://:a?b@host/0", "SANDBOX": "true"}, "REDIS_URL"),
+    ({"REDIS_WAIT_REPLICAS": "1"}, "REDIS_WAIT_REPLICAS"),
+    ({"REDIS_WAIT_REPLICAS": "1", "REDIS_URL": "redis://h", "REDIS_WAIT_TIMEOUT": "1", "SANDBOX": "true"}, "REDIS_WAIT_TIMEOUT"),
     ({"KEY_PREFIX": "lastdigits:"}, "KEY_PREFIX"),
     ({"KEY_PREFIX": "{}:"}, "KEY_PREFIX"),
     ({"KEY_PREFIX": "{a b}:"}, "KEY_PREFIX"),

@@ -35,7 +35,12 @@ local function watch(name)
 end
 
 -- Gives the verification's calls back to their addresses and networks. Their counters are named after digests that only the record knows, so they are
--- no KEYS; they lie in the same slot, as all keys do.
+-- no KEYS; they lie in the same slot, as all keys do. While a cluster moves the slot, one may be on another node already: then the call stays counted, and
+-- the script goes on.
+local function give_back(key, window, at)
+  pcall(correct, key, window, lane, at, -1)
+end
+
 local function give_back_to_addresses()
   for number = 1, tonumber(verification.calls) do
     local call = call_of(verification, number)
@@ -44,10 +49,10 @@ local function give_back_to_addresses()
         redis.call('HSET', keys.phone, 'call:' .. call.at, lane .. ':' .. call.address .. ':converted')
       end
       for _, window in ipairs(policy.windows_per_ip) do
-        if call.address ~= '' then correct(request.prefix .. 'address:' .. call.address .. ':' .. window, window, lane, call.at, -1) end
-        if call.network ~= '' then correct(request.prefix .. 'network:' .. call.network .. ':' .. window, window, lane, call.at, -1) end
+        if call.address ~= '' then give_back(request.prefix .. 'address:' .. call.address .. ':' .. window, window, call.at) end
+        if call.network ~= '' then give_back(request.prefix .. 'network:' .. call.network .. ':' .. window, window, call.at) end
       end
-      if call.network ~= '' then correct(request.prefix .. 'network:' .. call.network, HOUR, lane, call.at, -1) end
+      if call.network ~= '' then give_back(request.prefix .. 'network:' .. call.network, HOUR, call.at) end
     end
   end
 end

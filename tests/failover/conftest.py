@@ -1,0 +1,35 @@
+"""Every test here is of `make test-failover`: it starts servers that fail and take over, which takes seconds each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.failover.topologies import Cluster, Group, Sentinels
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.failover)
+
+
+@pytest.fixture
+def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
+    group = Sentinels(tmp_path / "servers")
+    yield group
+    group.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    group = Cluster(tmp_path / "servers")
+    yield group
+    group.stop()
+
+
+@pytest.fixture(params=[Sentinels, Cluster], ids=["sentinel", "cluster"])
+def group(request: pytest.FixtureRequest) -> Group:
+    found: Group = request.getfixturevalue("sentinels" if request.param is Sentinels else "cluster")
+    return found

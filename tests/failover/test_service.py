@@ -1,0 +1,93 @@
+"""The service on Sentinel and on a cluster: what callers are told while servers fail is true, and it goes on by itself."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contract.test_mobilgroup_tls import identity
+from tests.failover.people import People, told_the_truth
+from tests.failover.topologies import Cluster, Group, Sentinels, primary_of, until
+from tests.harness import Simulator, fresh_phone, serving, wrong
+from tests.server import Server
+
+
+@pytest.mark.parametrize("fail", [Server.stop, Server.freeze], ids=["killed", "hangs"])
+def test_a_failover_while_people_verify_themselves(
+    group: Group, fail: Callable[[Server], None], simulator: Simulator, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "service", simulator.send_url, REDIS_URL=group.url, REDIS_TIMEOUT="1") as service:
+        known = fresh_phone()
+        id_ = service.start(known).json()["id"]
+        assert service.check(id_, wrong(simulator.code(known))).json()["attempts_left"] == 2
+        before = primary_of(group)
+        scripts = [_scripts(group, server) for server in group.nodes]
+        assert scripts.count(0) == len(group.nodes) - 1, (
+            "replicas have no scripts: whoever takes over must be sent them"
+        )
+
+        async def run() -> People:
+            people = People(service)
+            running = asyncio.create_task(people.run())
+            await people.begun()
+            fail(before)
+            await asyncio.to_thread(until, lambda: primary_of(group) is not before, "another primary")
+            await people.begun()
+            people.stopped = True
+            await running
+            return people
+
+        people = asyncio.run(run())
+        told_the_truth(people, simulator)
+        assert _scripts(group, primary_of(group)) > 0
+        # What was written long before is there: the phone's cooldown, the attempt that was counted, the code.
+        assert service.start(known).json()["code"] == "limit_reached"
+        assert service.check(id_, wrong(simulator.code(known))).json()["attempts_left"] == 1
+        assert service.check(id_, simulator.code(known)).status_code == 200
+        assert simulator.count(known) == 1
+        service.process.kill()  # some servers hang: there is nothing to wait for
+
+
+def _scripts(group: Group, server: Server) -> int:
+    return int(group.info(server, "memory")["number_of_cached_scripts"])
+
+
+def test_our_slot_moves_while_people_verify_themselves(cluster: Cluster, simulator: Simulator, tmp_path: Path) -> None:
+    with serving(tmp_path / "service", simulator.send_url, REDIS_URL=cluster.url, REDIS_TIMEOUT="1") as service:
+
+        async def run() -> People:
+            people = People(service)
+            running = asyncio.create_task(people.run())
+            await people.begun()
+            await asyncio.to_thread(cluster.move_slot, cluster.owner(), cluster.others()[0])
+            await people.begun()
+            people.stopped = True
+            await running
+            return people
+
+        people = asyncio.run(run())
+        told_the_truth(people, simulator)
+        begun = [(phone, answer.json()["id"]) for phone, answer in people.told.items() if answer.status_code == 201]
+        for phone, id_ in begun[:3] + begun[-3:]:
+            assert service.check(id_, simulator.code(phone)).status_code == 200
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="the server of the wheel has no TLS; redis-server has")
+@pytest.mark.parametrize("make", [Sentinels, Cluster], ids=["sentinel", "cluster"])
+def test_it_speaks_tls_as_a_user_with_no_more_rights_than_documented(
+    make: type[Sentinels | Cluster], simulator: Simulator, tmp_path: Path
+) -> None:
+    identity(tmp_path, "127.0.0.1")
+    group = make(tmp_path / "servers", shutil.which("redis-server"), tmp_path, password="password-of-the-tests")
+    try:
+        assert group.url.startswith("rediss+")
+        with serving(tmp_path / "service", simulator.send_url, REDIS_URL=group.url, WORKERS="1") as service:
+            phone = fresh_phone()
+            id_ = service.start(phone).json()["id"]
+            assert service.check(id_, simulator.code(phone)).status_code == 200
+            clients = str(group.ask(primary_of(group), "CLIENT", "LIST"))
+            assert "user=service" in clients or "'user': 'service'" in clients
+    finally:
+        group.stop()
