@@ -59,10 +59,6 @@ class Bounds:
     public: LaneBounds
     calls_per_address_and_hour: int
 
-    def takeover_of_any(self, phones: int) -> float:
-        """The chance that at least one of so many phones is taken over in a day, if all are attacked at once (union bound)."""
-        return min(1.0, phones * self.all.takeover)
-
 
 def bounds_of(policy: Policy) -> Bounds:
     """Work out what a policy adds up to."""

@@ -105,5 +105,3 @@ def test_the_bounds_that_are_reported_are_those_in_force() -> None:
         assert (lane.calls_per_phone_and_hour, lane.calls_per_phone_and_day) == calls
         assert [(step.code_length, step.verifications) for step in lane.steps] == steps
     assert bounds.calls_per_address_and_hour == 3
-    assert bounds.takeover_of_any(100) == pytest.approx(0.1)
-    assert bounds.takeover_of_any(10_000) == 1.0
