@@ -218,7 +218,7 @@ async def _send_twice(service: Service, simulator: Simulator) -> None:
     async with service.asynchronous() as http:
         sent = await asyncio.gather(*(send(http, *request) for request in requests for _ in range(2)))
     assert sent.count(None) > 0, "a killed worker took requests with it"
-    assert sent.count(201) >= 20
+    assert sent.count(201) >= 5, "the others went on meanwhile"
     assert set(sent) <= {201, 409, None}
     counts = [simulator.count(phone) for phone, _ in requests]
     assert max(counts) == 1
