@@ -19,6 +19,8 @@ export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 # Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
+# Tests whose files each start servers of their own: a process has whole files.
+BY_FILE := -n 2 --dist loadfile
 # The tests that need nothing but Python.
 PLAIN := not (browser or failover or generated or kotlin or laravel or nginx or node or php or promtool or redis)
 
@@ -92,7 +94,7 @@ test-browser: $(VENV)/.installed-dev docs ## Test the pages; needs Chromium, and
 	@command -v npm >/dev/null || { echo "make test-browser: needs npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
 	@[ -n "$(CHROMIUM)" ] || { \
 		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; }
-	CHROMIUM="$(CHROMIUM)" $(PY) -m pytest -m browser $(ARGS)
+	CHROMIUM="$(CHROMIUM)" $(PY) -m pytest $(BY_FILE) -m browser $(ARGS)
 
 # What it makes is committed: users of the service need no node. The same source gives the same bytes, which a test holds.
 widget: ## Build the widget and the client from clients/js into app/web/static/widget; needs node and npm
@@ -103,7 +105,7 @@ widget: ## Build the widget and the client from clients/js into app/web/static/w
 test-node: $(VENV)/.installed-dev ## Test the Node example of docs/token.md; needs node and npm
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
-	$(PY) -m pytest -m node $(ARGS)
+	$(PY) -m pytest $(BY_FILE) -m node $(ARGS)
 
 # The generators have an environment and a lock of their own: the service and its tests need none of them. Those of npm are installed for the run.
 test-generated: $(VENV)/.installed-dev $(VENV)/generators/.installed ## Make clients of the OpenAPI document, and run them; needs npm, Go and Java
@@ -114,7 +116,7 @@ test-generated: $(VENV)/.installed-dev $(VENV)/generators/.installed ## Make cli
 test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-curl
 	@php -m 2>/dev/null | grep -qx curl || { \
 		echo "make test-php: needs PHP 8.1 or newer with curl. Debian, Ubuntu: apt install php-cli php-curl" >&2; exit 1; }
-	$(PY) -m pytest -m php $(ARGS)
+	$(PY) -m pytest $(BY_FILE) -m php $(ARGS)
 
 test-laravel: $(VENV)/.installed-dev ## Test the Laravel guide's code; needs PHP and Laravel
 	@php -r "exit((int) !(stream_resolve_include_path('Illuminate/autoload.php') && extension_loaded('curl') && extension_loaded('pdo_sqlite')));" 2>/dev/null || { \
@@ -130,7 +132,7 @@ test-kotlin: $(VENV)/.installed-dev ## Compile and run the Kotlin of the guide f
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
 	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
 		echo "make test-nginx: needs nginx. Debian, Ubuntu: apt install nginx-light" >&2; exit 1; }
-	$(PY) -m pytest -m nginx $(ARGS)
+	$(PY) -m pytest $(BY_FILE) -m nginx $(ARGS)
 
 test-promtool: $(VENV)/.installed-dev ## Check the metrics and the alerts by Prometheus's own tool; needs promtool
 	@command -v promtool >/dev/null || { \
@@ -156,7 +158,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 
 # Needs no more than `make test`, but takes a minute of its own; with redis-server it also speaks TLS.
 test-failover: $(VENV)/.installed-dev ## Test Sentinel and Cluster deployments that fail and move under traffic
-	$(PY) -m pytest -n 2 --dist worksteal -m failover $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m failover $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \

@@ -1,5 +1,6 @@
 """Packages of npm: installed into the folder that names them in its package.json, once, in just these versions."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -17,12 +18,14 @@ def install(folder: Path) -> Path:
     Raises:
         AssertionError: npm failed.
     """
-    modules = folder / "node_modules"
-    named = json.loads((folder / "package.json").read_text("utf-8"))
+    modules, package = folder / "node_modules", folder / "package.json"
+    named = json.loads(package.read_text("utf-8"))
     wanted: dict[str, str] = named.get("dependencies", {}) | named.get("devDependencies", {})
-    if not all(_version(modules / name) == version for name, version in wanted.items()):
-        done = subprocess.run(INSTALL, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
+    with package.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests in parallel share the folder
+        if not all(_version(modules / name) == version for name, version in wanted.items()):
+            done = subprocess.run(INSTALL, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, done.stderr
     return modules
 
 
