@@ -51,7 +51,7 @@ async def test_what_was_acknowledged_survives_the_death_of_the_primary(group: Gr
 async def all_acknowledged_are_there(commands: Traffic) -> None:
     commands.stopped = True
     counts = await commands.counts()
-    assert len(commands.answered) >= 20, "few were acknowledged: this shows nothing"
+    assert len(commands.answered) >= 10, "few were acknowledged: this shows nothing"
     assert {number for number in commands.answered if counts[number] != 1} == set()
     assert set(counts.values()) <= {0, 1}
 
