@@ -79,7 +79,7 @@ fuzz: $(VENV)/.installed-fuzz ## Fuzz parsers and routes, FUZZ_SECONDS each: som
 SEED ?= $(shell date +%s)
 FAULTS ?= 1000
 
-soak: $(VENV)/.installed-dev ## Inject 1,000 random faults while people verify themselves, and audit what they were told: half an hour and more
+soak: $(VENV)/.installed-dev ## Inject 1,000 random faults while people verify themselves, and audit what was answered: half an hour and more
 	$(PY) -m tests.faults.soak --seed $(SEED) --faults $(FAULTS)
 
 test-soak: $(VENV)/.installed-dev ## The same with 60 faults: every kind at least once

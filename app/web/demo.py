@@ -139,10 +139,10 @@ class _Demo:
         fields = {
             name: values[0] for name, values in parse_qs((await request.body()).decode("utf-8", "replace")).items()
         }
-        told = await self._redeem(request, fields["token"]) if "token" in fields else None
-        shown = {"fields": json.dumps(fields, indent=2), "told": json.dumps(told, indent=2) if told else ""}
+        redeemed = await self._redeem(request, fields["token"]) if "token" in fields else None
+        shown = {"fields": json.dumps(fields, indent=2), "redeemed": json.dumps(redeemed, indent=2) if redeemed else ""}
         html = _RETURNED.substitute(
-            {name: escape(text) for name, text in shown.items()}, state="" if told else "hidden"
+            {name: escape(text) for name, text in shown.items()}, state="" if redeemed else "hidden"
         )
         return HTMLResponse(html, headers={**_PAGE_HEADERS, "Cache-Control": "no-store"})
 

@@ -189,8 +189,8 @@ def test_the_hosted_page_comes_back_to_the_demo(
     page.wait_for_url("**/demo/returned")
     expect(page.locator("h1")).to_have_text(title)
     expect(page.locator("#fields")).to_contain_text('"state": "order-17"')
-    expect(page.locator("#told")).to_contain_text(f'"phone": "{phone}"')
-    expect(page.locator("#told")).to_contain_text('"test": true')
+    expect(page.locator("#redeemed")).to_contain_text(f'"phone": "{phone}"')
+    expect(page.locator("#redeemed")).to_contain_text('"test": true')
     assert violations(page, tools) == []
     assert visit.errors == []
     context.close()
@@ -202,7 +202,7 @@ def test_going_back_without_a_token_is_shown_as_such(page: Page, sandbox: Sandbo
     page.locator("#hosted").click()
     page.get_by_role("button", name="Cancel and go back").click()
     expect(page.locator("h1")).to_have_text("Back without a token")
-    expect(page.locator("#told")).to_be_hidden()
+    expect(page.locator("#redeemed")).to_be_hidden()
     assert visit.errors == []
 
 
