@@ -158,7 +158,7 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 
 # Needs no more than `make test`, but takes a minute of its own; with redis-server it also speaks TLS.
 test-failover: $(VENV)/.installed-dev ## Test Sentinel and Cluster deployments that fail and move under traffic
-	$(PY) -m pytest -n $(JOBS) --dist worksteal -m failover $(ARGS)
+	$(PY) -m pytest -n 2 --dist worksteal -m failover $(ARGS)
 
 test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
