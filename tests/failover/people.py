@@ -1,6 +1,7 @@
 """People who verify themselves while servers fail."""
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 
@@ -31,6 +32,22 @@ class People:
         async with asyncio.timeout(30):
             while not any(answer.status_code == 201 for answer in list(self.told.values())[known:]):  # noqa: ASYNC110  no event tells of an answer
                 await asyncio.sleep(0.05)
+
+
+def people_during(service: Service, fault: Callable[[], object]) -> People:
+    """People who verify themselves before, during and after a fault; it returns when the deployment has taken notice."""
+
+    async def run() -> People:
+        people = People(service)
+        running = asyncio.create_task(people.run())
+        await people.begun()
+        await asyncio.to_thread(fault)
+        await people.begun()
+        people.stopped = True
+        await running
+        return people
+
+    return asyncio.run(run())
 
 
 def told_the_truth(people: People, simulator: Simulator) -> None:

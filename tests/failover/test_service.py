@@ -1,6 +1,5 @@
 """The service on Sentinel and on a cluster: what callers are told while servers fail is true, and it goes on by itself."""
 
-import asyncio
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from tests.contract.test_mobilgroup_tls import identity
-from tests.failover.people import People, told_the_truth
+from tests.failover.people import people_during, told_the_truth
 from tests.failover.topologies import Cluster, Group, Sentinels, primary_of, until
 from tests.harness import Simulator, fresh_phone, serving, wrong
 from tests.server import Server
@@ -30,18 +29,11 @@ def test_a_failover_while_people_verify_themselves(
             "replicas have no scripts: whoever takes over must be sent them"
         )
 
-        async def run() -> People:
-            people = People(service)
-            running = asyncio.create_task(people.run())
-            await people.begun()
+        def fault() -> None:
             fail(before)
-            await asyncio.to_thread(until, lambda: primary_of(group) is not before, "another primary")
-            await people.begun()
-            people.stopped = True
-            await running
-            return people
+            until(lambda: primary_of(group) is not before, "another primary")
 
-        people = asyncio.run(run())
+        people = people_during(service, fault)
         told_the_truth(people, simulator)
         assert _scripts(group, primary_of(group)) > 0
         # What was written long before is there: the phone's cooldown, the attempt that was counted, the code.
@@ -64,18 +56,7 @@ def _scripts(group: Group, server: Server) -> int:
 
 def test_our_slot_moves_while_people_verify_themselves(cluster: Cluster, simulator: Simulator, tmp_path: Path) -> None:
     with serving(tmp_path / "service", simulator.send_url, REDIS_URL=cluster.url, REDIS_TIMEOUT="1") as service:
-
-        async def run() -> People:
-            people = People(service)
-            running = asyncio.create_task(people.run())
-            await people.begun()
-            await asyncio.to_thread(cluster.move_slot, cluster.owner(), cluster.others()[0])
-            await people.begun()
-            people.stopped = True
-            await running
-            return people
-
-        people = asyncio.run(run())
+        people = people_during(service, lambda: cluster.move_slot(cluster.owner(), cluster.others()[0]))
         told_the_truth(people, simulator)
         begun = [(phone, answer.json()["id"]) for phone, answer in people.told.items() if answer.status_code == 201]
         for phone, id_ in begun[:3] + begun[-3:]:

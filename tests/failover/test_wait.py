@@ -8,7 +8,7 @@ import pytest
 
 from app.store.pipelines import Replication
 from tests.exposition import scrape, series
-from tests.failover.people import People, told_the_truth
+from tests.failover.people import people_during, told_the_truth
 from tests.failover.topologies import Cluster, Group, Sentinels, primary_of, until
 from tests.failover.traffic import Traffic, traffic
 from tests.harness import Simulator, fresh_phone, serving, wrong
@@ -104,21 +104,14 @@ def test_a_failover_loses_nothing_that_was_answered(
 ) -> None:
     with serving(tmp_path / "service", simulator.send_url, REDIS_URL=group.url, **SETTINGS) as service:
 
-        async def run() -> People:
-            people = People(service)
-            running = asyncio.create_task(people.run())
-            await people.begun()
+        def fault() -> None:
             before = primary_of(group)
             (before.stop if fail == "killed" else before.freeze)()
-            await asyncio.to_thread(until, lambda: primary_of(group) is not before, "another primary")
+            until(lambda: primary_of(group) is not before, "another primary")
             if isinstance(group, Cluster):
                 (before.start if fail == "killed" else before.thaw)()
-            await people.begun()
-            people.stopped = True
-            await running
-            return people
 
-        people = asyncio.run(run())
+        people = people_during(service, fault)
         told_the_truth(people, simulator)
         for phone, answer in people.told.items():
             if answer.status_code == 201:
