@@ -19,7 +19,7 @@ from app.api.idempotency import idempotency_key
 from app.api.problems import RequestError, RequestRejected
 from app.api.ratelimit_headers import Quotas
 from app.api.reading import first_headers, header_of
-from app.api.return_urls import read_return_url
+from app.api.return_urls import ReturnUrl, read_return_url
 from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
@@ -76,14 +76,14 @@ class Service:
     def __post_init__(self) -> None:
         self.quotas = Quotas(self.policy)
 
-    def may_return(self, client: Registered, text: str) -> bool:
-        """Whether the hosted page may hand this client's token to an address: one that it lists, or in the sandbox any of this machine.
+    def return_url(self, client: Registered, text: str) -> ReturnUrl | None:
+        """The address, if the hosted page may hand this client's token to it: one that it lists, or in the sandbox any of this machine.
 
         Raises:
             ValueError: it is no address; the message says how to write one.
         """
         url = read_return_url(text)
-        return text in client.return_urls or (self.sandbox and url.local)
+        return url if text in client.return_urls or (self.sandbox and url.local) else None
 
     def has_hosted_page(self, client: Registered) -> bool:
         """Whether the hosted page may return somewhere for this client."""

@@ -26,7 +26,7 @@ from app.api.clients import PREFIXES, Kind, Registered
 from app.api.openapi import problems
 from app.api.problems import RequestError, RequestRejected, request_problem
 from app.api.reading import message_of
-from app.api.return_urls import ReturnUrl, read_return_url
+from app.api.return_urls import ReturnUrl
 from app.api.schemas import PURPOSE
 from app.web.routes import load, static_route, widget_files
 
@@ -113,11 +113,11 @@ def _open(given: QueryParams, service: Service) -> _Opened:
         raise RequestRejected(RequestError.INVALID_REQUEST, "; ".join(wrong)) from None
     client = _client_of(query.client_key, service)
     try:
-        url, allowed = read_return_url(query.return_url), service.may_return(client, query.return_url)
+        url = service.return_url(client, query.return_url)
     except ValueError:
         detail = "return_url: write the whole address of a page, like https://shop.example/verified, and encode it (encodeURIComponent)"
         raise RequestRejected(RequestError.INVALID_REQUEST, detail) from None
-    if not allowed:
+    if url is None:
         detail = f'Add exactly this return_url to return_urls of client "{client.id}" in the clients file. Each character counts.'
         raise RequestRejected(RequestError.RETURN_URL_NOT_ALLOWED, detail)
     return _Opened(query, client, url)
