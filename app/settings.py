@@ -30,13 +30,11 @@ from app.store.pipelines import Replication
 from app.store.urls import parse_url, url_problem
 from app.verification.challenge import When
 from app.verification.errors import LastdigitsError
-from app.verification.guard import Guard
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import MIN_PEPPER_BYTES
-from app.verification.money import MAX_CAP, Spending, cap_units, parse_country_caps, price_units
+from app.verification.limits import MAX_CAP, Rate, Spending, cap_units, parse_country_caps, parse_rates, price_units
 from app.verification.phone import PhoneRules, parse_test_numbers
-from app.verification.policy import MAX_LIFETIME, Policy
-from app.verification.rates import Rate, parse_rates
+from app.verification.policy import MAX_LIFETIME, Guard, Policy
 from app.verification.signing_keys import SigningKeyError, parse_signing_keys
 from app.web import DemoContext
 

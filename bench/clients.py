@@ -21,7 +21,7 @@ import uvloop
 
 from app.provider.credentials import HeaderKey
 from app.provider.mobilgroup import Limits, Mobilgroup
-from app.verification.call import Placed
+from app.verification.ports import Placed
 
 REQUESTS = 1000
 REPEATS = 7

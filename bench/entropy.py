@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.simulator.calls import Calls
-from app.verification.entropy import MIN_CODES, SAMPLE, CodeBias, Recurrence, measure
+from app.verification.entropy import MIN_CODES, SAMPLE, Recurrence, measure
+from app.verification.ports import CodeBias
 
 RUNS = 40
 SIZES = sorted({round(MIN_CODES * 1.1**step) for step in range(70)} | {1000, SAMPLE})

@@ -13,9 +13,8 @@ from app.store.connection import connect
 from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
-from app.verification.client import Client, IdempotentRequest
+from app.verification.client import Client, IdempotentRequest, networks_of
 from app.verification.ids import IdCodec, VerificationRef
-from app.verification.networks import networks_of
 from app.verification.policy import Policy
 from app.verification.ports import RequestContext, Reserved
 

@@ -22,9 +22,8 @@ from app.api.origins import is_origin as is_origin  # noqa: PLC0414  `lastdigits
 from app.api.reading import message_of
 from app.api.return_urls import listed_return_url
 from app.verification.client import Client
-from app.verification.money import parse_caps
+from app.verification.limits import Rate, parse_caps, parse_rates
 from app.verification.policy import Policy
-from app.verification.rates import Rate, parse_rates
 
 
 class Kind(StrEnum):

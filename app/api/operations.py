@@ -19,7 +19,7 @@ from app.telemetry.gauges import Gauges, Seen
 from app.telemetry.metrics import Metrics
 from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import GuardStatus
+from app.verification.ports import GuardStatus
 
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: answers(200, HealthAnswer, "What all workers have counted, in Prometheus's text format or OpenMetrics.")[200]

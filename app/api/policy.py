@@ -11,14 +11,12 @@ from starlette.responses import Response
 from app.api.auth import SecretClient, TheService
 from app.api.openapi import KEY_OF_A_BACKEND, SECRET_ONLY, answers, encoded
 from app.api.schemas import Timestamp, rfc3339
-from app.verification.bounds import Bounds, LaneBounds, bounds_of
 from app.verification.challenge import When
 from app.verification.client import Client
-from app.verification.entropy import CodeBias, EntropyMonitor
-from app.verification.guard import GuardStatus, Suspended
-from app.verification.money import SCALE
-from app.verification.policy import Policy
-from app.verification.rates import Rate, period_of
+from app.verification.entropy import EntropyMonitor
+from app.verification.limits import SCALE, Rate
+from app.verification.policy import Bounds, LaneBounds, Policy, bounds_of
+from app.verification.ports import CodeBias, GuardStatus, Suspended
 
 router = APIRouter(tags=["backend"])
 
@@ -254,7 +252,7 @@ def _used(policy: Policy, client: Client | None, status: GuardStatus) -> list[Us
             found.append(
                 UsageAnswer(
                     limit=name,
-                    period=period_of(rate.seconds),
+                    period=rate.period,
                     max=shown(rate.count),
                     public=shown(usage.public),
                     trusted=shown(usage.trusted),

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.verification import model
-from app.verification.call import Refusal
+from app.verification.model import Refusal
 from app.verification.phone import PhoneError
 
 MEDIA_TYPE = "application/problem+json"

@@ -10,9 +10,9 @@ from functools import cache
 from starlette.responses import Response
 
 from app.verification.client import Caller
+from app.verification.limits import Rate
 from app.verification.model import Limit, LimitReached, Pending, RemainingQuota
 from app.verification.policy import Policy
-from app.verification.rates import Rate
 
 POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"

@@ -21,8 +21,8 @@ from app.settings import ProviderSettings, Settings, SettingsError, load_setting
 from app.store.connection import FAILURES, Client, connect
 from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
 from app.store.health import examine, read_clock
-from app.verification.call import Placed, Refused, Unknown
 from app.verification.phone import Rejected, parse_phone
+from app.verification.ports import Placed, Refused, Unknown
 from app.verification.signing_keys import parse_signing_keys
 
 CLOCK_TOLERANCE = 2.0

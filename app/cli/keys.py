@@ -26,8 +26,7 @@ from app.api.clients import (
 from app.api.return_urls import listed_return_url
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
-from app.verification.money import SCALE, parse_caps
-from app.verification.rates import parse_rates
+from app.verification.limits import SCALE, parse_caps, parse_rates
 from app.verification.signing_keys import (
     ALGORITHMS,
     SigningKey,

@@ -8,10 +8,9 @@ from math import ceil
 from typing import Protocol
 
 from app.provider.breaker import Breaker, Permit
-from app.verification.call import CallOutcome
 from app.verification.client import Lane
 from app.verification.model import Overloaded, ProviderUnavailable
-from app.verification.ports import BreakerChanged, BreakerState, Observer
+from app.verification.ports import BreakerChanged, BreakerState, CallOutcome, Observer
 
 OVERLOADED_FOR = 2
 """Seconds until a refused start may find room: a call takes a second or two."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import assert_never
 
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
-from app.verification.ports import BreakerState
+from app.verification.model import Refusal
+from app.verification.ports import BreakerState, CallOutcome, Placed, Refused, Unknown
 
 PAUSE_GROWTH, MAX_GROWTH = 2, 8
 """The pause doubles with each trial call that fails, up to eight times the first one."""

@@ -17,7 +17,8 @@ import httpx2
 
 from app.provider.credentials import Credentials, authorisation, secret_words
 from app.provider.responses import MAX_BYTES, one_line, read_response
-from app.verification.call import CallOutcome, Refusal, Refused, Unknown
+from app.verification.model import Refusal
+from app.verification.ports import CallOutcome, Refused, Unknown
 
 NEVER_SENT: dict[type[Exception], Refusal] = {
     httpx2.ConnectError: Refusal.UNREACHABLE,

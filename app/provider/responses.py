@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from http import HTTPStatus
 
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.model import Refusal
+from app.verification.ports import CallOutcome, Placed, Refused, Unknown
 
 MAX_BYTES = 64 * 1024
 """A longer body is not the provider's: the documented one has about a hundred bytes."""

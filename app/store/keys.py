@@ -32,12 +32,12 @@ so that Redis packs the hashes, but samples, outcomes of requests, and purposes 
 from collections.abc import Iterable
 
 from app.verification.client import Client
-from app.verification.guard import destination_of
 from app.verification.ids import Pepper, VerificationRef
+from app.verification.limits import Rate
 from app.verification.model import Cap
+from app.verification.phone import destination_of
 from app.verification.policy import SITE_FACTOR, TEST_CALLS, Policy
 from app.verification.ports import RequestContext
-from app.verification.rates import Rate
 
 Limit = dict[str, str | int | bool]
 """A limit as the scripts read it (lua/lib/limits.lua)."""

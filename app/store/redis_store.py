@@ -15,11 +15,9 @@ from app.store.keys import Keys, Names
 from app.store.pipelines import Pipelines
 from app.store.rules import rules_of
 from app.store.scripts import SCRIPTS, load_script
-from app.verification.call import Refusal
 from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import GuardStatus, destination_of
 from app.verification.guess_budget import LENGTHS, GuessBudget
 from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
@@ -32,12 +30,14 @@ from app.verification.model import (
     KeySeen,
     NotFound,
     Redeemed,
+    Refusal,
     TokenExpired,
     TokenRedeemed,
     Verification,
 )
+from app.verification.phone import destination_of
 from app.verification.policy import Policy
-from app.verification.ports import RequestContext, Reserved
+from app.verification.ports import GuardStatus, RequestContext, Reserved
 
 MAX_LISTED = 100
 """Suspended destinations that a status lists."""

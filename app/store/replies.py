@@ -3,8 +3,6 @@
 from typing import Any
 
 from app.store.keys import SPEND, Limit
-from app.verification.call import RETRY_AFTER, Refusal
-from app.verification.guard import GuardStatus, Suspended, Usage, destination_of
 from app.verification.ids import IdCodec, VerificationRef
 from app.verification.model import (
     AlreadyUsed,
@@ -30,6 +28,7 @@ from app.verification.model import (
     LimitReached,
     NotFound,
     Pending,
+    Refusal,
     RemainingQuota,
     Replayed,
     Scope,
@@ -39,8 +38,9 @@ from app.verification.model import (
     Verification,
 )
 from app.verification.model import Limit as LimitName
+from app.verification.phone import destination_of
 from app.verification.policy import MAX_LIFETIME, whole_seconds
-from app.verification.ports import Reserved
+from app.verification.ports import GuardStatus, Reserved, Suspended, Usage
 
 Reply = dict[str, Any]
 
@@ -184,7 +184,7 @@ def _first(codec: IdCodec, ref: VerificationRef, reply: Reply) -> Called:
             return Pending(verification(codec, ref, reply))
         case "refused":
             refusal = Refusal(reply["reason"])
-            return CallRefused(ref.id, refusal, RETRY_AFTER[refusal])
+            return CallRefused(ref.id, refusal, refusal.retry_after)
         case "unknown":
             return CallUnknown(ref.id, whole_seconds(reply["wait"]))
         case "not_found":

@@ -5,11 +5,21 @@ from typing import Any
 from app.verification.challenge import LIFETIME as CHALLENGE_LIFETIME
 from app.verification.challenge import MAX_LEVEL
 from app.verification.entropy import SAMPLE
-from app.verification.guard import ALERT_LASTS, MAX_SUSPENSION, SUSPENSION, TRIAL_CALLS, TRIAL_WAIT, TRIALS_TO_RESUME
 from app.verification.guess_budget import LENGTHS, WINDOW, GuessBudget
 from app.verification.ids import RECURRENCE
-from app.verification.money import UNKNOWN_FACTOR
-from app.verification.policy import BLUR, MAX_LIFETIME, TOMBSTONE, Policy
+from app.verification.limits import UNKNOWN_FACTOR
+from app.verification.policy import (
+    ALERT_LASTS,
+    BLUR,
+    MAX_LIFETIME,
+    MAX_SUSPENSION,
+    SUSPENSION,
+    TOMBSTONE,
+    TRIAL_CALLS,
+    TRIAL_WAIT,
+    TRIALS_TO_RESUME,
+    Policy,
+)
 
 SLICES = 12
 """Parts of a window: the oldest counts in whole, so a limit may be stricter by a twelfth of its window."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from app.verification.client import Client, Lane
-from app.verification.guard import GuardStatus
-from app.verification.money import SCALE
+from app.verification.limits import SCALE, Rate
 from app.verification.policy import Policy
-from app.verification.rates import Rate
+from app.verification.ports import GuardStatus
 
 TIMEOUT = 1.0
 """Seconds that a scrape waits for the store. One that does not answer by then counts as down: a scrape must not hang with it."""

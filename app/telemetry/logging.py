@@ -14,8 +14,7 @@ from typing import Any, TextIO, get_args
 import structlog
 
 from app.telemetry.refusals import FewOfEach, Refusals
-from app.verification.call import Placed, Refused, Responsibility, Unknown
-from app.verification.entropy import CodeBias
+from app.verification.limits import SCALE
 from app.verification.model import (
     Approved,
     Canceled,
@@ -29,11 +28,22 @@ from app.verification.model import (
     PhoneRejected,
     Redeemed,
     Replayed,
+    Responsibility,
     SpendCapReached,
 )
-from app.verification.money import SCALE
 from app.verification.phone import PhoneError, mask_phone
-from app.verification.ports import BiasMeasured, BreakerChanged, BreakerState, CallEnded, Event, OperationEnded
+from app.verification.ports import (
+    BiasMeasured,
+    BreakerChanged,
+    BreakerState,
+    CallEnded,
+    CodeBias,
+    Event,
+    OperationEnded,
+    Placed,
+    Refused,
+    Unknown,
+)
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -253,7 +263,7 @@ def _level(event: CallEnded) -> str:
             return "warning"
         case Refused():
             return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(
-                event.outcome.responsibility, "error"
+                event.outcome.reason.responsibility, "error"
             )
 
 
@@ -270,7 +280,7 @@ def _call(event: CallEnded) -> dict[str, object]:
             return line | {
                 "outcome": "refused",
                 "reason": reason.value,
-                "responsibility": event.outcome.responsibility.value,
+                "responsibility": event.outcome.reason.responsibility.value,
                 "detail": detail,
             }
         case Unknown(detail=detail):

@@ -20,10 +20,21 @@ from app.telemetry.logging import outcome_name
 from app.telemetry.processes import Processes
 from app.telemetry.tallies import Tallies, own_tallies
 from app.verification import model
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
-from app.verification.money import price_units
-from app.verification.ports import BiasMeasured, BreakerChanged, BreakerState, CallEnded, Event, OperationEnded
+from app.verification.limits import price_units
+from app.verification.model import Refusal
+from app.verification.ports import (
+    BiasMeasured,
+    BreakerChanged,
+    BreakerState,
+    CallEnded,
+    CallOutcome,
+    Event,
+    OperationEnded,
+    Placed,
+    Refused,
+    Unknown,
+)
 
 Series = tuple[str, ...]
 """A metric's name, then the values of its labels."""

@@ -19,7 +19,7 @@ from app.verification.errors import StoreUnavailable
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import RECURRENCE, IdCodec
 from app.verification.policy import MAX_LIFETIME
-from app.verification.ports import BiasMeasured, Observer, Store
+from app.verification.ports import BiasMeasured, CodeBias, Observer, Store
 
 MIN_CODES, SAMPLE = 20, 16_384
 """How many codes of a length are judged, the newest: enough to distinguish 100,000 numbers from a million."""
@@ -33,27 +33,6 @@ _PERIOD, _RETRY = 60.0, 1.0  # seconds from one measurement to the next, and aft
 _LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
 
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class CodeBias:
-    """What is known of the codes of one length.
-
-    Attributes:
-        digits: that length.
-        codes_seen: how many codes were judged.
-        chance: what a guess is charged, as a probability: 10^-digits, or more if the codes are biased.
-        biased: whether it is more.
-        min_entropy: of `chance`, in bits; `_low` is its bound by the most common code, `_high` by pairs of equal codes.
-    """
-
-    digits: int
-    codes_seen: int
-    chance: float
-    biased: bool
-    min_entropy: float
-    min_entropy_low: float
-    min_entropy_high: float
 
 
 @dataclass(frozen=True, slots=True)

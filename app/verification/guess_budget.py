@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
-from app.verification.rates import Rate
+from app.verification.limits import Rate, max_calls
 
 WHOLE = 10**MAX_DIGITS
 """Units in a certainty."""
@@ -116,8 +116,3 @@ class GuessBudget:
             f"{WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} attempts each (MAX_ATTEMPTS), add up to {worst * UNIT:g}: lower one of these two, or "
             "raise the probability"
         )
-
-
-def max_calls(rates: tuple[Rate, ...], seconds: int) -> int:
-    """The most calls that limits allow in any so many seconds."""
-    return min(rate.count * math.ceil(seconds / rate.seconds) for rate in rates)

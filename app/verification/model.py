@@ -2,14 +2,15 @@
 
 An operation's outcomes are a closed union: a caller handles each one, and mypy says when one is missing. All stand on one page, for
 they are read together: what can come of a start is the sum of what can come of its parts.
-Times are unix milliseconds on the store's clock; durations that callers see are whole seconds, rounded up.
+
+Times are unix milliseconds on the store's clock; durations that callers see are whole seconds, rounded up. In every class `id` is the public, sealed id
+of a verification, `phone` is E.164, and `retry_after` are the seconds until the same request may end otherwise; None where waiting does not help.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.verification.call import Refusal
 from app.verification.phone import PhoneError
 
 
@@ -45,27 +46,66 @@ class Cap(StrEnum):
 
 
 class Scope(StrEnum):
-    """What the fraud guard suspends (guard.py)."""
+    """What the fraud guard suspends (policy.py)."""
 
     COUNTRY = "country"
     RANGE = "range"
 
 
+class Responsibility(StrEnum):
+    """Who can fix a refusal."""
+
+    CALLER = "caller"
+    OPERATOR = "operator"
+    US = "us"
+    PROVIDER = "provider"
+
+
+class Refusal(StrEnum):
+    """Why a call was certainly not placed."""
+
+    NOT_A_NUMBER = "not_a_number"  # the provider does not take it for a phone number
+    NOT_PERMITTED = "not_permitted"  # the destination is closed for this account
+    CALLED_TOO_OFTEN = "called_too_often"  # the provider's own limit on this number: again in a day
+    CREDENTIALS = "credentials"  # our key or login is wrong, or the account is blocked
+    BALANCE = "balance"  # the account has no money left
+    MALFORMED = "malformed"  # the provider did not understand our request
+    UNREACHABLE = "unreachable"  # no connection could be made: the request was never sent
+    BUSY = "busy"  # all our connections are taken: the request was never sent
+    OTHER = "other"  # an answer that says no in words we do not know
+
+    @property
+    def responsibility(self) -> Responsibility:
+        """Who can fix it."""
+        return REMEDIES[self][0]
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds until another try may end otherwise; None where waiting does not help."""
+        return REMEDIES[self][1]
+
+
+REMEDIES: dict[Refusal, tuple[Responsibility, int | None]] = {
+    Refusal.NOT_A_NUMBER: (Responsibility.CALLER, None),
+    Refusal.NOT_PERMITTED: (Responsibility.CALLER, None),
+    Refusal.CALLED_TOO_OFTEN: (Responsibility.CALLER, 86400),
+    Refusal.CREDENTIALS: (Responsibility.OPERATOR, 60),
+    Refusal.BALANCE: (Responsibility.OPERATOR, 60),
+    Refusal.MALFORMED: (Responsibility.US, None),
+    Refusal.UNREACHABLE: (Responsibility.PROVIDER, 5),
+    Refusal.BUSY: (Responsibility.US, 2),
+    Refusal.OTHER: (Responsibility.PROVIDER, 30),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """What one of the caller's own limits still allows.
-
-    Attributes:
-        limit: which.
-        place: which of its rates is the tightest, from 0.
-        left: how many more.
-        reset: seconds until that is more.
-    """
+    """What one of the caller's own limits still allows."""
 
     limit: Limit
-    place: int
-    left: int
-    reset: int
+    place: int  # which of its rates is the tightest, from 0
+    left: int  # how many more
+    reset: int  # seconds until that is more
 
 
 # ---- what the store remembers
@@ -73,69 +113,40 @@ class RemainingQuota:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """A live verification's times, in unix milliseconds on the store's clock.
+    """A live verification's times."""
 
-    Attributes:
-        now: the moment of the answer.
-        created_at: when it was started.
-        expires_at: from when on no code is accepted.
-        resend_at: from when on the limits allow another call; None if its life ends before that.
-    """
-
-    now: int
+    now: int  # the moment of the answer
     created_at: int
-    expires_at: int
-    resend_at: int | None
+    expires_at: int  # from when on no code is accepted
+    resend_at: int | None  # from when on the limits allow another call; None if its life ends before that
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The whole state of a verification, without its code.
-
-    Attributes:
-        id: the public, sealed id: `vrf_…`.
-        status: where it stands.
-        phone: E.164.
-        code_length: how many last digits are the code.
-        attempts_left: wrong codes that may still be tried.
-        calls: how many calls were placed or may have been.
-        purpose: what the caller said it is for; None if it said nothing.
-        times: when it began, ends, and may be called again.
-        approved_at: unix milliseconds; None unless approved.
-        test: of a test number: no one is called.
-    """
+    """The whole state of a verification, without its code."""
 
     id: str
     status: Status
     phone: str
-    code_length: int
-    attempts_left: int
-    calls: int
-    purpose: str | None
+    code_length: int  # how many last digits are the code
+    attempts_left: int  # wrong codes that may still be tried
+    calls: int  # how many were placed or may have been
+    purpose: str | None  # what the caller said it is for; None if it said nothing
     times: Times
     approved_at: int | None = None
-    test: bool = False
+    test: bool = False  # of a test number: no one is called
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What is recorded of a right code: this verification's one approval.
-
-    Attributes:
-        id: the verification's id.
-        phone: E.164.
-        approved_at: unix milliseconds on the store's clock.
-        purpose: what the verification was for.
-        test: of a test number: no one was called.
-        repeated: it was approved before, and this is the same approval again within the repeat window.
-    """
+    """What is recorded of a right code: this verification's one approval."""
 
     id: str
     phone: str
     approved_at: int
     purpose: str | None
     test: bool
-    repeated: bool
+    repeated: bool  # it was approved before, and this is the same approval again within the repeat window
 
 
 # ---- outcomes
@@ -143,30 +154,19 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The call was placed and the code waits to be typed.
-
-    Attributes:
-        verification: its state.
-        quotas: what the caller's own limits still allow; empty when it is returned again under an idempotency key.
-    """
+    """The call was placed and the code waits to be typed."""
 
     verification: Verification
-    quotas: tuple[RemainingQuota, ...] = ()
+    quotas: tuple[RemainingQuota, ...] = ()  # empty when it is returned again under an idempotency key
 
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """The right code.
-
-    Attributes:
-        approval: what is recorded of it.
-        token: the verification token for the client's audience.
-        device: by which the person's device is known again for this phone.
-    """
+    """The right code."""
 
     approval: Approval
-    token: str = field(repr=False)
-    device: str = field(repr=False)
+    token: str = field(repr=False)  # the verification token for the client's audience
+    device: str = field(repr=False)  # by which the person's device is known again for this phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class PhoneRejected:
     """The phone is not one that is called. Nothing was reserved, called or paid."""
 
     error: PhoneError
-    detail: str
+    detail: str  # a sentence for the person who typed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,28 +200,18 @@ class CodeLengthTooShort:
 
 @dataclass(frozen=True, slots=True)
 class ChallengeRequired:
-    """A challenge must be solved before the phone is called, and no solution was sent, or none that counts.
+    """A challenge must be solved before the phone is called, and no solution was sent, or none that counts."""
 
-    Attributes:
-        level: how hard it is.
-        challenge: what to solve; empty until the service has made it.
-    """
-
-    level: int
-    challenge: Mapping[str, object] = field(default_factory=dict)
+    level: int  # how hard it is
+    challenge: Mapping[str, object] = field(default_factory=dict)  # what to solve; empty until the service has made it
 
 
 @dataclass(frozen=True, slots=True)
 class ChallengeUnavailable:
-    """Whether the challenge is solved can't be judged now. Nothing was called or paid.
-
-    Attributes:
-        retry_after: seconds until it may be judged again.
-        reason: for the operator.
-    """
+    """Whether the challenge is solved can't be judged now. Nothing was called or paid."""
 
     retry_after: int
-    reason: str = ""
+    reason: str = ""  # for the operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,55 +223,35 @@ class CallInProgress:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """A limit denies it. Nothing was called or paid.
-
-    Attributes:
-        limit: which.
-        retry_after: seconds until it allows one.
-        place: which of its rates denies it, from 0; None for a limit that is no rate.
-    """
+    """A limit denies it. Nothing was called or paid."""
 
     limit: Limit
     retry_after: int
-    place: int | None = None
+    place: int | None = None  # which of its rates denies it, from 0; None for a limit that is no rate
 
 
 @dataclass(frozen=True, slots=True)
 class SpendCapReached:
-    """Calls have cost as much as a cap allows. Nothing was called or paid. All but `retry_after` is for the operator, and no business of the caller's.
-
-    Attributes:
-        cap: whose calls.
-        seconds: the cap's window.
-        max: the cap, in units (money.py).
-        used: of it, in units.
-        public: whether the public lane's share is used up, rather than the whole.
-        retry_after: seconds until there is money for a call again.
-    """
+    """Calls have cost as much as a cap allows. Nothing was called or paid. All but `retry_after` is for the operator, and no business of the caller's."""
 
     cap: Cap
-    seconds: int
-    max: int
-    used: int
-    public: bool
+    seconds: int  # the cap's window
+    max: int  # the cap, in units (limits.py)
+    used: int  # of it, in units
+    public: bool  # whether the public lane's share is used up, rather than the whole
     retry_after: int
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationSuspended:
-    """Calls to this country or range are not converted: it is suspended for a while. Nothing was called or paid.
-
-    Attributes:
-        scope: what is suspended.
-        destination: the country's code, or the range's first digits; for the operator, and no business of the caller's.
-        retry_after: seconds until a call may be tried again.
-        just_now: this request found it so, and suspended it.
-    """
+    """Calls to this country or range are not converted: it is suspended for a while. Nothing was called or paid."""
 
     scope: Scope
-    destination: str
+    destination: (
+        str  # the country's code, or the range's first digits; for the operator, and no business of the caller's
+    )
     retry_after: int
-    just_now: bool
+    just_now: bool  # this request found it so, and suspended it
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +263,7 @@ class CodesPredictable:
 
 @dataclass(frozen=True, slots=True)
 class CallRefused:
-    """The provider did not place the call. What was reserved was given back.
-
-    Attributes:
-        id: the verification that the call was for.
-        refusal: why.
-        retry_after: seconds until another try makes sense; None if none does.
-    """
+    """The provider did not place the call. What was reserved was given back."""
 
     id: str
     refusal: Refusal
@@ -308,12 +272,7 @@ class CallRefused:
 
 @dataclass(frozen=True, slots=True)
 class CallUnknown:
-    """The call may ring, but its code is not known to us. It is not dialled again, and it keeps what it reserved.
-
-    Attributes:
-        id: the verification that the call was for.
-        retry_after: seconds until the phone may be called again.
-    """
+    """The call may ring, but its code is not known to us. It is not dialled again, and it keeps what it reserved."""
 
     id: str
     retry_after: int
@@ -359,15 +318,12 @@ class CodeIncomplete:
 
 @dataclass(frozen=True, slots=True)
 class CodeIncorrect:
-    """A wrong code: one attempt was spent.
-
-    Attributes:
-        attempts_left: of this verification.
-        alert: with this one, codes are guessed over so many verifications that it is an attack on all of them.
-    """
+    """A wrong code: one attempt was spent."""
 
     attempts_left: int
-    alert: bool = False
+    alert: bool = (
+        False  # with this one, codes are guessed over so many verifications that it is an attack on all of them
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,11 +353,7 @@ class CallFailed:
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """A token was redeemed, for the first time and the last.
-
-    Attributes:
-        approval: what it says.
-    """
+    """A token was redeemed, for the first time and the last."""
 
     approval: Approval
 
@@ -437,6 +389,7 @@ class Replayed:
 
 
 KeySeen = KeyInUse | KeyReused | Replayed
+ResendOutcome = Pending | NotFound | Ended | NotAdmitted | CallDenied | CallNotPlaced | KeySeen
 StartOutcome = (
     Pending
     | PhoneRejected
@@ -448,7 +401,6 @@ StartOutcome = (
     | CallNotPlaced
     | KeySeen
 )
-ResendOutcome = Pending | NotFound | Ended | NotAdmitted | CallDenied | CallNotPlaced | KeySeen
 CheckOutcome = Approved | NotFound | CodeIncomplete | CodeIncorrect | Ended
 ReadOutcome = Found | NotFound
 CancelOutcome = Canceled | NotFound | Ended

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
@@ -17,6 +18,9 @@ from app.verification.code import MAX_DIGITS, MIN_DIGITS
 
 MAX_SPELLING = 64
 """Characters: an E.164 number has at most 15 digits (ITU-T E.164, 6.1); the rest is room for spaces and brackets."""
+
+RANGE_DIGITS = 4
+"""Last digits of a number that its range leaves open: ten thousand numbers, the smallest block that numbering plans of the CIS hand out."""
 
 _MOBILE = {PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE}
 _ALLOWED = re.compile(r"\+?[0-9 ()\-./~]*[0-9][0-9 ()\-./~]*")  # libphonenumber itself prints a tilde: 8~10 375 29 …
@@ -106,10 +110,23 @@ def load_regions() -> None:
     phonenumbers.PhoneMetadata.load_all()
 
 
-def country_of(phone: str) -> str | None:
-    """The country of an E.164 number, as ISO 3166-1 alpha-2."""
-    country: str | None = phonenumbers.region_code_for_number(phonenumbers.parse(phone, None))
-    return country
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a call goes."""
+
+    country: str  # ISO 3166-1 alpha-2; `ZZ` where a number belongs to none
+    range: str  # the first digits of its range, with the plus
+
+
+@lru_cache(4096)
+def _destination(first: str) -> Destination:
+    number = phonenumbers.parse(first + "0" * RANGE_DIGITS, None)
+    return Destination(phonenumbers.region_code_for_number(number) or "ZZ", first)
+
+
+def destination_of(phone: str) -> Destination:
+    """Where a call to an E.164 number goes. The numbers of one range are of one country."""
+    return _destination(phone[:-RANGE_DIGITS])
 
 
 def parse_test_numbers(text: str) -> dict[str, str]:

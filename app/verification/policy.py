@@ -1,4 +1,4 @@
-"""The rules in force: how long, how often, how many. Made once at start-up from the settings."""
+"""The rules in force: how long, how often, how many; what they add up to. Made once at start-up from the settings."""
 
 import math
 from collections.abc import Mapping
@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 
 from app.verification.challenge import When
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
-from app.verification.guard import Guard
-from app.verification.guess_budget import GuessBudget
-from app.verification.money import Spending
+from app.verification.guess_budget import WHOLE, GuessBudget
+from app.verification.limits import Rate, Spending, max_calls
 from app.verification.phone import PhoneRules
-from app.verification.rates import Rate
 
 MAX_LIFETIME = 600
 """Seconds: no verification lives longer, whatever is resent."""
@@ -29,6 +27,56 @@ TEST_CALLS = (Rate(100, 60),)
 
 SITE_FACTOR = 4
 """How many times the limit of its /64 an IPv6 /48 may have."""
+
+_HOUR, _DAY = 3600, 86400
+
+
+# ---- the watches over what becomes of calls and codes
+
+SUSPENSION, MAX_SUSPENSION = 900, 7200
+"""Seconds that a destination is suspended for the first time; twice as long each time in a row, up to the second figure."""
+
+TRIAL_CALLS, TRIALS_TO_RESUME = 5, 3
+"""Calls that a destination gets after its suspension, and how many of them must be converted."""
+
+TRIAL_WAIT = 300
+"""Seconds in which a trial call may still be converted."""
+
+ALERT_LASTS = 900
+"""Seconds that the spray alert lasts after the last sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """When destinations are suspended, and when the spray alert is raised.
+
+    The guard compares calls with approvals, by country and by range of ten thousand numbers. Calls that no one converts are toll fraud: somebody is paid
+    for each. In an hour a destination gets so many calls whatever becomes of them, and beyond that as many as keep a share of them converted. Then it is
+    suspended for 15 minutes. After that, five trial calls decide: it resumes when three of them are converted; else it is suspended for twice as long, up
+    to two hours (store/lua/lib/guard.lua). Each lane has counts of its own: what strangers do suspends no call of a backend or a known device.
+
+    The spray alert compares verifications with a wrong code with approvals: one guess at each of thousands stays under every other limit.
+
+    Attributes:
+        min_conversion: the share of calls that must be converted, in thousandths; 0: no destination is ever suspended.
+        calls_per_country: calls an hour before that share is required.
+        calls_per_range: the same of a range.
+        public_share: how much of these two counts the public lane has, besides the trusted lane's.
+        spray: verifications with a wrong code in an hour before the alert is raised; 0: there is no alert.
+    """
+
+    min_conversion: int
+    calls_per_country: int
+    calls_per_range: int
+    public_share: float
+    spray: int
+
+    def floors(self, calls: int) -> dict[str, int]:
+        """How many of so many calls each lane may place whatever becomes of them. The trusted lane has them all: the public one must not shorten them."""
+        return {"public": math.floor(calls * self.public_share + 1e-9), "trusted": calls}
+
+
+# ---- the rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +164,66 @@ class Policy:
 def whole_seconds(milliseconds: int) -> int:
     """Milliseconds as whole seconds, rounded up and at least 1: a caller who waits that long is never too early."""
     return max(1, math.ceil(milliseconds / 1000))
+
+
+# ---- what the rules add up to: upper bounds, whatever an attacker does
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How many verifications of one phone a day allows, if no one ever types a right code, before codes grow."""
+
+    code_length: int
+    verifications: int | None  # started with so many digits; None for as many as the limits on calls allow
+    chance: float  # that a guess at one of them is right
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBounds:
+    """What one lane can use up at most."""
+
+    takeover: float  # chance that all its guesses against one phone in any 24 hours are right once
+    steps: tuple[Step, ...]  # how a phone's codes grow while the lane guesses at it
+    calls_per_hour: int | None  # that the caps on money allow in any hour; None if calls cost nothing
+    calls_per_day: int | None
+    calls_per_phone_and_hour: int
+    calls_per_phone_and_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the rules add up to."""
+
+    all: LaneBounds  # both lanes together: what the trusted lane has while the public one uses nothing
+    public: LaneBounds
+    calls_per_address_and_hour: int  # that no approval gave back
+
+
+def bounds_of(policy: Policy) -> Bounds:
+    """Work out what a policy adds up to."""
+    return Bounds(_lane(policy, public=False), _lane(policy, public=True), max_calls(policy.calls_per_ip, _HOUR))
+
+
+def _lane(policy: Policy, *, public: bool) -> LaneBounds:
+    share = policy.public_share if public else 1
+    phone = policy.public_calls_per_phone if public else policy.calls_per_phone
+    return LaneBounds(
+        takeover=(policy.guesses.public_bound if public else policy.guesses.bound) / WHOLE,
+        steps=tuple(_steps(policy, public=public)),
+        calls_per_hour=policy.spending.calls(_HOUR, share),
+        calls_per_day=policy.spending.calls(_DAY, share),
+        calls_per_phone_and_hour=max_calls(phone, _HOUR),
+        calls_per_phone_and_day=max_calls(phone, _DAY),
+    )
+
+
+def _steps(policy: Policy, *, public: bool) -> list[Step]:
+    """Play a day of a stranger who uses up every attempt of each verification, and never has a phone called twice for one."""
+    budget, steps, spent = policy.guesses, [], 0
+    room = budget.public_room if public else budget.room
+    for length in range(policy.code_length, MAX_DIGITS):
+        begun = 0
+        while spent + budget.worst(length) <= room(length):
+            spent, begun = spent + budget.worst(length), begun + 1
+        steps.append(Step(length, begun, budget.cost(length) / WHOLE))
+    return [*steps, Step(MAX_DIGITS, None, budget.cost(MAX_DIGITS) / WHOLE)]

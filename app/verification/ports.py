@@ -6,13 +6,12 @@ The other packages implement these; the core imports none of them. Challenges ha
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from app.verification.call import CallOutcome, Refusal
 from app.verification.challenge import Solved
-from app.verification.client import Client, Lane
-from app.verification.guard import GuardStatus
+from app.verification.client import Client, Lane, Networks
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import IdempotencyRef, VerificationRef
 from app.verification.model import (
@@ -28,28 +27,55 @@ from app.verification.model import (
     Overloaded,
     ProviderUnavailable,
     Redeemed,
+    Refusal,
     RemainingQuota,
     TokenExpired,
     TokenRedeemed,
     Verification,
 )
-from app.verification.networks import Networks
 
-if TYPE_CHECKING:  # entropy.py imports this file
-    from app.verification.entropy import CodeBias
+# ---- the provider: a call's outcomes are placed, refused, unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The provider took the call."""
+
+    code: str = field(
+        repr=False
+    )  # the last digits of the calling number: exactly as many ASCII digits as were asked for
+    call_id: (
+        str | None
+    )  # the provider's own id of the call, for its support desk; None if it gave none that a log may show
+    price: Decimal | None  # in the provider's currency; None if the answer has no price, 0, or one that can't be read
+    unreadable_price: str | None = None  # the price that can't be read, without code and phone, for the operator's log
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call was certainly not placed: nothing rings and nothing is owed."""
+
+    reason: Refusal
+    detail: str  # the provider's own words, cut short and free of secrets, for the operator's log and never the caller
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request may have arrived: the call may ring and may cost. Never dialled again by us."""
+
+    detail: str  # what happened, for the operator's log and never the caller
+
+
+CallOutcome = Placed | Refused | Unknown
 
 
 class CallSlot(Protocol):
     """The right to ask the provider for one call. It is used by `place`, or given back."""
 
     async def place(self, phone: str, code_length: int) -> CallOutcome:
-        """Ring a phone once and return the last digits of the number that calls.
+        """Ring a phone (E.164) once and return the last digits, 4 to 6, of the number that calls.
 
         Never raises for what the provider or the network does: that is one of the three outcomes.
-
-        Args:
-            phone: E.164, with the plus.
-            code_length: how many last digits are the code, 4 to 6.
         """
         ...
 
@@ -71,44 +97,54 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """The right to place one call.
+    """The right to place one call."""
 
-    Attributes:
-        number: which call of its verification it is, from 1.
-        at: when it was reserved, unix milliseconds on the store's clock.
-        price: what was reserved for it, in units (money.py).
-        code_length: digits of the code that the provider is asked for.
-        sampled: whether its code is a sample of how codes are distributed: one a phone and day.
-        quotas: what the caller's own limits still allow.
-    """
-
-    number: int
-    at: int
-    price: int
-    code_length: int
-    sampled: bool = False
-    quotas: tuple[RemainingQuota, ...] = ()
+    number: int  # which call of its verification it is, from 1
+    at: int  # when it was reserved, unix milliseconds on the store's clock
+    price: int  # what was reserved for it, in units (limits.py)
+    code_length: int  # digits of the code that the provider is asked for
+    sampled: bool = False  # whether its code is a sample of how codes are distributed: one a phone and day
+    quotas: tuple[RemainingQuota, ...] = ()  # what the caller's own limits still allow
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Who requests, as the store's records and limits know it.
+    """Who requests, as the store's records and limits know it."""
 
-    Attributes:
-        client: to whom the verification belongs.
-        lane: which part of the shared budgets it may use.
-        networks: the end user's; None where no address is known.
-        idempotency: where the outcome is kept, if the request has an idempotency key.
-        solved: the challenge that a start brings.
-        nonce: distinguishes it from all other requests, so that it gives back only what it has reserved itself.
-    """
-
-    client: Client
+    client: Client  # to whom the verification belongs
     lane: Lane = Lane.TRUSTED
-    networks: Networks | None = None
-    idempotency: IdempotencyRef | None = None
-    solved: Solved | None = None
+    networks: Networks | None = None  # the end user's; None where no address is known
+    idempotency: IdempotencyRef | None = None  # where the outcome is kept, if the request has an idempotency key
+    solved: Solved | None = None  # the challenge that a start brings
+    # Distinguishes it from all other requests, so that it gives back only what it has reserved itself.
     nonce: str = field(default_factory=lambda: secrets.token_hex(6))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A destination of one lane that is not called now."""
+
+    destination: str  # a country, or the first digits of a range
+    lane: str
+    until: int  # unix milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used of one limit now, by lane."""
+
+    public: int
+    trusted: int
+    resets_in: int  # milliseconds until some of it is free again
+
+
+@dataclass(frozen=True, slots=True)
+class GuardStatus:
+    """What the fraud guard, the spray alert and the shared budgets stand at."""
+
+    suspended: tuple[Suspended, ...]  # the soonest to resume first
+    alert_until: int | None  # when the spray alert ends, unix milliseconds; None while there is none
+    used: dict[str, Usage]  # of each shared limit, by its name
 
 
 class Store(Protocol):
@@ -121,11 +157,11 @@ class Store(Protocol):
     async def reserve(
         self, ref: VerificationRef, context: RequestContext, code_length: int, purpose: str | None
     ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
-        """Reserve a phone's first call for a new verification, and write the verification.
+        """Reserve a phone's first call for a new verification, and write the verification. With an idempotency key, the request is executed once.
 
         Args:
             ref: names the verification.
-            context: who starts it. With an idempotency key, the request is executed once.
+            context: who starts it.
             code_length: the fewest digits of the code; there are more where the phone's guess budget has no room for so few. A test number has its own.
             purpose: what it is for.
         """
@@ -151,7 +187,7 @@ class Store(Protocol):
             context: who requested the call.
             call: what was reserved.
             code: its digest.
-            price: what the call cost, in units (money.py); None if the provider did not say: then it cost what was expected.
+            price: what the call cost, in units (limits.py); None if the provider did not say: then it cost what was expected.
         """
         ...
 
@@ -188,16 +224,11 @@ class Store(Protocol):
         ...
 
     async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
-        """Redeem the token of an approved verification, once.
-
-        Args:
-            ref: the verification.
-            expires_at: when the token expires, unix milliseconds.
-        """
+        """Redeem the token of an approved verification, once. It expires at `expires_at`, unix milliseconds."""
         ...
 
     async def sample(self, codes: Mapping[int, bytes]) -> dict[int, bytes]:
-        """Add digests of codes, by their digits, to the samples that all workers share, and return these: the newest `SAMPLE` of each.
+        """Add digests of codes, by their digits, to the samples that all workers share, and return these: the newest `SAMPLE` of each (entropy.py).
 
         Added twice, they are there twice: after `StoreUnavailable` they may be there, and must not be added again.
         """
@@ -217,59 +248,48 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OperationEnded:
-    """An operation came to its outcome.
+    """An operation came to its outcome."""
 
-    Attributes:
-        operation: `start`, `check`, `resend`, `read`, `cancel` or `redeem`.
-        client: who requested it.
-        id: the verification's id, where there is one.
-        phone: E.164, where it is known; an observer masks it.
-        test: of a test number, which is counted apart.
-        outcome: how it ended.
-        lane: of a start or resend, where it is known.
-    """
-
-    operation: str
+    operation: str  # `start`, `check`, `resend`, `read`, `cancel` or `redeem`
     client: str
-    id: str | None
-    phone: str | None
-    test: bool
+    id: str | None  # the verification's, where there is one
+    phone: str | None  # E.164, where it is known; an observer masks it
+    test: bool  # of a test number, which is counted apart
     outcome: Outcome
-    lane: Lane | None = None
+    lane: Lane | None = None  # of a start, where it is known
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The provider was asked for a call.
-
-    Attributes:
-        id: the verification's id.
-        phone: E.164; an observer masks it.
-        outcome: what the provider did. Its `detail` is for the operator.
-        seconds: how long it took.
-        expected: what the call was expected to cost, in units (money.py).
-    """
+    """The provider was asked for a call."""
 
     id: str
-    phone: str
+    phone: str  # E.164; an observer masks it
     outcome: CallOutcome
-    seconds: float
-    expected: int
+    seconds: float  # how long it took
+    expected: int  # what the call was expected to cost, in units (limits.py)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBias:
+    """What is known of the codes of one length (entropy.py)."""
+
+    digits: int  # that length
+    codes_seen: int  # how many codes were judged
+    chance: float  # what a guess is charged, as a probability: 10^-digits, or more if the codes are biased
+    biased: bool  # whether it is more
+    min_entropy: float  # of `chance`, in bits
+    min_entropy_low: float  # its bound by the most common code
+    min_entropy_high: float  # its bound by pairs of equal codes
 
 
 @dataclass(frozen=True, slots=True)
 class BiasMeasured:
-    """How codes are distributed was measured again.
+    """How codes are distributed was measured again."""
 
-    Attributes:
-        bias: by the code's digits.
-        worse: codes turned out to be biased for the first time, or more than before.
-        impossible: no verification fits under the bound, so no one is called.
-    """
-
-    bias: "Mapping[int, CodeBias]"
-    worse: bool
-    impossible: bool
+    bias: Mapping[int, CodeBias]  # by the code's digits
+    worse: bool  # codes turned out to be biased for the first time, or more than before
+    impossible: bool  # no verification fits under the bound, so no one is called
 
 
 class BreakerState(StrEnum):
@@ -282,17 +302,11 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerChanged:
-    """The breaker between this process and the provider changed.
-
-    Attributes:
-        state: from now on.
-        reason: of an open one: why; a refusal, or `unknown`.
-        pause: of an open one: seconds until a call finds out whether the provider works again.
-    """
+    """The breaker between this process and the provider changed."""
 
     state: BreakerState
-    reason: str = ""
-    pause: float = 0.0
+    reason: str = ""  # of an open one: why; a refusal, or `unknown`
+    pause: float = 0.0  # of an open one: seconds until a call finds out whether the provider works again
 
 
 Event = OperationEnded | CallEnded | BiasMeasured | BreakerChanged

@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar, assert_never
 
-from app.verification.call import RETRY_AFTER, CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.challenge import ChallengeProvider, Solved, When
 from app.verification.challenge import ChallengeUnavailable as JudgeUnavailable
-from app.verification.client import Caller, Client, Lane
+from app.verification.client import Caller, Client, Lane, networks_of
 from app.verification.code import typed_digits
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
-from app.verification.guard import GuardStatus
 from app.verification.ids import IdCodec, VerificationRef
+from app.verification.limits import price_units
 from app.verification.model import (
     Approval,
     Approved,
@@ -48,25 +47,29 @@ from app.verification.model import (
     ReadOutcome,
     Redeemed,
     RedeemOutcome,
+    Refusal,
     Replayed,
     ResendOutcome,
     StartOutcome,
     TokenInvalid,
     Verification,
 )
-from app.verification.money import price_units
-from app.verification.networks import networks_of
 from app.verification.phone import Rejected, parse_phone
 from app.verification.policy import BLUR, Policy, whole_seconds
 from app.verification.ports import (
     CallEnded,
+    CallOutcome,
     CallSlot,
+    GuardStatus,
     Observer,
     OperationEnded,
+    Placed,
     Provider,
+    Refused,
     RequestContext,
     Reserved,
     Store,
+    Unknown,
 )
 from app.verification.token import TokenIssuer
 
@@ -327,7 +330,7 @@ class VerificationService:
                     await retry(lambda: self._store.cancel_reservation(ref, context, call, placed.reason))
                 except StoreUnavailable:
                     return CallUnknown(ref.id, self._policy.cooldowns[0])
-                return CallRefused(ref.id, placed.reason, RETRY_AFTER[placed.reason])
+                return CallRefused(ref.id, placed.reason, placed.reason.retry_after)
             case Unknown():
                 return await self._lost(ref, context, call)
             case _:

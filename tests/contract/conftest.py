@@ -23,17 +23,14 @@ from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.store.scripts import Script, load_script
 from app.verification.challenge import When
-from app.verification.client import Client, Lane
-from app.verification.guard import Guard
+from app.verification.client import Client, Lane, networks_of
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import IdCodec, VerificationRef
+from app.verification.limits import Rate, Spending, parse_rates
 from app.verification.model import Verification
-from app.verification.money import Spending
-from app.verification.networks import networks_of
 from app.verification.phone import PhoneRules
-from app.verification.policy import Policy
+from app.verification.policy import Guard, Policy
 from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import Rate, parse_rates
 from tests.harness import fresh_phone
 
 POLICY = Policy(

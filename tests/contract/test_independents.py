@@ -6,7 +6,8 @@ import pytest
 
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Mobilgroup
-from app.verification.call import Placed, Refusal, Refused
+from app.verification.model import Refusal
+from app.verification.ports import Placed, Refused
 from tests.contract.independent_client import Answer, read_answer, send
 from tests.contract.independent_client import Refusal as DocumentedRefusal
 from tests.contract.independent_provider import IndependentProvider

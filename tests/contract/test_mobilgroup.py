@@ -12,7 +12,8 @@ import pytest
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import NEVER_SENT, Limits, Mobilgroup, classify
 from app.provider.responses import MAX_BYTES
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.model import Refusal
+from app.verification.ports import CallOutcome, Placed, Refused, Unknown
 from tests.contract.raw_provider import OK, Behaviour, RawProvider, Request, answer, flood, send, whole
 
 PHONE = "+79161234567"

@@ -10,7 +10,7 @@ import pytest
 
 from app.provider.credentials import HeaderKey
 from app.provider.mobilgroup import Limits, Mobilgroup
-from app.verification.call import CallOutcome, Placed
+from app.verification.ports import CallOutcome, Placed
 from tests.contract.raw_provider import OK, Behaviour, RawProvider, answer, read_request, send, whole
 
 CALLS = 200

@@ -12,7 +12,8 @@ import pytest
 
 from app.provider.credentials import HeaderKey
 from app.provider.mobilgroup import Limits, Mobilgroup
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.model import Refusal
+from app.verification.ports import CallOutcome, Placed, Refused, Unknown
 from tests.contract.raw_provider import OK, Behaviour, RawProvider, answer, close, hang, reset, send, whole
 
 PHONE = "+79161234567"

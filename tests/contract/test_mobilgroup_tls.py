@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from app.provider.credentials import HeaderKey
 from app.provider.mobilgroup import Limits, Mobilgroup
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.model import Refusal
+from app.verification.ports import CallOutcome, Placed, Refused, Unknown
 from tests.contract.raw_provider import OK, RawProvider, answer, close
 
 PHONE = "+79161234567"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
+from app.verification.limits import Rate, parse_rates
 from app.verification.model import (
     AlreadyUsed,
     Approval,
@@ -20,11 +20,11 @@ from app.verification.model import (
     Limit,
     LimitReached,
     NotFound,
+    Refusal,
     Status,
     Verification,
 )
 from app.verification.ports import Reserved
-from app.verification.rates import Rate, parse_rates
 from tests.contract.conftest import BACKEND, OTHER, World, device, stranger
 from tests.harness import fresh_phone
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from app.verification.client import Client
+from app.verification.limits import Rate, parse_rates
 from app.verification.model import Approval, CallInProgress, Limit, LimitReached
 from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import Rate, parse_rates
 from tests.contract.conftest import BACKEND, World, device, fresh_address, stranger
 from tests.harness import fresh_phone
 

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from app.store.health import examine
-from app.verification.call import Refusal
 from app.verification.errors import StoreUnavailable
 from app.verification.model import (
     Approval,
     CallInProgress,
     CodeIncorrect,
     NotFound,
+    Refusal,
 )
 from tests.contract.conftest import BACKEND, World, stranger
 

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
-from app.verification.guard import Guard, Suspended
 from app.verification.ids import VerificationRef
-from app.verification.model import Approval, CodeIncorrect, DestinationSuspended, Scope
-from app.verification.policy import MAX_CALLS_COUNTED
-from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import Rate
+from app.verification.limits import Rate
+from app.verification.model import Approval, CodeIncorrect, DestinationSuspended, Refusal, Scope
+from app.verification.policy import MAX_CALLS_COUNTED, Guard
+from app.verification.ports import RequestContext, Reserved, Suspended
 from tests.contract.conftest import BACKEND, World, device, stranger
 
 _ranges = itertools.count(secrets.randbelow(1000))

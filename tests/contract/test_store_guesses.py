@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import VerificationRef
 from app.verification.model import (
@@ -14,6 +13,7 @@ from app.verification.model import (
     CodeIncorrect,
     Limit,
     LimitReached,
+    Refusal,
     Verification,
 )
 from app.verification.ports import RequestContext, Reserved

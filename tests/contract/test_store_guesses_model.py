@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import VerificationRef
 from app.verification.model import (
@@ -16,6 +15,7 @@ from app.verification.model import (
     CodeIncorrect,
     Limit,
     LimitReached,
+    Refusal,
     Status,
     Verification,
 )

@@ -6,23 +6,22 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
 from app.verification.challenge import MAX_LEVEL, Solved, When
 from app.verification.client import IdempotentRequest
-from app.verification.guard import Guard
+from app.verification.limits import parse_caps, parse_rates
 from app.verification.model import (
     Approval,
     CallInProgress,
     ChallengeRequired,
     Limit,
     LimitReached,
+    Refusal,
     Replayed,
     SpendCapReached,
     Verification,
 )
-from app.verification.money import parse_caps
+from app.verification.policy import Guard
 from app.verification.ports import RequestContext, Reserved
-from app.verification.rates import parse_rates
 from tests.contract.conftest import BACKEND, POLICY, WEB, World, device, fresh_address, stranger
 from tests.harness import fresh_phone
 

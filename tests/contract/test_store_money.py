@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
 from app.verification.client import Client
-from app.verification.model import Cap, SpendCapReached
-from app.verification.money import parse_caps
+from app.verification.limits import parse_caps
+from app.verification.model import Cap, Refusal, SpendCapReached
 from app.verification.ports import RequestContext, Reserved
 from tests.contract.conftest import BACKEND, POLICY, World, device, stranger
 from tests.harness import fresh_phone

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from app.verification.call import Refusal
 from app.verification.client import IdempotentRequest
 from app.verification.ids import VerificationRef
 from app.verification.model import (
@@ -17,6 +16,7 @@ from app.verification.model import (
     KeyReused,
     NotFound,
     Pending,
+    Refusal,
     Replayed,
     Verification,
 )

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.verification.call import Refusal
-from app.verification.client import Client, IdempotentRequest
-from app.verification.guard import Guard
+from app.verification.client import Client, IdempotentRequest, networks_of
 from app.verification.ids import IdCodec
+from app.verification.limits import parse_caps, parse_rates
 from app.verification.model import (
     Approval,
     CallInProgress,
@@ -24,13 +23,12 @@ from app.verification.model import (
     LimitReached,
     Pending,
     Redeemed,
+    Refusal,
     Replayed,
     SpendCapReached,
 )
-from app.verification.money import parse_caps
-from app.verification.networks import networks_of
+from app.verification.policy import Guard
 from app.verification.ports import RequestContext
-from app.verification.rates import parse_rates
 from tests.contract.conftest import BACKEND, PEPPER, POLICY, World, fresh_address, stranger
 from tests.harness import fresh_phone
 

@@ -16,12 +16,11 @@ from app.provider.admission import Admission
 from app.store.connection import connect
 from app.store.embedded import embedded_server
 from app.store.pipelines import Pipelines
-from app.verification.call import CallOutcome, Placed, Refusal
 from app.verification.client import Caller, IdempotentRequest
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
-from app.verification.model import Approval, CodeIncorrect, Pending
-from app.verification.ports import Reserved
+from app.verification.model import Approval, CodeIncorrect, Pending, Refusal
+from app.verification.ports import CallOutcome, Placed, Reserved
 from app.verification.service import Start, VerificationService
 from tests.contract.conftest import BACKEND, TIMEOUT, World, deployed, stranger
 from tests.contract.proxy import Proxy

@@ -17,8 +17,7 @@ from app.main import provider_of
 from app.settings import load_settings
 from app.store.connection import connect
 from app.telemetry.logging import LogObserver
-from app.verification.call import CallOutcome, Placed
-from app.verification.ports import CallEnded
+from app.verification.ports import CallEnded, CallOutcome, Placed
 from tests.harness import PROVIDER_KEY, Service, Simulator, serving
 
 UNKNOWN = [

@@ -19,9 +19,9 @@ import atheris
 with atheris.instrument_imports(include=["app"]):
     from app.api.address import TrustedProxies, normalized
     from app.provider.responses import read_response
-    from app.verification.call import Placed
     from app.verification.code import typed_digits
     from app.verification.phone import PhoneRules, Rejected, parse_phone
+    from app.verification.ports import Placed
 
 MAX_SECONDS, MAX_MEMORY, MAX_BYTES = 5, 512, 70_000
 """For one input; MiB for the process; bytes of an input: more than the service reads of an answer."""

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from app.provider.admission import OVERLOADED_FOR, Admission, Slot
 from app.provider.breaker import TRIAL_WAIT, VERDICT_OF, Breaker, Permit, Verdict
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 from app.verification.client import Lane
-from app.verification.model import Overloaded, ProviderUnavailable
-from app.verification.ports import BreakerChanged, BreakerState, Event
+from app.verification.model import Overloaded, ProviderUnavailable, Refusal
+from app.verification.ports import BreakerChanged, BreakerState, CallOutcome, Event, Placed, Refused, Unknown
 
 PLACED, UNKNOWN = Placed("0427", None, None), Unknown("no answer")
 NO_KEY, NO_MONEY = Refused(Refusal.CREDENTIALS, ""), Refused(Refusal.BALANCE, "")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.simulator.calls import Calls
-from app.verification.entropy import EVIDENCE, MIN_CODES, SAMPLE, CodeBias, Recurrence, measure
+from app.verification.entropy import EVIDENCE, MIN_CODES, SAMPLE, Recurrence, measure
+from app.verification.ports import CodeBias
 
 Source = Callable[[], int]
 LENGTHS = (4, 5, 6)

@@ -12,9 +12,8 @@ from app.telemetry import gauges
 from app.telemetry.gauges import Gauges, Seen
 from app.telemetry.metrics import Metrics
 from app.verification.client import Client
-from app.verification.guard import GuardStatus, Suspended, Usage
-from app.verification.money import SCALE, Spending, cap_units, parse_country_caps
-from app.verification.rates import Rate
+from app.verification.limits import SCALE, Rate, Spending, cap_units, parse_country_caps
+from app.verification.ports import GuardStatus, Suspended, Usage
 from tests.contract.conftest import POLICY
 from tests.exposition import read, series
 

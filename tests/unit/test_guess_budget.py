@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.verification.bounds import bounds_of
-from app.verification.guess_budget import GuessBudget, max_calls
-from app.verification.rates import parse_rates
+from app.verification.guess_budget import GuessBudget
+from app.verification.limits import max_calls, parse_rates
+from app.verification.policy import bounds_of
 from tests.contract.conftest import POLICY
 
 DEFAULT = POLICY.guesses

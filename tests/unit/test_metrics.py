@@ -10,9 +10,8 @@ from app.telemetry.metrics import BOUNDS, CALLS, OPERATIONS, OUTCOMES, REASONS, 
 from app.telemetry.observers import Observers
 from app.telemetry.tallies import Tallies, own_tallies, shared_tallies
 from app.verification import model
-from app.verification.call import Placed, Refusal, Refused, Unknown
-from app.verification.entropy import CodeBias
-from app.verification.ports import BiasMeasured, CallEnded, Event, OperationEnded
+from app.verification.model import Refusal
+from app.verification.ports import BiasMeasured, CallEnded, CodeBias, Event, OperationEnded, Placed, Refused, Unknown
 from app.verification.service import VerificationService
 from tests.exposition import call, growth, read, series
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.verification.money import Spending, cap_units, parse_caps, parse_country_caps, price_units
+from app.verification.limits import Spending, cap_units, parse_caps, parse_country_caps, price_units
 
 
 def test_money_is_rounded_to_the_safe_side() -> None:

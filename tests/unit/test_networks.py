@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.verification.networks import Networks, networks_of
+from app.verification.client import Networks, networks_of
 
 
 @pytest.mark.parametrize(

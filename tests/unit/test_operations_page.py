@@ -14,10 +14,8 @@ from app.store.health import StoreProblem
 from app.telemetry.gauges import Gauges, Seen
 from app.telemetry.metrics import OUTCOMES, Metrics
 from app.verification.client import Client
-from app.verification.entropy import CodeBias
-from app.verification.guard import GuardStatus, Usage
-from app.verification.ports import BiasMeasured
-from app.verification.rates import Rate
+from app.verification.limits import Rate
+from app.verification.ports import BiasMeasured, CodeBias, GuardStatus, Usage
 from tests.contract.conftest import POLICY
 
 ROOT = Path(__file__).parents[2]

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.verification.guard import Guard
-from app.verification.policy import whole_seconds
-from app.verification.rates import Rate, parse_rates
+from app.verification.limits import Rate, parse_rates
+from app.verification.policy import Guard, whole_seconds
 from tests.contract.conftest import POLICY
 
 

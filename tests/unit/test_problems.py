@@ -17,7 +17,7 @@ from app.api.problems import (
     request_problem,
 )
 from app.verification import model
-from app.verification.call import RESPONSIBILITY_OF, RETRY_AFTER, Refusal
+from app.verification.model import REMEDIES, Refusal
 from app.verification.phone import PhoneError
 
 SUCCESSES = {model.Pending, model.Approved, model.Found, model.Canceled, model.Redeemed, model.Replayed}
@@ -31,7 +31,7 @@ def test_every_outcome_has_its_row_or_is_a_success() -> None:
 
 def test_every_reason_has_its_row() -> None:
     assert set(PHONE) == set(PhoneError)
-    assert set(REFUSED) == set(Refusal) == set(RESPONSIBILITY_OF) == set(RETRY_AFTER)
+    assert set(REFUSED) == set(Refusal) == set(REMEDIES)
     assert {error.value.code for error in RequestError} == {error.name.lower() for error in RequestError}
 
 

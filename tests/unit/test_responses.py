@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.provider.responses import MAX_BYTES, MAX_UNREADABLE_PRICE, MAX_WORDS, REFUSAL_OF, one_line, read_response
-from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
+from app.verification.model import Refusal
+from app.verification.ports import CallOutcome, Placed, Refused, Unknown
 
 OK = {"result": "ok", "id": "1234", "number": "79999999999", "price": "0.35", "code": "0427"}
 PLACED = Placed("0427", "1234", Decimal("0.35"))

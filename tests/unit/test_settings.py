@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app import settings as module
 from app.api.clients import Kind, clients_entry, new_key
 from app.settings import Settings, SettingsError, Values, described, load_settings, unquoted
-from app.verification.rates import Rate
+from app.verification.limits import Rate
 from app.verification.signing_keys import new_signing_key, write_signing_keys
 
 ROOT = Path(__file__).parents[2]
