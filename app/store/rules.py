@@ -58,7 +58,7 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
                 "digits": digits,
                 "cost": guesses.cost(digits),
                 "room": guesses.room(digits),
-                "public_room": guesses.public_room(digits),
+                "public_room": guesses.room(digits, public=True),
             }
             for digits in LENGTHS
         ],

@@ -36,15 +36,10 @@ class ChallengeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Solved:
-    """A valid solution.
+    """A valid solution."""
 
-    Attributes:
-        name: names this solution: 24 hex characters of a digest. Remember it for LIFETIME.
-        level: the work that it proves, 0 to MAX_LEVEL.
-    """
-
-    name: str
-    level: int
+    name: str  # names this solution: 24 hex characters of a digest. Remember it for LIFETIME
+    level: int  # the work that it proves, 0 to MAX_LEVEL
 
 
 class ChallengeUnavailable(LastdigitsError):  # noqa: N818  a state of the world, not a mistake of the caller
@@ -60,19 +55,14 @@ class ChallengeProvider(Protocol):
     def challenge(self, client_id: str, level: int) -> dict[str, object]:
         """What a page or an app needs to solve a challenge: the `challenge` of a 428 answer. `provider` names the kind.
 
-        Args:
-            client_id: whose start it is for.
-            level: the work to ask for, 0 to MAX_LEVEL; a higher one counts as MAX_LEVEL. Remote services choose their own work.
+        A `level` over MAX_LEVEL counts as MAX_LEVEL. Remote services choose their own work.
         """
         ...
 
     async def verify(self, solution: str, client_id: str, address: str | None) -> Solved | None:
         """Name a valid solution; None for anything else: forged, expired, another client's, used before at the remote service.
 
-        Args:
-            solution: what the request brought as `challenge`.
-            client_id: who sends it.
-            address: the end user's IP address, where it is known. Remote services receive it.
+        Remote services receive the end user's IP address, where it is known.
 
         Raises:
             ChallengeUnavailable: it is unknown. Refuse the start.

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from app.verification.limits import Rate
@@ -60,7 +59,6 @@ class Networks:
     site_limited: bool
 
 
-@lru_cache(512)
 def networks_of(address: str) -> Networks:
     """The networks of an address. An IPv4-mapped IPv6 address is its IPv4 address (RFC 4291, section 2.5.5.2). A text that is no address counts as it is."""
     try:

@@ -14,9 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import comb, log, log2, sqrt
 
-from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.errors import StoreUnavailable
-from app.verification.guess_budget import GuessBudget
+from app.verification.guess_budget import LENGTHS, GuessBudget
 from app.verification.ids import RECURRENCE, IdCodec
 from app.verification.policy import MAX_LIFETIME
 from app.verification.ports import BiasMeasured, CodeBias, Observer, Store
@@ -30,7 +29,6 @@ code counts as more common than the others of its pool (1 in 10^4: the codes are
 
 _Z = 2.576  # standard deviations: each bound holds with 99.5 %, as in SP 800-90B
 _PERIOD, _RETRY = 60.0, 1.0  # seconds from one measurement to the next, and after one that failed
-_LENGTHS = range(MIN_DIGITS, MAX_DIGITS + 1)
 
 Clock = Callable[[], float]
 
@@ -95,12 +93,12 @@ def measure(samples: Mapping[int, bytes]) -> dict[int, CodeBias]:
     holds for shorter ones. What shorter codes show holds for longer ones, as far as the longer ones' own sample leaves room. A sample is the
     digests of codes, `RECURRENCE` bytes each.
     """
-    seen = {digits: Recurrence.of(samples.get(digits, b"")) for digits in _LENGTHS}
+    seen = {digits: Recurrence.of(samples.get(digits, b"")) for digits in LENGTHS}
     found: dict[int, CodeBias] = {}
     inherited, dominated, upper = 0.0, False, 1.0
     for digits, own in seen.items():
         uniform = 10.0**-digits
-        these = [seen[each] for each in range(digits, MAX_DIGITS + 1)]
+        these = [seen[each] for each in LENGTHS if each >= digits]
         room = own.most_common_chance if dominated else own.pool_chance()
         chance = max(uniform, min(inherited, room), *(each.chance for each in these if each.contradicts(uniform)))
         if chance > uniform:
@@ -120,8 +118,8 @@ class EntropyMonitor:
     ) -> None:
         """Assume uniformly distributed codes, for which `guesses` is the budget; `clock` counts seconds."""
         self._store, self._codec, self._uniform, self._observe, self._clock = store, codec, guesses, observe, clock
-        self._waiting: dict[int, deque[tuple[float, bytes]]] = {digits: deque() for digits in _LENGTHS}
-        self.guesses, self.impossible = guesses, guesses.impossible
+        self._waiting: dict[int, deque[tuple[float, bytes]]] = {digits: deque() for digits in LENGTHS}
+        self.guesses = guesses
         self.bias: Mapping[int, CodeBias] = measure({})
 
     def note(self, code: str) -> None:
@@ -142,8 +140,8 @@ class EntropyMonitor:
         bias = measure(await self._store.sample({digits: self._ended(each) for digits, each in self._waiting.items()}))
         guesses = self._uniform.charging({digits: each.chance for digits, each in bias.items()})
         worse = any(each.biased > self.bias[digits].biased for digits, each in bias.items())
-        worse = worse or guesses.impossible > self.impossible
-        self.bias, self.guesses, self.impossible = bias, guesses, guesses.impossible
+        worse = worse or guesses.impossible > self.guesses.impossible
+        self.bias, self.guesses = bias, guesses
         self._store.charge(guesses)
         self._observe(BiasMeasured(bias, worse, guesses.impossible))
 

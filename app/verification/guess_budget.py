@@ -35,36 +35,20 @@ UNIFORM = tuple(10 ** (MAX_DIGITS - digits) for digits in LENGTHS)
 
 @dataclass(frozen=True, slots=True)
 class GuessBudget:
-    """The budget of each phone, in units.
+    """The budget of each phone, in units."""
 
-    Attributes:
-        bound: what guesses may add up to.
-        public_bound: how much of it the public lane may use.
-        calls: the most calls that a phone gets in the time that is counted.
-        public_calls: how many of them the public lane places at most.
-        attempts: wrong codes that one verification allows.
-        costs: what one guess at one code costs, of 4, 5 and 6 digits.
-    """
-
-    bound: int
-    public_bound: int
-    calls: int
-    public_calls: int
-    attempts: int
-    costs: tuple[int, ...] = UNIFORM
+    bound: int  # what guesses may add up to
+    public_bound: int  # how much of it the public lane may use
+    calls: int  # the most calls that a phone gets in the time that is counted
+    public_calls: int  # how many of them the public lane places at most
+    attempts: int  # wrong codes that one verification allows
+    costs: tuple[int, ...] = UNIFORM  # what one guess at one code costs, of 4, 5 and 6 digits
 
     @classmethod
     def of(
         cls, probability: float, attempts: int, calls_per_phone: tuple[Rate, ...], public_share: float
     ) -> "GuessBudget":
-        """Work out the budget.
-
-        Args:
-            probability: the bound.
-            attempts: wrong codes that one verification allows.
-            calls_per_phone: limits on calls to one phone: they limit how many codes there are to guess at.
-            public_share: of the bound and of these limits, for the public lane.
-        """
+        """Work out the budget: `probability` is the bound, `public_share` the public lane's part of it and of the limits on calls to one phone."""
         bound = math.floor(probability / UNIT + 1e-9)
         public = tuple(rate.share(public_share) for rate in calls_per_phone)
         calls, public_calls = (max_calls(rates, WINDOW_AS_COUNTED) for rates in (calls_per_phone, public))
@@ -89,22 +73,16 @@ class GuessBudget:
         """What all guesses at one code can cost."""
         return self.cost(code_length) * self.attempts
 
-    def room(self, code_length: int) -> int:
-        """What guesses at codes of this length may fill, in both lanes together."""
-        reserve = min(self.bound, self.calls * self.worst(MAX_DIGITS))
-        return self.bound if code_length == MAX_DIGITS else self.bound - reserve
-
-    def public_room(self, code_length: int) -> int:
-        """The same for the public lane."""
-        reserve = min(self.public_bound, self.public_calls * self.worst(MAX_DIGITS))
-        return self.public_bound if code_length == MAX_DIGITS else self.public_bound - reserve
+    def room(self, code_length: int, *, public: bool = False) -> int:
+        """What guesses at codes of this length may fill: in the public lane, or in both lanes together."""
+        bound, calls = (self.public_bound, self.public_calls) if public else (self.bound, self.calls)
+        reserve = min(bound, calls * self.worst(MAX_DIGITS))
+        return bound if code_length == MAX_DIGITS else bound - reserve
 
     def first_length(self, code_length: int, *, public: bool) -> int:
         """How many digits the first code of a day has, where the policy requires at least so many."""
-        room = self.public_room if public else self.room
-        return next(
-            (length for length in range(code_length, MAX_DIGITS) if self.worst(length) <= room(length)), MAX_DIGITS
-        )
+        lengths = range(code_length, MAX_DIGITS)
+        return next((each for each in lengths if self.worst(each) <= self.room(each, public=public)), MAX_DIGITS)
 
     def problem(self) -> str | None:
         """Why the bound can't hold, as a sentence that names the fix; None if it can. Then it holds for the public lane's share too."""

@@ -40,7 +40,6 @@ _SEED = 9
 _REF = 12
 _TIME = 5
 _CACHED = 2048
-_REMEMBERED = 1024
 
 
 class Pepper:
@@ -77,23 +76,14 @@ _DIGESTS = ("phone", "code", "request", "address", "subject", "challenge", "recu
 
 @dataclass(frozen=True, slots=True)
 class VerificationRef:
-    """What an id opens to: whose phone it is, and how its verification and its codes are named in the store.
-
-    Attributes:
-        id: the public id.
-        name: names the verification in the store: 12 bytes in hex.
-        phone: E.164.
-        test: of a test number: never called, counted apart.
-        seed: with the phone it makes the id again. Alone it reveals nothing and makes nothing.
-        pepper: that sealed it.
-    """
+    """What an id opens to: whose phone it is, and how its verification and its codes are named in the store."""
 
     id: str
-    name: str
-    phone: str = field(repr=False)
-    test: bool
-    seed: str = field(repr=False)
-    pepper: Pepper = field(repr=False, compare=False)
+    name: str  # names the verification in the store: 12 bytes in hex
+    phone: str = field(repr=False)  # E.164
+    test: bool  # of a test number: never called, counted apart
+    seed: str = field(repr=False)  # with the phone it makes the id again; alone it reveals nothing and makes nothing
+    pepper: Pepper = field(repr=False, compare=False)  # that sealed it
 
     def digest(self, code: str) -> str:
         """The keyed digest of one of this verification's codes: of no use under another verification."""
@@ -106,30 +96,25 @@ class VerificationRef:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRef:
-    """Where the outcome of a request with an idempotency key is kept.
+    """Where the outcome of a request with an idempotency key is kept."""
 
-    Attributes:
-        key: unique to its client; the store names the record by a keyed digest of both.
-        bodies: keyed digests of what is requested: under the pepper in force, and under the one before it.
-    """
-
-    key: str = field(repr=False)
-    bodies: tuple[str, ...] = field(repr=False)
+    key: str = field(repr=False)  # unique to its client; the store names the record by a keyed digest of both
+    bodies: tuple[str, ...] = field(
+        repr=False
+    )  # digests of what is requested: under the pepper in force, and the one before
 
 
 class IdCodec:
     """The pepper in force and, while rotating, the one before it."""
 
     def __init__(self, pepper: bytes, previous: bytes | None = None) -> None:
-        """Derive the keys.
+        """Derive the keys. New records use `pepper`.
 
-        Args:
-            pepper: the secret that new records use.
-            previous: the secret before it: its verifications stay in force, and the store moves its records (store/lua/adopt.lua). Keep it set for a day.
+        While `previous` is set, its verifications stay in force, and the store moves its records (store/lua/adopt.lua). Keep it set for a day.
         """
         self.pepper = Pepper(pepper)
         self.previous = Pepper(previous) if previous else None
-        self.open = lru_cache(_REMEMBERED)(self._open)
+        self._peppers = (self.pepper, self.previous) if self.previous else (self.pepper,)
 
     def __repr__(self) -> str:
         return f"IdCodec(rotating={self.previous is not None})"
@@ -141,15 +126,15 @@ class IdCodec:
     def again(self, ref: VerificationRef, seed: str) -> VerificationRef:
         """The verification of the same phone that once had this seed."""
         raw = bytes.fromhex(seed)
-        pepper = next((pepper for pepper in self._peppers() if pepper.fingerprint == raw[:1]), self.pepper)
+        pepper = next((pepper for pepper in self._peppers if pepper.fingerprint == raw[:1]), self.pepper)
         return _ref(pepper, ref.phone, raw[1:], test=ref.test)
 
-    def _open(self, verification_id: str) -> VerificationRef | None:
+    def open(self, verification_id: str) -> VerificationRef | None:
         """Open an id that we sealed; None for anything else."""
         sealed = _decoded(_PREFIX, verification_id)
         if sealed is None:
             return None
-        for pepper in self._peppers():
+        for pepper in self._peppers:
             if opened := pepper.unseal("id", sealed):
                 packed = int.from_bytes(opened[:_PACKED_PHONE], "big")
                 return _named(pepper, sealed, f"+{packed >> 1}", opened[_PACKED_PHONE:], test=bool(packed & 1))
@@ -158,7 +143,7 @@ class IdCodec:
     def idempotency(self, client: str, operation: str, once: IdempotentRequest) -> IdempotencyRef:
         """Where the outcome of a request with an idempotency key is kept."""
         bodies = tuple(
-            pepper.digest("request", client, once.key, operation, once.body, size=16) for pepper in self._peppers()
+            pepper.digest("request", client, once.key, operation, once.body, size=16) for pepper in self._peppers
         )
         return IdempotencyRef(once.key, bodies)
 
@@ -181,7 +166,7 @@ class IdCodec:
     def unseal_text(self, sealed: str | None) -> str | None:
         """The text of a seal; None for none, and for one under a pepper that is not known any more."""
         raw = urlsafe_b64decode(sealed) if sealed else b""
-        opened = (pepper.unseal("text", raw) for pepper in self._peppers() if raw)
+        opened = (pepper.unseal("text", raw) for pepper in self._peppers if raw)
         return next((text.decode() for text in opened if text is not None), None)
 
     def device(self, phone: str, client: str, now: float | None = None) -> str:
@@ -194,14 +179,11 @@ class IdCodec:
         sealed = _decoded(_DEVICE_PREFIX, token) if token else None
         if sealed is None:
             return False
-        for pepper in self._peppers():
+        for pepper in self._peppers:
             if opened := pepper.unseal("device", sealed):
                 age = time.time() - int.from_bytes(opened[:_TIME], "big")
                 return age < DEVICE_LIFETIME and opened[_TIME:] == f"{client}\n{phone}".encode()
         return False
-
-    def _peppers(self) -> tuple[Pepper, ...]:
-        return (self.pepper, self.previous) if self.previous else (self.pepper,)
 
 
 def _ref(pepper: Pepper, phone: str, seed: bytes, *, test: bool) -> VerificationRef:

@@ -220,10 +220,9 @@ def _lane(policy: Policy, *, public: bool) -> LaneBounds:
 def _steps(policy: Policy, *, public: bool) -> list[Step]:
     """Play a day of a stranger who uses up every attempt of each verification, and never has a phone called twice for one."""
     budget, steps, spent = policy.guesses, [], 0
-    room = budget.public_room if public else budget.room
     for length in range(policy.code_length, MAX_DIGITS):
         begun = 0
-        while spent + budget.worst(length) <= room(length):
+        while spent + budget.worst(length) <= budget.room(length, public=public):
             spent, begun = spent + budget.worst(length), begun + 1
         steps.append(Step(length, begun, budget.cost(length) / WHOLE))
     return [*steps, Step(MAX_DIGITS, None, budget.cost(MAX_DIGITS) / WHOLE)]

@@ -85,26 +85,17 @@ CHALLENGE_RETRY = 5
 A = TypeVar("A")
 Ending = TypeVar("Ending", bound=Outcome)
 Marked = TypeVar("Marked", Approval, Verification)
-Denied = TypeVar("Denied", bound=Outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a start asks for.
+    """What a start asks for."""
 
-    Attributes:
-        phone: in any human spelling.
-        code_length: the fewest digits of the code; None for the policy's.
-        purpose: what the verification is for.
-        solution: of a challenge; looked at only where one may be required.
-        device: a token of an earlier approval, by which the device is trusted for this phone.
-    """
-
-    phone: str
-    code_length: int | None = None
-    purpose: str | None = None
-    solution: str | None = None
-    device: str | None = None
+    phone: str  # in any human spelling
+    code_length: int | None = None  # the fewest digits of the code; None for the policy's
+    purpose: str | None = None  # what the verification is for
+    solution: str | None = None  # of a challenge; looked at only where one may be required
+    device: str | None = None  # a token of an earlier approval, by which the device is trusted for this phone
 
 
 class VerificationService:
@@ -145,27 +136,29 @@ class VerificationService:
         phone = parse_phone(request.phone, self._policy.phones)
         if isinstance(phone, Rejected):
             return self._ended("start", caller, None, PhoneRejected(phone.error, phone.detail))
-        test_code = self._policy.test_numbers.get(phone)
-        ref = self._codec.new(phone, test=test_code is not None)
-        code_length = len(test_code) if test_code else request.code_length or self._policy.code_length
-        lane = self._lane(caller, ref, request.device)
-        try:
-            solved = await self._solved(caller, lane, request.solution)
-        except JudgeUnavailable as error:
-            return self._ended("start", caller, ref, ChallengeUnavailable(CHALLENGE_RETRY, str(error)), lane)
+        ref = self._codec.new(phone, test=phone in self._policy.test_numbers)
+        trusted = not caller.client.public or self._codec.knows_device(request.device, phone, caller.client.id)
+        lane = Lane.TRUSTED if trusted else Lane.PUBLIC
+        return self._ended("start", caller, ref, await self._start(caller, request, ref, lane), lane)
+
+    async def _start(self, caller: Caller, request: Start, ref: VerificationRef, lane: Lane) -> StartOutcome:
+        solved = await self._solved(caller, lane, request.solution)
+        if isinstance(solved, ChallengeUnavailable):
+            return solved
         context = self._context(ref, caller, "start", lane, solved)
+        test_code = self._policy.test_numbers.get(ref.phone)
+        code_length = len(test_code) if test_code else request.code_length or self._policy.code_length
         reserve = partial(self._store.reserve, ref, context, code_length, request.purpose)
         call, slot = await self._reserve(ref, context, reserve)
         if isinstance(call, ChallengeRequired):
-            challenge = self._challenges.challenge(caller.client.id, call.level)
-            return self._ended("start", caller, ref, ChallengeRequired(call.level, challenge), lane)
+            return ChallengeRequired(call.level, self._challenges.challenge(caller.client.id, call.level))
         if not isinstance(call, Reserved):
-            return self._ended("start", caller, ref, _blurred(call, lane), lane)
+            return _blurred(call, lane)
         started = await self._run_shielded(self._place(ref, context, call, slot))
-        if not isinstance(started, Pending | CallRefused | CallUnknown):
-            # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
-            started = await self._lost(ref, context, call)
-        return self._ended("start", caller, ref, started, lane)
+        if isinstance(started, Pending | CallRefused | CallUnknown):
+            return started
+        # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
+        return await self._lost(ref, context, call)
 
     async def resend(self, caller: Caller, verification_id: str) -> ResendOutcome:
         """Have the phone of a pending verification called again: the codes of the last two calls count.
@@ -174,20 +167,20 @@ class VerificationService:
             StoreUnavailable: nothing was called, and nothing will be.
         """
         ref = self._codec.open(verification_id)
-        if ref is None:
-            return self._ended("resend", caller, None, NotFound())
+        return self._ended("resend", caller, ref, await self._resend(caller, ref) if ref else NotFound())
+
+    async def _resend(self, caller: Caller, ref: VerificationRef) -> ResendOutcome:
         if ref.test and ref.phone not in self._policy.test_numbers:
             # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
             found = await self._store.read(ref, caller.client)
-            return self._ended("resend", caller, ref, found if isinstance(found, NotFound) else Expired())
-        lane = (
-            Lane.PUBLIC if caller.client.public else Lane.TRUSTED
-        )  # as far as is known here: the verification's own lane counts
+            return found if isinstance(found, NotFound) else Expired()
+        # As far as is known here: the verification's own lane counts.
+        lane = Lane.PUBLIC if caller.client.public else Lane.TRUSTED
         context = self._context(ref, caller, "resend", lane, None)
         call, slot = await self._reserve(ref, context, partial(self._store.reserve_resend, ref, context))
         if not isinstance(call, Reserved):
-            return self._ended("resend", caller, ref, _blurred(call, lane))
-        return self._ended("resend", caller, ref, await self._run_shielded(self._place(ref, context, call, slot)))
+            return _blurred(call, lane)
+        return await self._run_shielded(self._place(ref, context, call, slot))
 
     async def check(self, caller: Caller, verification_id: str, typed: str) -> CheckOutcome:
         """Compare what a person typed with the codes of the last two calls, and sign a token if it is right.
@@ -196,15 +189,16 @@ class VerificationService:
             StoreUnavailable: nothing was compared. Should the reply to a comparison be lost, the same code gets the same answer.
         """
         ref = self._codec.open(verification_id)
-        if ref is None:
-            return self._ended("check", caller, None, NotFound())
+        return self._ended("check", caller, ref, await self._check(caller, ref, typed) if ref else NotFound())
+
+    async def _check(self, caller: Caller, ref: VerificationRef, typed: str) -> CheckOutcome:
         compared = await self._store.check(ref, caller.client, typed_digits(typed))
         if not isinstance(compared, Approval):
-            return self._ended("check", caller, ref, compared)
-        compared = self._marked(compared)
-        token = self._tokens.mint(compared, caller.client.audience, self._codec.subject(ref.phone))
-        device = self._codec.device(ref.phone, caller.client.id, compared.approved_at / 1000)
-        return self._ended("check", caller, ref, Approved(compared, token, device))
+            return compared
+        approval = self._marked(compared)
+        token = self._tokens.mint(approval, caller.client.audience, self._codec.subject(ref.phone))
+        device = self._codec.device(ref.phone, caller.client.id, approval.approved_at / 1000)
+        return Approved(approval, token, device)
 
     async def read(self, caller: Caller, verification_id: str) -> ReadOutcome:
         """Return the whole state of a verification, without its code."""
@@ -216,11 +210,11 @@ class VerificationService:
     async def cancel(self, caller: Caller, verification_id: str) -> CancelOutcome:
         """End a pending verification: its codes count no more. Canceling twice is as good as once."""
         ref = self._codec.open(verification_id)
-        if ref is None:
-            return self._ended("cancel", caller, None, NotFound())
+        return self._ended("cancel", caller, ref, await self._cancel(caller, ref) if ref else NotFound())
+
+    async def _cancel(self, caller: Caller, ref: VerificationRef) -> CancelOutcome:
         found = await self._store.cancel(ref, caller.client) or await self._store.read(ref, caller.client)
-        outcome = Canceled(self._marked(found)) if isinstance(found, Verification) else found
-        return self._ended("cancel", caller, ref, outcome)
+        return Canceled(self._marked(found)) if isinstance(found, Verification) else found
 
     async def redeem(self, caller: Caller, token: str) -> RedeemOutcome:
         """Say yes to a token for the caller's audience, once.
@@ -246,24 +240,19 @@ class VerificationService:
         return await self._store.status(*clients)
 
     async def close(self, grace: float) -> None:
-        """Wait for the calls under way, so that none of their codes is lost.
-
-        Args:
-            grace: seconds to wait at most.
-        """
+        """Wait for the calls under way, at most `grace` seconds, so that none of their codes is lost."""
         if self._calls:
             await asyncio.wait(self._calls, timeout=grace)
 
     # ---- who requests
 
-    def _lane(self, caller: Caller, ref: VerificationRef, device: str | None) -> Lane:
-        trusted = not caller.client.public or self._codec.knows_device(device, ref.phone, caller.client.id)
-        return Lane.TRUSTED if trusted else Lane.PUBLIC
-
-    async def _solved(self, caller: Caller, lane: Lane, solution: str | None) -> Solved | None:
+    async def _solved(self, caller: Caller, lane: Lane, solution: str | None) -> Solved | ChallengeUnavailable | None:
         if solution is None or lane is Lane.TRUSTED or self._policy.challenge is When.NEVER:
             return None
-        return await self._challenges.verify(solution, caller.client.id, caller.address)
+        try:
+            return await self._challenges.verify(solution, caller.client.id, caller.address)
+        except JudgeUnavailable as error:
+            return ChallengeUnavailable(CHALLENGE_RETRY, str(error))
 
     def _context(
         self, ref: VerificationRef, caller: Caller, operation: str, lane: Lane, solved: Solved | None
@@ -304,32 +293,35 @@ class VerificationService:
     async def _place(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, slot: CallSlot | None
     ) -> Called:
-        """Place a reserved call and record how it went: settled, given back, or kept. A test number has no slot."""
+        """Place a reserved call and record how it went. A test number has no slot.
+
+        From here on the phone may ring, so a store that fails makes the call unknown, and never "unavailable".
+        """
+        placed: CallOutcome
         if slot is None:
-            return await self._record(ref, context, call, Placed(self._policy.test_numbers[ref.phone], None, None))
-        started_at = time.monotonic()
-        placed = await slot.place(ref.phone, call.code_length)
-        self._observe(CallEnded(ref.id, ref.phone, placed, time.monotonic() - started_at, self._policy.spending.price))
-        return await self._record(ref, context, call, placed)
+            placed = Placed(self._policy.test_numbers[ref.phone], None, None)
+        else:
+            began = time.monotonic()
+            placed = await slot.place(ref.phone, call.code_length)
+            self._observe(CallEnded(ref.id, ref.phone, placed, time.monotonic() - began, self._policy.spending.price))
+        try:
+            return await self._record(ref, context, call, placed)
+        except StoreUnavailable:
+            return CallUnknown(ref.id, self._policy.cooldowns[0])
 
     async def _record(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, placed: CallOutcome
     ) -> Called:
+        """Settle a call, give its reservation back, or keep it."""
         match placed:
             case Placed():
                 if call.sampled:
                     self._entropy.note(placed.code)
                 digest, price = ref.digest(placed.code), price_units(placed.price) if placed.price else None
-                try:
-                    settled = await retry(lambda: self._store.settle(ref, context, call, digest, price))
-                except StoreUnavailable:
-                    return CallUnknown(ref.id, self._policy.cooldowns[0])
+                settled = await retry(lambda: self._store.settle(ref, context, call, digest, price))
                 return Pending(settled, call.quotas) if isinstance(settled, Verification) else settled
             case Refused():
-                try:
-                    await retry(lambda: self._store.cancel_reservation(ref, context, call, placed.reason))
-                except StoreUnavailable:
-                    return CallUnknown(ref.id, self._policy.cooldowns[0])
+                await retry(lambda: self._store.cancel_reservation(ref, context, call, placed.reason))
                 return CallRefused(ref.id, placed.reason, placed.reason.retry_after)
             case Unknown():
                 return await self._lost(ref, context, call)
@@ -375,7 +367,7 @@ class VerificationService:
         return outcome
 
 
-def _blurred(denied: Denied, lane: Lane) -> Denied | CallInProgress | LimitReached:
+def _blurred(denied: Ending, lane: Lane) -> Ending | CallInProgress | LimitReached:
     """Round up how long a stranger must wait for a phone."""
     match denied:
         case LimitReached(limit=limit, place=place, retry_after=wait) if lane is Lane.PUBLIC and limit in _OF_PHONES:

@@ -7,7 +7,7 @@ shared secrets, other curves, is refused: one kind of key can then never be take
 import hashlib
 import json
 import re
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,33 +43,20 @@ class SigningKeyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One key.
+    """One key."""
 
-    Attributes:
-        kid: names it in tokens and in the JWK set: its RFC 7638 thumbprint, unless the file names it otherwise.
-        algorithm: `ES256` or `EdDSA`.
-        public: verifies.
-        private: signs; None for a key that is only published.
-    """
-
-    kid: str
-    algorithm: str
-    public: Public = field(repr=False)
-    private: Private | None = field(repr=False)
+    kid: str  # names it in tokens and in the JWK set: its RFC 7638 thumbprint, unless the file names it otherwise
+    algorithm: str  # `ES256` or `EdDSA`
+    public: Public = field(repr=False)  # verifies
+    private: Private | None = field(repr=False)  # signs; None for a key that is only published
 
     def jwk(self) -> dict[str, str]:
         """The public key as it is published."""
         return _members(self.public) | {"kid": self.kid, "use": "sig", "alg": self.algorithm}
 
     def private_jwk(self) -> dict[str, str]:
-        """The whole key, for a file that only the service reads.
-
-        Raises:
-            SigningKeyError: there is no private part.
-        """
-        if self.private is None:
-            raise SigningKeyError(f"of key {self.kid} only the public part is there")
-        return _members(self.private) | {"kid": self.kid, "use": "sig", "alg": self.algorithm}
+        """All that there is of the key, for a file that only the service reads."""
+        return self.jwk() | _members(self.private or self.public)
 
 
 def new_signing_key(algorithm: str = "ES256") -> SigningKey:
@@ -80,8 +67,7 @@ def new_signing_key(algorithm: str = "ES256") -> SigningKey:
 
 def write_signing_keys(keys: tuple[SigningKey, ...]) -> str:
     """The text of a file of keys: a JWK set, those that sign with their private part."""
-    members = [key.private_jwk() if key.private else key.jwk() for key in keys]
-    return json.dumps({"keys": members}, indent=2) + "\n"
+    return json.dumps({"keys": [key.private_jwk() for key in keys]}, indent=2) + "\n"
 
 
 def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
@@ -91,7 +77,10 @@ def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
         SigningKeyError: there is none, one is of another kind or weak, or the first can't sign.
     """
     try:
-        keys = tuple(_from_jwks(text) if text.lstrip().startswith("{") else _from_pem(text))
+        if text.lstrip().startswith("{"):
+            keys = tuple(_from_jwk(member) for member in _jwks(text))
+        else:
+            keys = tuple(_from_pem(block[1], block[0].encode()) for block in _PEM.finditer(text))
     except SigningKeyError:
         raise
     except (ValueError, TypeError, RecursionError, PyJWTError) as error:
@@ -115,7 +104,7 @@ def published(keys: tuple[SigningKey, ...]) -> bytes:
     return json.dumps({"keys": [key.jwk() for key in keys]}).encode()
 
 
-def _from_jwks(text: str) -> list[SigningKey]:
+def _jwks(text: str) -> list[dict[str, Any]]:
     try:
         read = json.loads(text)
     except ValueError as error:
@@ -123,7 +112,7 @@ def _from_jwks(text: str) -> list[SigningKey]:
     members = read.get("keys", [read])
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
         raise SigningKeyError('it is no JWK set: {"keys": […]}')
-    return [_from_jwk(member) for member in members]
+    return members
 
 
 def _from_jwk(jwk: dict[str, Any]) -> SigningKey:
@@ -144,12 +133,7 @@ def _from_jwk(jwk: dict[str, Any]) -> SigningKey:
     return _key(private, private.public_key() if private else read, kid)  # type: ignore[arg-type]  # an Ed448 key has another crv
 
 
-def _from_pem(text: str) -> list[SigningKey]:
-    blocks = [(match[1], match[0].encode()) for match in _PEM.finditer(text)]
-    return [_from_pem_block(kind, block) for kind, block in blocks]
-
-
-def _from_pem_block(kind: str, block: bytes) -> SigningKey:
+def _from_pem(kind: str, block: bytes) -> SigningKey:
     try:
         read = load_pem_public_key(block) if kind == "PUBLIC KEY" else load_pem_private_key(block, None)
     except TypeError:
@@ -166,18 +150,16 @@ def _from_pem_block(kind: str, block: bytes) -> SigningKey:
 
 
 def _key(private: Private | None, public: Public, kid: str | None) -> SigningKey:
-    algorithm = ALGORITHMS.get((_members(public)["kty"], _members(public)["crv"]))
+    members = _members(public)
+    algorithm = ALGORITHMS.get((members["kty"], members["crv"]))
     if algorithm is None:
         raise SigningKeyError("a key is on another curve: use EC P-256 or Ed25519")
-    if private is not None and len(set(_secret(private))) < _MIN_DIFFERENT_BYTES:
+    if private is not None and len(set(urlsafe_b64decode(_members(private)["d"] + "=="))) < _MIN_DIFFERENT_BYTES:
         raise SigningKeyError("a private key is not random: make a new one with `lastdigits keys signing FILE`")
-    return SigningKey(kid or _thumbprint(public), algorithm, public, private)
-
-
-def _secret(private: Private) -> bytes:
-    if isinstance(private, Ed25519PrivateKey):
-        return private.private_bytes_raw()
-    return private.private_numbers().private_value.to_bytes(66, "big")[-32:]
+    # RFC 7638: SHA-256 over the required members in their order.
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    thumbprint = urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).decode().rstrip("=")
+    return SigningKey(kid or thumbprint, algorithm, public, private)
 
 
 def _members(key: Private | Public) -> dict[str, str]:
@@ -187,9 +169,3 @@ def _members(key: Private | Public) -> dict[str, str]:
     else:
         found = OKPAlgorithm.to_jwk(key, as_dict=True)
     return {name: found[name] for name in ("kty", "crv", "x", "y", "d") if name in found}
-
-
-def _thumbprint(public: Public) -> str:
-    """RFC 7638: SHA-256 over the required members in their order."""
-    canonical = json.dumps(_members(public), sort_keys=True, separators=(",", ":"))
-    return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).decode().rstrip("=")

@@ -33,33 +33,17 @@ _CLAIMS = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "phone_number", "pho
 
 @dataclass(frozen=True, slots=True)
 class VerificationToken:
-    """What a valid token of ours says.
+    """What a valid token of ours names. What was approved, the store knows."""
 
-    Attributes:
-        id: the verification's id, `jti`.
-        phone: E.164.
-        purpose: what the verification was for.
-        expires_at: unix milliseconds.
-        test: of a test number: no one was called.
-    """
-
-    id: str
-    phone: str
-    purpose: str | None
-    expires_at: int
-    test: bool
+    id: str  # the verification's id, `jti`
+    expires_at: int  # unix milliseconds
 
 
 class TokenIssuer:
     """Mints and reads tokens with the keys in force."""
 
     def __init__(self, keys: tuple[SigningKey, ...], issuer: str) -> None:
-        """Sign with the first key, verify with all.
-
-        Args:
-            keys: as `parse_signing_keys` read them.
-            issuer: `iss` of every token.
-        """
+        """Sign with the first key, verify with all; `issuer` is the `iss` of every token."""
         self._issuer = issuer
         self._jws = jwt.PyJWS(algorithms=[])
         self._jws.register_algorithm("ES256", _DeterministicES256(ECAlgorithm.SHA256))
@@ -78,13 +62,7 @@ class TokenIssuer:
         return self._signing.kid
 
     def mint(self, approval: Approval, audience: str, subject: str) -> str:
-        """Sign a token of an approval.
-
-        Args:
-            approval: what the store recorded.
-            audience: whom the token is for.
-            subject: the phone's keyed digest.
-        """
+        """Sign a token of an approval for an audience; `subject` is the phone's keyed digest."""
         approved_at = approval.approved_at // 1000
         claims: dict[str, Any] = {
             "iss": self._issuer,
@@ -135,13 +113,7 @@ class TokenIssuer:
             return None
         if header.get("typ") != TYPE or claims["phone_number_verified"] is not True:
             return None
-        return VerificationToken(
-            claims["jti"],
-            claims["phone_number"],
-            claims.get("purpose"),
-            int(claims["exp"]) * 1000,
-            claims.get("test") is True,
-        )
+        return VerificationToken(claims["jti"], int(claims["exp"]) * 1000)
 
 
 class _DeterministicES256(ECAlgorithm):

@@ -126,7 +126,7 @@ async def test_guesses_cost_what_the_pool_makes_them_worth(worker: Worker) -> No
 
 async def test_a_pool_of_fifty_numbers_makes_each_guess_too_likely(worker: Worker) -> None:
     await worker.see(_pool(50, 200))
-    assert worker.entropy.impossible
+    assert worker.entropy.guesses.impossible
     assert isinstance(await worker.world.reserved(), CodesPredictable)
     assert (worker.events[-1].worse, worker.events[-1].impossible) == (True, True)
     await worker.entropy.measure()
@@ -149,7 +149,7 @@ async def test_codes_whose_write_may_have_succeeded_are_not_written_again(
             await worker.see([f"{number:04d}" for number in range(30)])
     await worker.entropy.measure()
     assert worker.entropy.bias[4].codes_seen == 30
-    assert not worker.entropy.impossible
+    assert not worker.entropy.guesses.impossible
 
 
 async def test_it_watches_until_it_is_canceled(worker: Worker) -> None:

@@ -139,7 +139,7 @@ class Play:
             elif each.call is None:
                 self.live.remove(each)
         budget = self.world.policy.guesses
-        assert used["public", False] <= budget.public_room(4)
+        assert used["public", False] <= budget.room(4, public=True)
         assert used["public", False] + used["public", True] <= budget.public_bound
         assert used["public", False] + used["trusted", False] <= budget.room(4)
         assert sum(used.values()) <= budget.bound

@@ -20,7 +20,7 @@ def test_the_defaults_add_up() -> None:
     assert [DEFAULT.cost(digits) for digits in (4, 5, 6)] == [100, 10, 1]
     assert [DEFAULT.worst(digits) for digits in (4, 5, 6)] == [300, 30, 3]
     assert [DEFAULT.room(digits) for digits in (4, 5, 6)] == [940, 940, 1000]
-    assert [DEFAULT.public_room(digits) for digits in (4, 5, 6)] == [470, 470, 500]
+    assert [DEFAULT.room(digits, public=True) for digits in (4, 5, 6)] == [470, 470, 500]
     assert (DEFAULT.first_length(4, public=False), DEFAULT.first_length(4, public=True)) == (4, 4)
     assert DEFAULT.problem() is None
 
@@ -55,7 +55,7 @@ def test_six_digits_always_fit_in_both_lanes_or_the_settings_are_refused(
     if budget.problem() is None:
         # Strangers have filled all that is not the reserve; every call of the day is still worth all its guesses.
         assert budget.room(4) + budget.calls * budget.worst(6) <= budget.bound
-        assert budget.public_room(4) + budget.public_calls * budget.worst(6) <= budget.public_bound
+        assert budget.room(4, public=True) + budget.public_calls * budget.worst(6) <= budget.public_bound
     charged = budget.charging({4: chance, 5: chance / 5, 6: chance / 20})
     assert all(charged.cost(digits) >= budget.cost(digits) for digits in (4, 5, 6)), "never less than uniform codes"
     assert all(
@@ -63,7 +63,7 @@ def test_six_digits_always_fit_in_both_lanes_or_the_settings_are_refused(
     )
     for digits in (4, 5, 6):
         assert 0 <= charged.room(digits) <= charged.bound
-        assert 0 <= charged.public_room(digits) <= charged.public_bound
+        assert 0 <= charged.room(digits, public=True) <= charged.public_bound
     assert charged.impossible == (charged.worst(6) > charged.bound)
 
 

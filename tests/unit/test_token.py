@@ -1,6 +1,7 @@
 """Verification tokens: what one says, and that nothing but one of ours for the audience is read (RFC 8725)."""
 
 import base64
+import hmac
 import json
 from typing import Any
 
@@ -32,7 +33,8 @@ def _signed(
     return jwt.encode(claims, key.private, algorithm=key.algorithm, headers=head)  # type: ignore[arg-type]
 
 
-def test_a_token_says_what_the_contract_says() -> None:
+def test_a_token_says_what_the_contract_says_and_is_read_by_its_audience() -> None:
+    token = TOKENS.mint(APPROVAL, "shop", "digest")
     assert CLAIMS == {
         "iss": "lastdigits",
         "aud": "shop",
@@ -46,19 +48,8 @@ def test_a_token_says_what_the_contract_says() -> None:
         "nbf": 1_764_000_000,
         "exp": 1_764_000_000 + LIFETIME,
     }
-    header = jwt.get_unverified_header(TOKENS.mint(APPROVAL, "shop", "digest"))
-    assert header == {"alg": "ES256", "kid": KEY.kid, "typ": "verification+jwt"}
-
-
-@pytest.mark.parametrize("key", [KEY, NEXT], ids=["ES256", "EdDSA"])
-def test_the_same_approval_is_the_same_token(key: SigningKey) -> None:
-    tokens = TokenIssuer((key,), "lastdigits")
-    assert len({tokens.mint(APPROVAL, "shop", "digest") for _ in range(20)}) == 1
-
-
-def test_a_token_is_read_by_its_audience() -> None:
-    read = TOKENS.read(TOKENS.mint(APPROVAL, "shop", "digest"), "shop")
-    assert read == VerificationToken("vrf_1", "+79991234567", "login", (1_764_000_000 + LIFETIME) * 1000, test=False)
+    assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": KEY.kid, "typ": "verification+jwt"}
+    assert TOKENS.read(token, "shop") == VerificationToken("vrf_1", (1_764_000_000 + LIFETIME) * 1000)
 
 
 def test_a_test_numbers_token_says_so_and_one_without_purpose_names_none() -> None:
@@ -66,9 +57,12 @@ def test_a_test_numbers_token_says_so_and_one_without_purpose_names_none() -> No
     claims = jwt.decode(token, options={"verify_signature": False})
     assert claims["test"] is True
     assert "purpose" not in claims
-    read = TOKENS.read(token, "shop")
-    assert read
-    assert read.test
+
+
+@pytest.mark.parametrize("key", [KEY, NEXT], ids=["ES256", "EdDSA"])
+def test_the_same_approval_is_the_same_token(key: SigningKey) -> None:
+    tokens = TokenIssuer((key,), "lastdigits")
+    assert len({tokens.mint(APPROVAL, "shop", "digest") for _ in range(20)}) == 1
 
 
 def test_while_rotating_tokens_of_both_keys_are_read_and_the_first_signs() -> None:
@@ -92,21 +86,30 @@ def test_the_control_of_the_forgeries_is_read() -> None:
 PUBLIC_PEM = KEY.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _none() -> str:
-    parts = [{"alg": "none", "typ": TYPE, "kid": KEY.kid}, CLAIMS]
-    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+def _encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).decode().rstrip("=")
+
+
+def _unsigned(algorithm: str) -> str:
+    head = {"alg": algorithm, "typ": TYPE, "kid": KEY.kid}
+    return ".".join(_encoded(json.dumps(part).encode()) for part in (head, CLAIMS))
 
 
 def _hs256(secret: bytes) -> str:
     """Sign as a confused verifier would check: an HMAC under what everybody knows of the key."""
-    head = {"alg": "HS256", "typ": TYPE, "kid": KEY.kid}
-    parts = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (head, CLAIMS))
-    signature = jwt.get_algorithm_by_name("HS256").sign(parts, secret)
-    return (parts + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode()
+    parts = _unsigned("HS256")
+    return f"{parts}.{_encoded(hmac.digest(secret, parts.encode(), 'sha256'))}"
+
+
+def _changed(**claims: str) -> str:
+    """A token of ours whose claims were changed after it was signed."""
+    head, _, signature = _signed().split(".")
+    return f"{head}.{_encoded(json.dumps(CLAIMS | claims).encode())}.{signature}"
 
 
 FORGERIES = {
-    "alg none": _none(),
+    "alg none": _unsigned("none") + ".",
+    "a changed phone": _changed(phone_number="+79990000000"),
     "HS256 under the public PEM": _hs256(PUBLIC_PEM),
     "HS256 under the public JWK": _hs256(json.dumps(KEY.jwk()).encode()),
     "HS256 under the JWK set": _hs256(TOKENS.jwks),
@@ -136,12 +139,6 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_not_read(name: str) -> None:
     assert TOKENS.read(FORGERIES[name], "shop") is None
-
-
-def test_a_changed_claim_is_not_read() -> None:
-    head, _, signature = _signed().split(".")
-    changed = base64.urlsafe_b64encode(json.dumps(CLAIMS | {"phone_number": "+79990000000"}).encode()).decode()
-    assert TOKENS.read(f"{head}.{changed.rstrip('=')}.{signature}", "shop") is None
 
 
 @given(st.text(max_size=300))
