@@ -18,22 +18,16 @@ SIZES = sorted({round(MIN_CODES * 1.1**step) for step in range(70)} | {1000, SAM
 """Numbers of codes after which a sample is judged."""
 
 Source = Callable[[random.Random], Callable[[], int]]
+"""Makes a source of codes from a seed. The unit tests draw their samples from the same ones."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Calling numbers.
-
-    Attributes:
-        name: for the table.
-        digits: the codes' length.
-        likeliest: the true probability of the likeliest code.
-        source: makes a run's source of codes.
-    """
+    """Calling numbers."""
 
     name: str
-    digits: int
-    likeliest: float
+    digits: int  # the codes' length
+    likeliest: float  # the true probability of the likeliest code
     source: Source
 
     def samples(self) -> Iterator[bytes]:
@@ -56,21 +50,26 @@ def simulated(numbers: int, digits: int) -> Source:
     return source
 
 
+def uniform(codes: int) -> Source:
+    """Uniformly distributed codes."""
+    return lambda seed: lambda: seed.randrange(codes)
+
+
 def mixed(share: float, codes: int) -> Source:
     """One code takes this share, the others are uniformly distributed."""
     return lambda seed: lambda: 0 if seed.random() < share else seed.randrange(codes)
 
 
-def tiers(numbers: int, frequent: int, times: int) -> Source:
-    """The first numbers are used so many times as often as the others."""
-    sums = list(itertools.accumulate([times] * frequent + [1] * (numbers - frequent)))
-    return lambda seed: lambda: seed.choices(range(numbers), cum_weights=sums)[0]
+def weighted(weights: list[float]) -> Source:
+    """Each number is used in proportion to its weight."""
+    sums = list(itertools.accumulate(weights))
+    return lambda seed: lambda: seed.choices(range(len(weights)), cum_weights=sums)[0]
 
 
 POOLS = [Pool(f"{n:,} numbers", d, 1 / n, simulated(n, d)) for n in (50, 500, 10_000) for d in (4, 5, 6)] + [
     *(Pool("one number for 5 % of calls, others uniform", d, 0.05, mixed(0.05, 10**d)) for d in (4, 6)),
-    Pool("500 numbers, 50 of them 5 times as often", 4, 5 / 700, tiers(500, 50, 5)),
-    Pool("500 numbers, 250 of them 3 times as often", 4, 3 / 1000, tiers(500, 250, 3)),
+    Pool("500 numbers, 50 of them 5 times as often", 4, 5 / 700, weighted([5.0] * 50 + [1.0] * 450)),
+    Pool("500 numbers, 250 of them 3 times as often", 4, 3 / 1000, weighted([3.0] * 250 + [1.0] * 250)),
 ]
 
 
@@ -103,8 +102,8 @@ def print_false_alarms(runs: int = 10, codes: int = 24_000, each: int = 100) -> 
     for digits in (4, 5, 6):
         accused = judged = 0
         for run in range(runs):
-            seed = random.Random(run)
-            stream = b"".join(seed.randrange(10**digits).to_bytes(4, "big") for _ in range(codes))
+            code = uniform(10**digits)(random.Random(run))
+            stream = b"".join(code().to_bytes(4, "big") for _ in range(codes))
             for end in range(each, codes + 1, each):
                 judged += 1
                 accused += measure({digits: stream[max(0, 4 * (end - SAMPLE)) : 4 * end]})[digits].biased

@@ -84,13 +84,12 @@ class GuessBudget:
         lengths = range(code_length, MAX_DIGITS)
         return next((each for each in lengths if self.worst(each) <= self.room(each, public=public)), MAX_DIGITS)
 
-    def problem(self) -> str | None:
-        """Why the bound can't hold, as a sentence that names the fix; None if it can. Then it holds for the public lane's share too."""
+    def problems(self) -> list[str]:
+        """Why the bound can't hold, in a sentence that names the fix; empty if it can. Then it holds for the public lane's share too."""
         worst = self.calls * self.attempts
-        if worst <= self.bound:
-            return None
-        return (
+        sentence = (
             f"MAX_GUESS_PROBABILITY={self.bound * UNIT:g} can't hold: even with six digits the {self.calls} calls that CALLS_PER_PHONE allows one phone in "
             f"{WINDOW_AS_COUNTED // 3600} hours, with {self.attempts} attempts each (MAX_ATTEMPTS), add up to {worst * UNIT:g}: lower one of these two, or "
             "raise the probability"
         )
+        return [sentence] if worst > self.bound else []

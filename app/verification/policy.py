@@ -56,20 +56,15 @@ class Guard:
     to two hours (store/lua/lib/guard.lua). Each lane has counts of its own: what strangers do suspends no call of a backend or a known device.
 
     The spray alert compares verifications with a wrong code with approvals: one guess at each of thousands stays under every other limit.
-
-    Attributes:
-        min_conversion: the share of calls that must be converted, in thousandths; 0: no destination is ever suspended.
-        calls_per_country: calls an hour before that share is required.
-        calls_per_range: the same of a range.
-        public_share: how much of these two counts the public lane has, besides the trusted lane's.
-        spray: verifications with a wrong code in an hour before the alert is raised; 0: there is no alert.
     """
 
-    min_conversion: int
-    calls_per_country: int
-    calls_per_range: int
-    public_share: float
-    spray: int
+    min_conversion: (
+        int  # the share of calls that must be converted, in thousandths; 0: no destination is ever suspended
+    )
+    calls_per_country: int  # calls an hour before that share is required
+    calls_per_range: int  # the same of a range
+    public_share: float  # how much of these two counts the public lane has, besides the trusted lane's
+    spray: int  # verifications with a wrong code in an hour before the alert is raised; 0: there is no alert
 
     def floors(self, calls: int) -> dict[str, int]:
         """How many of so many calls each lane may place whatever becomes of them. The trusted lane has them all: the public one must not shorten them."""
@@ -81,43 +76,24 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What every verification obeys.
+    """What every verification obeys."""
 
-    Attributes:
-        phones: which phones are called.
-        code_length: the fewest digits of a code, 4 to 6.
-        ttl: seconds in which a code is accepted after its call; a resend moves the expiry, at most to `MAX_LIFETIME` after the start.
-        max_attempts: wrong codes that one verification allows.
-        cooldowns: seconds from one call to a phone until the next, by how many it had; the last step repeats.
-        calls_per_phone: limits on calls to one phone, starts and resends together.
-        calls_per_ip: limits on calls for one address that no approval gave back.
-        calls_total: limits on calls of all clients together.
-        public_share: how much of every shared budget the public lane may use.
-        guesses: what guesses against one phone may add up to.
-        spending: what calls may cost.
-        challenge: when the public lane must solve a challenge.
-        guard: when destinations are suspended, and when the spray alert is raised.
-        test_numbers: the fixed codes of numbers that are never called, by E.164.
-        approval_repeat_window: seconds in which the right code gets the same approval again.
-        call_deadline: seconds after which a call whose placing never reported back no longer blocks the next.
-    """
-
-    phones: PhoneRules
-    code_length: int
-    ttl: int
-    max_attempts: int
-    cooldowns: tuple[int, ...]
-    calls_per_phone: tuple[Rate, ...]
-    calls_per_ip: tuple[Rate, ...]
-    calls_total: tuple[Rate, ...]
-    public_share: float
-    guesses: GuessBudget
-    spending: Spending
-    challenge: When
-    guard: Guard
-    test_numbers: Mapping[str, str] = field(repr=False)
-    approval_repeat_window: int
-    call_deadline: int
+    phones: PhoneRules  # which phones are called
+    code_length: int  # the fewest digits of a code, 4 to 6
+    ttl: int  # seconds in which a code is accepted after its call; a resend moves the expiry, at most to `MAX_LIFETIME`
+    max_attempts: int  # wrong codes that one verification allows
+    cooldowns: tuple[int, ...]  # seconds from one call to a phone until the next, by how many it had; the last repeats
+    calls_per_phone: tuple[Rate, ...]  # starts and resends together
+    calls_per_ip: tuple[Rate, ...]  # calls for one address that no approval gave back
+    calls_total: tuple[Rate, ...]  # calls of all clients together
+    public_share: float  # how much of every shared budget the public lane may use
+    guesses: GuessBudget  # what guesses against one phone may add up to
+    spending: Spending  # what calls may cost
+    challenge: When  # when the public lane must solve a challenge
+    guard: Guard  # when destinations are suspended, and when the spray alert is raised
+    test_numbers: Mapping[str, str] = field(repr=False)  # the fixed codes of numbers that are never called, by E.164
+    approval_repeat_window: int  # seconds in which the right code gets the same approval again
+    call_deadline: int  # seconds after which a call whose placing never reported back no longer blocks the next
 
     @property
     def public_calls_per_phone(self) -> tuple[Rate, ...]:
@@ -147,18 +123,17 @@ class Policy:
                 all(len(code) >= self.code_length for code in self.test_numbers.values()),
                 f"TEST_NUMBERS has a code of fewer digits than CODE_LENGTH={self.code_length}: give it as many",
             ),
-            (
-                self.leaves_a_call(self.calls_per_phone),
-                f"PUBLIC_SHARE={self.public_share:g} of CALLS_PER_PHONE leaves the public lane no call: raise one of the two, or set PUBLIC_SHARE=0",
-            ),
-            (
-                self.leaves_a_call(self.calls_total),
-                f"PUBLIC_SHARE={self.public_share:g} of CALLS_TOTAL leaves the public lane no call: raise one of the two, or set PUBLIC_SHARE=0",
+            *(
+                (
+                    self.leaves_a_call(rates),
+                    f"PUBLIC_SHARE={self.public_share:g} of {name} leaves the public lane no call: raise one of the two, or set PUBLIC_SHARE=0",
+                )
+                for name, rates in (("CALLS_PER_PHONE", self.calls_per_phone), ("CALLS_TOTAL", self.calls_total))
             ),
         ]
         problems = [sentence for holds, sentence in checks if not holds]
         # What is invalid already needs no second complaint.
-        return problems or [problem for problem in [self.guesses.problem()] if problem]
+        return problems or self.guesses.problems()
 
 
 def whole_seconds(milliseconds: int) -> int:

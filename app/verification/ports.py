@@ -4,7 +4,7 @@ The other packages implement these; the core imports none of them. Challenges ha
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -159,11 +159,7 @@ class Store(Protocol):
     ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
         """Reserve a phone's first call for a new verification, and write the verification. With an idempotency key, the request is executed once.
 
-        Args:
-            ref: names the verification.
-            context: who starts it.
-            code_length: the fewest digits of the code; there are more where the phone's guess budget has no room for so few. A test number has its own.
-            purpose: what it is for.
+        `code_length` is the fewest digits of the code; there are more where the phone's guess budget has no room for so few. A test number has its own.
         """
         ...
 
@@ -180,14 +176,9 @@ class Store(Protocol):
     async def settle(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, code: str, price: int | None
     ) -> Verification | NotFound | Ended:
-        """Store the code of a placed call, and what it cost. May be repeated: the second time changes nothing.
+        """Store the digest of a placed call's code, and what it cost. May be repeated: the second time changes nothing.
 
-        Args:
-            ref: the verification.
-            context: who requested the call.
-            call: what was reserved.
-            code: its digest.
-            price: what the call cost, in units (limits.py); None if the provider did not say: then it cost what was expected.
+        The price is in units (limits.py); None if the provider did not say: then the call cost what was expected.
         """
         ...
 
@@ -196,12 +187,8 @@ class Store(Protocol):
     ) -> int:
         """Give a reservation back whose call was not placed; milliseconds until the phone may be called again.
 
-        Args:
-            ref: the verification.
-            context: who requested the call.
-            call: what was reserved; None if the reply to the reservation was lost: then what this request has reserved, if it has, and its idempotency
-                key is free again. What is still on its way to the server is waited for.
-            reason: why it was not placed.
+        Without `call`, the reply to the reservation was lost: then what this request has reserved, if it has, is given back, and its idempotency key is
+        free again. What is still on its way to the server is waited for.
         """
         ...
 
@@ -311,10 +298,5 @@ class BreakerChanged:
 
 Event = OperationEnded | CallEnded | BiasMeasured | BreakerChanged
 
-
-class Observer(Protocol):
-    """Logs, metrics. Must be quick and must not raise."""
-
-    def __call__(self, event: Event) -> None:
-        """Observe an event."""
-        ...
+Observer = Callable[[Event], None]
+"""Logs, metrics. Must be quick and must not raise."""

@@ -9,7 +9,7 @@ Redeem: read a token, mark it as used (one script).
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, assert_never
 
@@ -98,32 +98,20 @@ class Start:
     device: str | None = None  # a token of an earlier approval, by which the device is trusted for this phone
 
 
+@dataclass(eq=False, repr=False)
 class VerificationService:
     """Starts, resends, checks, reads and cancels verifications, and redeems their tokens."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  the parts that the service is made of
-        self,
-        store: Store,
-        provider: Provider,
-        codec: IdCodec,
-        policy: Policy,
-        tokens: TokenIssuer,
-        entropy: EntropyMonitor,
-        challenges: ChallengeProvider,
-        observe: Observer,
-        *,
-        sandbox: bool = False,
-    ) -> None:
-        self._sandbox = sandbox
-        self._store = store
-        self._provider = provider
-        self._codec = codec
-        self._policy = policy
-        self._tokens = tokens
-        self._entropy = entropy
-        self._challenges = challenges
-        self._observe = observe
-        self._calls: set[asyncio.Future[Any]] = set()
+    store: Store
+    provider: Provider
+    codec: IdCodec
+    policy: Policy
+    tokens: TokenIssuer
+    entropy: EntropyMonitor
+    challenges: ChallengeProvider
+    observe: Observer
+    sandbox: bool = False
+    _calls: set[asyncio.Future[Any]] = field(default_factory=set, init=False)
 
     async def start(self, caller: Caller, request: Start) -> StartOutcome:
         """Have a phone called and begin its verification.
@@ -131,13 +119,13 @@ class VerificationService:
         Raises:
             StoreUnavailable: nothing was called, and nothing will be.
         """
-        if request.code_length is not None and request.code_length < self._policy.code_length:
-            return self._ended("start", caller, None, CodeLengthTooShort(self._policy.code_length))
-        phone = parse_phone(request.phone, self._policy.phones)
+        if request.code_length is not None and request.code_length < self.policy.code_length:
+            return self._ended("start", caller, None, CodeLengthTooShort(self.policy.code_length))
+        phone = parse_phone(request.phone, self.policy.phones)
         if isinstance(phone, Rejected):
             return self._ended("start", caller, None, PhoneRejected(phone.error, phone.detail))
-        ref = self._codec.new(phone, test=phone in self._policy.test_numbers)
-        trusted = not caller.client.public or self._codec.knows_device(request.device, phone, caller.client.id)
+        ref = self.codec.new(phone, test=phone in self.policy.test_numbers)
+        trusted = not caller.client.public or self.codec.knows_device(request.device, phone, caller.client.id)
         lane = Lane.TRUSTED if trusted else Lane.PUBLIC
         return self._ended("start", caller, ref, await self._start(caller, request, ref, lane), lane)
 
@@ -146,12 +134,12 @@ class VerificationService:
         if isinstance(solved, ChallengeUnavailable):
             return solved
         context = self._context(ref, caller, "start", lane, solved)
-        test_code = self._policy.test_numbers.get(ref.phone)
-        code_length = len(test_code) if test_code else request.code_length or self._policy.code_length
-        reserve = partial(self._store.reserve, ref, context, code_length, request.purpose)
+        test_code = self.policy.test_numbers.get(ref.phone)
+        code_length = len(test_code) if test_code else request.code_length or self.policy.code_length
+        reserve = partial(self.store.reserve, ref, context, code_length, request.purpose)
         call, slot = await self._reserve(ref, context, reserve)
         if isinstance(call, ChallengeRequired):
-            return ChallengeRequired(call.level, self._challenges.challenge(caller.client.id, call.level))
+            return ChallengeRequired(call.level, self.challenges.challenge(caller.client.id, call.level))
         if not isinstance(call, Reserved):
             return _blurred(call, lane)
         started = await self._run_shielded(self._place(ref, context, call, slot))
@@ -166,18 +154,18 @@ class VerificationService:
         Raises:
             StoreUnavailable: nothing was called, and nothing will be.
         """
-        ref = self._codec.open(verification_id)
+        ref = self.codec.open(verification_id)
         return self._ended("resend", caller, ref, await self._resend(caller, ref) if ref else NotFound())
 
     async def _resend(self, caller: Caller, ref: VerificationRef) -> ResendOutcome:
-        if ref.test and ref.phone not in self._policy.test_numbers:
+        if ref.test and ref.phone not in self.policy.test_numbers:
             # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
-            found = await self._store.read(ref, caller.client)
+            found = await self.store.read(ref, caller.client)
             return found if isinstance(found, NotFound) else Expired()
         # As far as is known here: the verification's own lane counts.
         lane = Lane.PUBLIC if caller.client.public else Lane.TRUSTED
         context = self._context(ref, caller, "resend", lane, None)
-        call, slot = await self._reserve(ref, context, partial(self._store.reserve_resend, ref, context))
+        call, slot = await self._reserve(ref, context, partial(self.store.reserve_resend, ref, context))
         if not isinstance(call, Reserved):
             return _blurred(call, lane)
         return await self._run_shielded(self._place(ref, context, call, slot))
@@ -188,32 +176,32 @@ class VerificationService:
         Raises:
             StoreUnavailable: nothing was compared. Should the reply to a comparison be lost, the same code gets the same answer.
         """
-        ref = self._codec.open(verification_id)
+        ref = self.codec.open(verification_id)
         return self._ended("check", caller, ref, await self._check(caller, ref, typed) if ref else NotFound())
 
     async def _check(self, caller: Caller, ref: VerificationRef, typed: str) -> CheckOutcome:
-        compared = await self._store.check(ref, caller.client, typed_digits(typed))
+        compared = await self.store.check(ref, caller.client, typed_digits(typed))
         if not isinstance(compared, Approval):
             return compared
         approval = self._marked(compared)
-        token = self._tokens.mint(approval, caller.client.audience, self._codec.subject(ref.phone))
-        device = self._codec.device(ref.phone, caller.client.id, approval.approved_at / 1000)
+        token = self.tokens.mint(approval, caller.client.audience, self.codec.subject(ref.phone))
+        device = self.codec.device(ref.phone, caller.client.id, approval.approved_at / 1000)
         return Approved(approval, token, device)
 
     async def read(self, caller: Caller, verification_id: str) -> ReadOutcome:
         """Return the whole state of a verification, without its code."""
-        ref = self._codec.open(verification_id)
-        found = await self._store.read(ref, caller.client) if ref else NotFound()
+        ref = self.codec.open(verification_id)
+        found = await self.store.read(ref, caller.client) if ref else NotFound()
         outcome = Found(self._marked(found)) if isinstance(found, Verification) else found
         return self._ended("read", caller, ref, outcome)
 
     async def cancel(self, caller: Caller, verification_id: str) -> CancelOutcome:
         """End a pending verification: its codes count no more. Canceling twice is as good as once."""
-        ref = self._codec.open(verification_id)
+        ref = self.codec.open(verification_id)
         return self._ended("cancel", caller, ref, await self._cancel(caller, ref) if ref else NotFound())
 
     async def _cancel(self, caller: Caller, ref: VerificationRef) -> CancelOutcome:
-        found = await self._store.cancel(ref, caller.client) or await self._store.read(ref, caller.client)
+        found = await self.store.cancel(ref, caller.client) or await self.store.read(ref, caller.client)
         return Canceled(self._marked(found)) if isinstance(found, Verification) else found
 
     async def redeem(self, caller: Caller, token: str) -> RedeemOutcome:
@@ -222,11 +210,11 @@ class VerificationService:
         Raises:
             StoreUnavailable: whether it was redeemed is not known: take it for a no.
         """
-        read = self._tokens.read(token, caller.client.audience)
-        ref = self._codec.open(read.id) if read else None
+        read = self.tokens.read(token, caller.client.audience)
+        ref = self.codec.open(read.id) if read else None
         if read is None or ref is None:
             return self._ended("redeem", caller, None, TokenInvalid())
-        redeemed = await self._store.redeem(ref, read.expires_at)
+        redeemed = await self.store.redeem(ref, read.expires_at)
         if isinstance(redeemed, Redeemed):
             redeemed = Redeemed(self._marked(redeemed.approval))
         return self._ended("redeem", caller, ref, redeemed)
@@ -237,7 +225,7 @@ class VerificationService:
         Raises:
             StoreUnavailable: it is not known.
         """
-        return await self._store.status(*clients)
+        return await self.store.status(*clients)
 
     async def close(self, grace: float) -> None:
         """Wait for the calls under way, at most `grace` seconds, so that none of their codes is lost."""
@@ -247,10 +235,10 @@ class VerificationService:
     # ---- who requests
 
     async def _solved(self, caller: Caller, lane: Lane, solution: str | None) -> Solved | ChallengeUnavailable | None:
-        if solution is None or lane is Lane.TRUSTED or self._policy.challenge is When.NEVER:
+        if solution is None or lane is Lane.TRUSTED or self.policy.challenge is When.NEVER:
             return None
         try:
-            return await self._challenges.verify(solution, caller.client.id, caller.address)
+            return await self.challenges.verify(solution, caller.client.id, caller.address)
         except JudgeUnavailable as error:
             return ChallengeUnavailable(CHALLENGE_RETRY, str(error))
 
@@ -260,7 +248,7 @@ class VerificationService:
         """Who requests, in the store's terms. What concerns a test number is counted at that number alone."""
         networks = None if ref.test or caller.address is None else networks_of(caller.address)
         once = caller.once
-        idempotency = self._codec.idempotency(caller.client.id, operation, once) if once else None
+        idempotency = self.codec.idempotency(caller.client.id, operation, once) if once else None
         return RequestContext(caller.client, lane, networks, idempotency, solved)
 
     # ---- calls
@@ -273,16 +261,16 @@ class VerificationService:
         While none is admitted, a request that was seen before still gets its outcome. What comes to no call is given back: the slot, and a reservation
         whose reply was lost, so that "unavailable" stays true.
         """
-        slot = None if ref.test else self._provider.admit(context.lane)
+        slot = None if ref.test else self.provider.admit(context.lane)
         if isinstance(slot, NotAdmitted):
-            seen = await self._store.recall(ref, context) if context.idempotency else None
+            seen = await self.store.recall(ref, context) if context.idempotency else None
             return seen or slot, None
         call = None
         try:
             call = await reserve()
         except (StoreUnavailable, asyncio.CancelledError) as error:
             if getattr(error, "sent", True):
-                undo = partial(self._store.cancel_reservation, ref, context, None, Refusal.UNREACHABLE)
+                undo = partial(self.store.cancel_reservation, ref, context, None, Refusal.UNREACHABLE)
                 self._in_background(retry(undo, CANCEL_PAUSES))
             raise
         finally:
@@ -299,15 +287,15 @@ class VerificationService:
         """
         placed: CallOutcome
         if slot is None:
-            placed = Placed(self._policy.test_numbers[ref.phone], None, None)
+            placed = Placed(self.policy.test_numbers[ref.phone], None, None)
         else:
             began = time.monotonic()
             placed = await slot.place(ref.phone, call.code_length)
-            self._observe(CallEnded(ref.id, ref.phone, placed, time.monotonic() - began, self._policy.spending.price))
+            self.observe(CallEnded(ref.id, ref.phone, placed, time.monotonic() - began, self.policy.spending.price))
         try:
             return await self._record(ref, context, call, placed)
         except StoreUnavailable:
-            return CallUnknown(ref.id, self._policy.cooldowns[0])
+            return CallUnknown(ref.id, self.policy.cooldowns[0])
 
     async def _record(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, placed: CallOutcome
@@ -316,12 +304,12 @@ class VerificationService:
         match placed:
             case Placed():
                 if call.sampled:
-                    self._entropy.note(placed.code)
+                    self.entropy.note(placed.code)
                 digest, price = ref.digest(placed.code), price_units(placed.price) if placed.price else None
-                settled = await retry(lambda: self._store.settle(ref, context, call, digest, price))
+                settled = await retry(lambda: self.store.settle(ref, context, call, digest, price))
                 return Pending(settled, call.quotas) if isinstance(settled, Verification) else settled
             case Refused():
-                await retry(lambda: self._store.cancel_reservation(ref, context, call, placed.reason))
+                await retry(lambda: self.store.cancel_reservation(ref, context, call, placed.reason))
                 return CallRefused(ref.id, placed.reason, placed.reason.retry_after)
             case Unknown():
                 return await self._lost(ref, context, call)
@@ -331,9 +319,9 @@ class VerificationService:
     async def _lost(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> CallUnknown:
         """A call that may ring and whose code is not known."""
         try:
-            wait = await retry(lambda: self._store.commit_unknown(ref, context, call))
+            wait = await retry(lambda: self.store.commit_unknown(ref, context, call))
         except StoreUnavailable:
-            return CallUnknown(ref.id, self._policy.cooldowns[0])
+            return CallUnknown(ref.id, self.policy.cooldowns[0])
         return CallUnknown(ref.id, whole_seconds(wait))
 
     async def _run_shielded(self, placing: Awaitable[A]) -> A:
@@ -355,7 +343,7 @@ class VerificationService:
 
     def _marked(self, found: Marked) -> Marked:
         """In a sandbox no phone rings: whatever it approves is a test."""
-        return replace(found, test=True) if self._sandbox else found
+        return replace(found, test=True) if self.sandbox else found
 
     def _ended(
         self, operation: str, caller: Caller, ref: VerificationRef | None, outcome: Ending, lane: Lane | None = None
@@ -363,7 +351,7 @@ class VerificationService:
         id_, phone, test = (ref.id, ref.phone, ref.test) if ref else (None, None, False)
         # A start that was denied began no verification, and one that is replayed began it then.
         id_ = _begun(outcome) if operation == "start" else id_
-        self._observe(OperationEnded(operation, caller.client.id, id_, phone, test, outcome, lane))
+        self.observe(OperationEnded(operation, caller.client.id, id_, phone, test, outcome, lane))
         return outcome
 
 

@@ -1,12 +1,14 @@
-"""The house's rules that a machine can hold: imports run one way."""
+"""The house's rules that a machine can hold: imports run one way, and docs/security.md names a test that exists for each promise."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parents[2] / "app"
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "app"
 ROOMS = {
     "verification": set[str](),
     "store": {"verification", "processes"},
@@ -45,7 +47,7 @@ def test_every_package_has_its_rule() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_imports_run_one_way(room: str) -> None:
+def test_imports_run_one_way_and_nothing_below_main_imports_the_settings(room: str) -> None:
     for file in (APP / room).rglob("*.py"):
         ours = {name.split(".")[1] for name in _imports(file) if name.startswith("app.")}
         assert ours <= ROOMS[room] | {room}, f"{file.name} reaches into {ours - ROOMS[room]}"
@@ -59,7 +61,16 @@ def test_a_package_imports_no_library_but_its_own(room: str) -> None:
         assert foreign <= LIBRARIES[room], file.name
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_nothing_below_main_imports_the_settings(room: str) -> None:
-    for file in (APP / room).rglob("*.py"):
-        assert not {"app.settings", "app.main"} & _imports(file), file
+def test_each_promise_names_a_test_that_exists() -> None:
+    table = (ROOT / "docs" / "security.md").read_text("utf-8").partition("## Promises")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!promise|---|\*\*)(.+?) \| .+? \| (.+?) \|$", table, re.MULTILINE)
+    assert len(rows) > 30
+    missing = []
+    for promise, tests in rows:
+        named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", tests)
+        assert named, promise
+        for file, name in named:
+            path = ROOT / file
+            if not path.exists() or not re.search(rf"^(async )?def {name}\(", path.read_text("utf-8"), re.MULTILINE):
+                missing.append(f"{file}::{name}")
+    assert missing == []

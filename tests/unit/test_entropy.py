@@ -4,52 +4,25 @@ import itertools
 import math
 import random
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.simulator.calls import Calls
 from app.verification.entropy import EVIDENCE, MIN_CODES, SAMPLE, Recurrence, measure
 from app.verification.ports import CodeBias
+from bench.entropy import Source, mixed, simulated, uniform, weighted
 
-Source = Callable[[], int]
 LENGTHS = (4, 5, 6)
 
 
-def _sample(source: Source, count: int) -> bytes:
-    return b"".join(source().to_bytes(4, "big") for _ in range(count))
+def _sample(source: Source, count: int, seed: int = 1) -> bytes:
+    code = source(random.Random(seed))
+    return b"".join(code().to_bytes(4, "big") for _ in range(count))
 
 
-def _numbers(count: int, digits: int = 4, seed: int = 1) -> Source:
-    """The ends of the simulator's calling numbers."""
-    calls = Calls(count, seed)
-    return lambda: int(calls.calling_number(None)[-digits:])
-
-
-def _uniform(codes: int, seed: int = 1) -> Source:
-    chosen = random.Random(seed)
-    return lambda: chosen.randrange(codes)
-
-
-def _mixed(share: float, codes: int, seed: int = 1) -> Source:
-    """One code takes this share, the others are uniformly distributed."""
-    chosen = random.Random(seed)
-    return lambda: 0 if chosen.random() < share else chosen.randrange(codes)
-
-
-def _weighted(weights: list[float], seed: int = 1) -> Source:
-    chosen, sums = random.Random(seed), list(itertools.accumulate(weights))
-    return lambda: chosen.choices(range(len(weights)), cum_weights=sums)[0]
-
-
-def _bias(source: Source, count: int, digits: int = 4) -> CodeBias:
-    return measure({digits: _sample(source, count)})[digits]
-
-
-# ---- the counts
+def _bias(source: Source, count: int, digits: int = 4, seed: int = 1) -> CodeBias:
+    return measure({digits: _sample(source, count, seed)})[digits]
 
 
 def test_the_counts_are_those_of_a_count_by_hand() -> None:
@@ -68,7 +41,7 @@ def test_the_most_common_value_estimate_is_that_of_the_example_in_sp_800_90b() -
 @pytest.mark.parametrize("digits", LENGTHS)
 @pytest.mark.parametrize("count", [0, 1, 2, 1000, SAMPLE])
 def test_uniform_codes_are_charged_as_such(digits: int, count: int) -> None:
-    bias = _bias(_uniform(10**digits), count, digits)
+    bias = _bias(uniform(10**digits), count, digits)
     assert (bias.biased, bias.chance, bias.codes_seen) == (False, 10.0**-digits, count)
     assert 0 <= bias.min_entropy_low <= bias.min_entropy == pytest.approx(digits * math.log2(10))
 
@@ -135,22 +108,6 @@ def _log_binomial(drawn: int, n: int, chance: float) -> float:
     return ways + n * math.log(chance) + (drawn - n) * math.log1p(-chance)
 
 
-@pytest.mark.parametrize(("codes", "drawn"), [(6, 5), (9, 5), (4, 7)])
-def test_the_bound_on_pairs_holds_where_all_samples_can_be_counted(codes: int, drawn: int) -> None:
-    samples = itertools.product(range(codes), repeat=drawn)
-    seen = Counter(sum(math.comb(n, 2) for n in Counter(sample).values()) for sample in samples)
-    for pairs in range(math.comb(drawn, 2) + 1):
-        tail = sum(count for often, count in seen.items() if often >= pairs) / codes**drawn
-        assert tail <= _chance_of_pairs(codes, drawn, pairs, drawn) * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("digits", LENGTHS)
-def test_a_sample_that_slides_over_uniform_codes_is_never_accused(digits: int) -> None:
-    stream = _sample(_uniform(10**digits), 40_000)
-    for end in range(200, 40_000, 200):
-        assert not measure({digits: stream[max(0, 4 * (end - 4000)) : 4 * end]})[digits].biased
-
-
 @pytest.mark.parametrize("digits", LENGTHS)
 def test_a_few_codes_are_not_judged(digits: int) -> None:
     assert not measure({digits: bytes(4 * (MIN_CODES - 1))})[digits].biased
@@ -174,13 +131,13 @@ def test_a_few_codes_are_not_judged(digits: int) -> None:
     ],
 )
 def test_a_pool_is_found_soon(numbers: int, digits: int, within: int) -> None:
-    assert all(_bias(_numbers(numbers, digits, seed), within, digits).biased for seed in range(10))
+    assert all(_bias(simulated(numbers, digits), within, digits, seed).biased for seed in range(10))
 
 
 @pytest.mark.parametrize("digits", LENGTHS)
 @pytest.mark.parametrize("numbers", [50, 500, 10_000])
 def test_a_pool_is_charged_as_one_of_its_size(numbers: int, digits: int) -> None:
-    bias = _bias(_numbers(numbers, digits), SAMPLE, digits)
+    bias = _bias(simulated(numbers, digits), SAMPLE, digits)
     assert bias.biased == (numbers < 10**digits)
     assert 1 <= bias.chance * numbers <= 1.06
     assert bias.min_entropy_low <= math.log2(numbers) <= bias.min_entropy_high + 1e-9
@@ -189,8 +146,7 @@ def test_a_pool_is_charged_as_one_of_its_size(numbers: int, digits: int) -> None
 @pytest.mark.parametrize(("digits", "count"), [(4, 500), (6, 500), (4, SAMPLE), (6, SAMPLE)])
 def test_one_number_for_5_percent_of_the_calls_is_what_is_charged(digits: int, count: int) -> None:
     for seed in range(5):
-        bias = _bias(_mixed(0.05, 10**digits, seed), count, digits)
-        assert 0.05 <= bias.chance <= 0.1
+        assert 0.05 <= _bias(mixed(0.05, 10**digits), count, digits, seed).chance <= 0.1
 
 
 @pytest.mark.parametrize(
@@ -205,7 +161,7 @@ def test_one_number_for_5_percent_of_the_calls_is_what_is_charged(digits: int, c
 )
 def test_a_pool_that_is_used_unevenly_is_charged_by_its_likeliest_number(weights: list[float], factor: float) -> None:
     likeliest = max(weights) / sum(weights)
-    bias = _bias(_weighted(weights), SAMPLE)
+    bias = _bias(weighted(weights), SAMPLE)
     assert likeliest * factor <= bias.chance <= likeliest * 1.7
     assert bias.min_entropy_low <= math.log2(1 / likeliest), "this bound holds whatever the pool"
 
@@ -219,21 +175,21 @@ def test_one_code_again_and_again_is_certain() -> None:
 
 
 def test_what_short_codes_show_holds_for_longer_ones_until_their_own_sample_excludes_it() -> None:
-    pool = _sample(_numbers(50), 300)
+    pool = _sample(simulated(50, 4), 300)
     assert {bias.chance for bias in measure({4: pool}).values()} == {measure({4: pool})[4].chance}
     assert measure({4: pool})[6].min_entropy_low == measure({4: pool})[4].min_entropy_low > 0
-    own = measure({4: pool, 6: _sample(_uniform(1_000_000), 3000)})
+    own = measure({4: pool, 6: _sample(uniform(1_000_000), 3000)})
     assert own[6].chance < own[4].chance / 1000
     assert own[5].chance == own[4].chance
 
 
 def test_a_frequent_number_is_charged_for_longer_codes_too_while_few_are_seen() -> None:
     few = b"".join(code.to_bytes(4, "big") for code in (*range(97), 0, 0, 0))
-    bias = measure({4: _sample(_mixed(0.05, 10_000), 3000), 6: few})
+    bias = measure({4: _sample(mixed(0.05, 10_000), 3000), 6: few})
     assert bias[6].chance == bias[4].chance > 0.05
 
 
-@pytest.mark.parametrize("sample", [bytes(4 * MIN_CODES), _sample(_numbers(50), 300)])
+@pytest.mark.parametrize("sample", [bytes(4 * MIN_CODES), _sample(simulated(50, 4), 300)])
 def test_what_long_codes_show_holds_for_a_length_that_was_not_seen(sample: bytes) -> None:
     bias = measure({6: sample})
     assert bias[4].chance == bias[5].chance == bias[6].chance > 0.01
@@ -242,12 +198,12 @@ def test_what_long_codes_show_holds_for_a_length_that_was_not_seen(sample: bytes
 
 
 def test_long_codes_of_a_new_small_pool_outweigh_old_short_ones() -> None:
-    bias = measure({6: _sample(_numbers(50), 300), 4: _sample(_uniform(10_000), SAMPLE)})
+    bias = measure({6: _sample(simulated(50, 4), 300), 4: _sample(uniform(10_000), SAMPLE)})
     assert bias[4].chance >= 0.02
 
 
 def test_a_block_of_10000_numbers_is_uniform_at_four_digits_and_biased_at_six() -> None:
-    block = _sample(_uniform(10_000), SAMPLE)
+    block = _sample(uniform(10_000), SAMPLE)
     bias = measure({4: block, 6: block})
     assert (bias[4].biased, bias[4].chance) == (False, 0.0001)
     assert bias[6].biased

@@ -2,8 +2,7 @@
 
 import time
 
-import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.verification.client import IdempotentRequest
@@ -13,18 +12,11 @@ OLD, NEW, FOREIGN = b"old pepper " * 4, b"new pepper " * 4, b"foreign pepper " *
 PHONE = "+79991234567"
 
 
-def test_an_id_opens_to_what_was_sealed() -> None:
-    ref = IdCodec(OLD).new(PHONE)
-    assert IdCodec(OLD).open(ref.id) == ref
-    assert (ref.phone, ref.test) == (PHONE, False)
-
-
 @given(st.integers(1_000_000, 999_999_999_999_999), st.booleans())
 def test_every_e164_number_survives_sealing(number: int, test: bool) -> None:
-    codec = IdCodec(OLD)
-    opened = codec.open(codec.new(f"+{number}", test=test).id)
-    assert opened is not None
-    assert (opened.phone, opened.test) == (f"+{number}", test)
+    ref = IdCodec(OLD).new(f"+{number}", test=test)
+    assert (ref.phone, ref.test) == (f"+{number}", test)
+    assert IdCodec(OLD).open(ref.id) == ref, "in any worker"
 
 
 def test_no_changed_character_opens() -> None:
@@ -35,17 +27,12 @@ def test_no_changed_character_opens() -> None:
 
 
 @given(st.text(max_size=60))
+@example("A" * 44)
+@example("\ud800" * 44)
+@example("=" * 44)
 def test_no_made_up_id_opens(text: str) -> None:
     codec = IdCodec(OLD)
-    assert codec.open(text) is None
-    assert codec.open("vrf_" + text) is None
-
-
-@pytest.mark.parametrize(
-    "text", ["", "vrf_", "vrf_" + "A" * 44, "VRF_" + "A" * 44, "vrf_" + "\ud800" * 44, "vrf_" + "=" * 44]
-)
-def test_malformed_ids_are_simply_unknown(text: str) -> None:
-    assert IdCodec(OLD).open(text) is None
+    assert [made_up for made_up in (text, "vrf_" + text, "VRF_" + text) if codec.open(made_up)] == []
 
 
 def test_two_verifications_of_a_phone_share_nothing_readable() -> None:
@@ -59,11 +46,8 @@ def test_two_verifications_of_a_phone_share_nothing_readable() -> None:
 
 def test_the_last_digits_that_were_typed_have_a_digest_by_their_number() -> None:
     ref = IdCodec(OLD).new(PHONE)
-    assert ref.digests("4950123", (4, 5, 6)) == {
-        "4": ref.digest("0123"),
-        "5": ref.digest("50123"),
-        "6": ref.digest("950123"),
-    }
+    of_each = {"4": ref.digest("0123"), "5": ref.digest("50123"), "6": ref.digest("950123")}
+    assert ref.digests("4950123", (4, 5, 6)) == of_each
     assert ref.digests("01234", (4, 5, 6)).keys() == {"4", "5"}
     assert ref.digests("012", (4, 5, 6)) == {}
 
@@ -100,9 +84,6 @@ def test_a_seed_makes_the_id_again_and_only_under_its_pepper() -> None:
     assert codec.again(codec.new(PHONE), begun.seed) == begun
     assert IdCodec(NEW).again(IdCodec(NEW).new(PHONE), begun.seed).id != begun.id
     assert codec.again(codec.new("+79990000000"), begun.seed).id != begun.id
-    opened = codec.open(begun.id)
-    assert opened
-    assert opened.seed == begun.seed
 
 
 def test_idempotency_refs_differ_by_client_key_operation_and_body_and_show_none_of_them() -> None:
