@@ -47,28 +47,19 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class PhoneRules:
-    """Which phones are called.
+    """Which phones are called."""
 
-    Attributes:
-        default_region: ISO 3166-1 alpha-2: whose national spelling a number without a country code is read in.
-        allowed_countries: ISO 3166-1 alpha-2 codes of the countries that are called.
-        test_numbers: E.164 numbers that are never called, and so are taken whatever they are.
-    """
-
-    default_region: str
-    allowed_countries: frozenset[str]
-    test_numbers: frozenset[str] = frozenset()
+    default_region: str  # ISO 3166-1 alpha-2: whose national spelling a number without a country code is read in
+    allowed_countries: frozenset[str]  # ISO 3166-1 alpha-2 codes of the countries that are called
+    test_numbers: frozenset[str] = (
+        frozenset()
+    )  # E.164 numbers that are never called, and so are taken whatever they are
 
 
 def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
-    """Read a phone in any human spelling and judge whether we call it.
+    """Read a phone in any human spelling (spaces, brackets, dashes, digits of any script, invisible characters) and judge whether we call it.
 
-    Args:
-        spelling: what a person typed: spaces, brackets, dashes, digits of any script, invisible characters.
-        rules: the region of national spellings, and the countries that are called.
-
-    Returns:
-        E.164 with the plus (`+79991234567`), or why the phone is not called.
+    Returns E.164 with the plus (`+79991234567`), or why the phone is not called.
     """
     if len(spelling) > MAX_SPELLING:
         return Rejected(PhoneError.INVALID, f"A phone number has at most {MAX_SPELLING} characters.")
@@ -91,9 +82,7 @@ def _readings(plain: str, rules: PhoneRules) -> Iterator[phonenumbers.PhoneNumbe
         prefix = str(code)
         if plain.startswith("+") and digits.startswith(prefix):
             rest = digits.removeprefix(prefix)
-            texts += [
-                "+" + prefix + rest.removeprefix(doubled) for doubled in (prefix, "8") if rest.startswith(doubled)
-            ]
+            texts += [f"+{prefix}{rest.removeprefix(twice)}" for twice in (prefix, "8") if rest.startswith(twice)]
         elif digits.startswith(prefix):
             texts.append("+" + digits)
     for text in texts:
@@ -139,11 +128,8 @@ def parse_test_numbers(text: str) -> dict[str, str]:
     for phone, code in pairs:
         digits = code.isascii() and code.isdecimal() and MIN_DIGITS <= len(code) <= MAX_DIGITS
         if not (_CANONICAL.fullmatch(phone) and _is_e164(phone) and digits):
-            msg = (
-                f"{phone!r} is no number with a code of {MIN_DIGITS} to {MAX_DIGITS} digits: write them in E.164, "
-                "like +79990000001=0000,+79990000002=123456"
-            )
-            raise ValueError(msg)
+            example = "write them in E.164, like +79990000001=0000,+79990000002=123456"
+            raise ValueError(f"{phone!r} is no number with a code of {MIN_DIGITS} to {MAX_DIGITS} digits: {example}")
     if len(dict(pairs)) < len(pairs):
         raise ValueError("one number stands twice: keep one code for each")
     return dict(pairs)
@@ -202,9 +188,8 @@ def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejecte
         return Rejected(PhoneError.INVALID, "No phone has this number: check the digits.")
     region = phonenumbers.region_code_for_number(number)
     if region not in rules.allowed_countries:
-        return Rejected(
-            PhoneError.COUNTRY_NOT_ALLOWED, f"Numbers of this country ({region or 'unknown'}) are not called here."
-        )
+        detail = f"Numbers of this country ({region or 'unknown'}) are not called here."
+        return Rejected(PhoneError.COUNTRY_NOT_ALLOWED, detail)
     if kind not in _MOBILE:
         return Rejected(PhoneError.NOT_MOBILE, "Only a mobile phone can be called.")
     canonical = _canonical(number)

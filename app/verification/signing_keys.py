@@ -61,8 +61,7 @@ class SigningKey:
 
 def new_signing_key(algorithm: str = "ES256") -> SigningKey:
     """Make a key. ES256 is what every library verifies; EdDSA is the other choice."""
-    private = generate_private_key(SECP256R1()) if algorithm == "ES256" else Ed25519PrivateKey.generate()
-    return _key(private, private.public_key(), None)
+    return _key(generate_private_key(SECP256R1()) if algorithm == "ES256" else Ed25519PrivateKey.generate())
 
 
 def write_signing_keys(keys: tuple[SigningKey, ...]) -> str:
@@ -85,9 +84,8 @@ def parse_signing_keys(text: str) -> tuple[SigningKey, ...]:
         raise
     except (ValueError, TypeError, RecursionError, PyJWTError) as error:
         # Of what can stand in a file much is no key: curves that PyJWT does not name, lists for texts, brackets without end.
-        raise SigningKeyError(
-            f"it holds what is no key ({type(error).__name__}): `lastdigits keys signing FILE` makes one"
-        ) from None
+        kind = type(error).__name__
+        raise SigningKeyError(f"it holds what is no key ({kind}): `lastdigits keys signing FILE` makes one") from None
     if not keys:
         raise SigningKeyError("it holds no key: `lastdigits keys signing FILE` makes one")
     if len(keys) > MAX_KEYS:
@@ -129,27 +127,25 @@ def _from_jwk(jwk: dict[str, Any]) -> SigningKey:
         read = (ECAlgorithm if algorithm == "ES256" else OKPAlgorithm).from_jwk(jwk)
     except (InvalidKeyError, ValueError, TypeError):
         raise SigningKeyError("a JWK is malformed: make a new one with `lastdigits keys signing FILE`") from None
-    private = read if isinstance(read, EllipticCurvePrivateKey | Ed25519PrivateKey) else None
-    return _key(private, private.public_key() if private else read, kid)  # type: ignore[arg-type]  # an Ed448 key has another crv
+    return _key(read, kid)
 
 
 def _from_pem(kind: str, block: bytes) -> SigningKey:
     try:
         read = load_pem_public_key(block) if kind == "PUBLIC KEY" else load_pem_private_key(block, None)
     except TypeError:
-        raise SigningKeyError(
-            "a PEM key is encrypted: store it without a passphrase, readable by the service"
-        ) from None
+        sentence = "a PEM key is encrypted: store it without a passphrase, readable by the service"
+        raise SigningKeyError(sentence) from None
     except (ValueError, UnsupportedAlgorithm):
         raise SigningKeyError(f"the PEM block {kind} is no key that can be read: make a new one") from None
-    if isinstance(read, EllipticCurvePrivateKey | Ed25519PrivateKey):
-        return _key(read, read.public_key(), None)
-    if isinstance(read, EllipticCurvePublicKey | Ed25519PublicKey):
-        return _key(None, read, None)
-    raise SigningKeyError("a PEM key is of another kind: use EC P-256 or Ed25519")
+    return _key(read)
 
 
-def _key(private: Private | None, public: Public, kid: str | None) -> SigningKey:
+def _key(read: object, kid: str | None = None) -> SigningKey:
+    private = read if isinstance(read, EllipticCurvePrivateKey | Ed25519PrivateKey) else None
+    public = private.public_key() if private else read
+    if not isinstance(public, EllipticCurvePublicKey | Ed25519PublicKey):
+        raise SigningKeyError("a PEM key is of another kind: use EC P-256 or Ed25519")
     members = _members(public)
     algorithm = ALGORITHMS.get((members["kty"], members["crv"]))
     if algorithm is None:
