@@ -38,9 +38,8 @@ class Caller:
     """Who requests an operation, and for whose address."""
 
     client: Client
-    address: str | None = field(
-        default=None, repr=False
-    )  # None from a backend that names none: no limit by address applies
+    # The end user's. None from a backend that names none: then no limit by address applies.
+    address: str | None = field(default=None, repr=False)
     once: IdempotentRequest | None = None  # set if the request has an idempotency key
 
 

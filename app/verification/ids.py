@@ -99,9 +99,7 @@ class IdempotencyRef:
     """Where the outcome of a request with an idempotency key is kept."""
 
     key: str = field(repr=False)  # unique to its client; the store names the record by a keyed digest of both
-    bodies: tuple[str, ...] = field(
-        repr=False
-    )  # digests of what is requested: under the pepper in force, and the one before
+    bodies: tuple[str, ...] = field(repr=False)  # digests of what it asks for, by the pepper in force and the previous
 
 
 class IdCodec:

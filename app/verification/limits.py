@@ -59,9 +59,7 @@ class Spending:
 
     price: int  # what a call is expected to cost, in units
     caps: tuple[Rate, ...]  # of all calls together, counts being units
-    by_country: Mapping[str, tuple[Rate, ...]] = field(
-        default_factory=dict
-    )  # by ISO 3166-1 code; only where there are some
+    by_country: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)  # by ISO 3166-1 code, where there are some
 
     def calls(self, seconds: int, share: float = 1) -> int | None:
         """The most calls that a share of the caps allows in any so many seconds; None if calls cost nothing."""

@@ -247,9 +247,7 @@ class DestinationSuspended:
     """Calls to this country or range are not converted: it is suspended for a while. Nothing was called or paid."""
 
     scope: Scope
-    destination: (
-        str  # the country's code, or the range's first digits; for the operator, and no business of the caller's
-    )
+    destination: str  # the country's code, or the range's first digits; for the operator, no business of the caller's
     retry_after: int
     just_now: bool  # this request found it so, and suspended it
 
@@ -321,9 +319,7 @@ class CodeIncorrect:
     """A wrong code: one attempt was spent."""
 
     attempts_left: int
-    alert: bool = (
-        False  # with this one, codes are guessed over so many verifications that it is an attack on all of them
-    )
+    alert: bool = False  # with this one, so many verifications are guessed at that it is an attack on all of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,7 @@ class PhoneRules:
 
     default_region: str  # ISO 3166-1 alpha-2: whose national spelling a number without a country code is read in
     allowed_countries: frozenset[str]  # ISO 3166-1 alpha-2 codes of the countries that are called
-    test_numbers: frozenset[str] = (
-        frozenset()
-    )  # E.164 numbers that are never called, and so are taken whatever they are
+    test_numbers: frozenset[str] = frozenset()  # E.164; they are never called, and so are taken whatever they are
 
 
 def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:

@@ -58,9 +58,7 @@ class Guard:
     The spray alert compares verifications with a wrong code with approvals: one guess at each of thousands stays under every other limit.
     """
 
-    min_conversion: (
-        int  # the share of calls that must be converted, in thousandths; 0: no destination is ever suspended
-    )
+    min_conversion: int  # the share of calls that must be converted, in thousandths; 0: nothing is ever suspended
     calls_per_country: int  # calls an hour before that share is required
     calls_per_range: int  # the same of a range
     public_share: float  # how much of these two counts the public lane has, besides the trusted lane's

@@ -41,12 +41,8 @@ from app.verification.model import (
 class Placed:
     """The provider took the call."""
 
-    code: str = field(
-        repr=False
-    )  # the last digits of the calling number: exactly as many ASCII digits as were asked for
-    call_id: (
-        str | None
-    )  # the provider's own id of the call, for its support desk; None if it gave none that a log may show
+    code: str = field(repr=False)  # the calling number's last digits: exactly as many ASCII digits as were asked for
+    call_id: str | None  # the provider's own, for its support desk; None if it gave none that a log may show
     price: Decimal | None  # in the provider's currency; None if the answer has no price, 0, or one that can't be read
     unreadable_price: str | None = None  # the price that can't be read, without code and phone, for the operator's log
 
