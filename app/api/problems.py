@@ -13,8 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.verification import model
-from app.verification.model import Refusal
-from app.verification.phone import PhoneError
+from app.verification.model import PhoneError, Refusal
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -21,7 +21,8 @@ from app.settings import ProviderSettings, Settings, SettingsError, load_setting
 from app.store.connection import FAILURES, Client, connect
 from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
 from app.store.health import examine, read_clock
-from app.verification.phone import Rejected, parse_phone
+from app.verification.model import PhoneRejected
+from app.verification.phone import parse_phone
 from app.verification.ports import Placed, Refused, Unknown
 from app.verification.signing_keys import parse_signing_keys
 
@@ -181,7 +182,7 @@ async def _provider(settings: ProviderSettings | None) -> Finding:
 def _call(settings: Settings, spelling: str, *, sure: bool) -> int:
     """Place one call, and print how it ended, never the code."""
     phone = parse_phone(spelling, settings.policy.phones)
-    if isinstance(phone, Rejected):
+    if isinstance(phone, PhoneRejected):
         complain(f"--call: {phone.detail}")
         return 2
     if settings.provider is None or phone in settings.policy.test_numbers:

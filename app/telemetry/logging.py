@@ -25,13 +25,14 @@ from app.verification.model import (
     Found,
     Outcome,
     Pending,
+    PhoneError,
     PhoneRejected,
     Redeemed,
     Replayed,
     Responsibility,
     SpendCapReached,
 )
-from app.verification.phone import PhoneError, mask_phone
+from app.verification.phone import mask_phone
 from app.verification.ports import (
     BiasMeasured,
     BreakerChanged,

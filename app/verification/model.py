@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.verification.phone import PhoneError
-
 
 class Status(StrEnum):
     """Where a verification stands. All but `PENDING` are final."""
@@ -23,6 +21,15 @@ class Status(StrEnum):
     EXPIRED = "expired"
     CANCELED = "canceled"
     FAILED = "failed"
+
+
+class PhoneError(StrEnum):
+    """Why a phone is not called."""
+
+    INVALID = "phone_invalid"
+    EXTENSION = "phone_extension"
+    NOT_MOBILE = "phone_not_mobile"
+    COUNTRY_NOT_ALLOWED = "country_not_allowed"
 
 
 class Limit(StrEnum):

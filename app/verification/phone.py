@@ -8,13 +8,13 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, PhoneNumberType
 
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
+from app.verification.model import PhoneError, PhoneRejected
 
 MAX_SPELLING = 64
 """Characters: an E.164 number has at most 15 digits (ITU-T E.164, 6.1); the rest is room for spaces and brackets."""
@@ -28,23 +28,6 @@ _CANONICAL = re.compile(r"\+[1-9][0-9]{6,14}")
 _EXTENSION = re.compile(r"(?i)[,;#x*]|ext|доб|вн")
 
 
-class PhoneError(StrEnum):
-    """Why a phone is not called."""
-
-    INVALID = "phone_invalid"
-    EXTENSION = "phone_extension"
-    NOT_MOBILE = "phone_not_mobile"
-    COUNTRY_NOT_ALLOWED = "country_not_allowed"
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A phone that is not called, and a sentence for the person who typed it."""
-
-    error: PhoneError
-    detail: str
-
-
 @dataclass(frozen=True, slots=True)
 class PhoneRules:
     """Which phones are called."""
@@ -54,22 +37,26 @@ class PhoneRules:
     test_numbers: frozenset[str] = frozenset()  # E.164; they are never called, and so are taken whatever they are
 
 
-def parse_phone(spelling: str, rules: PhoneRules) -> str | Rejected:
+def parse_phone(spelling: str, rules: PhoneRules) -> str | PhoneRejected:
     """Read a phone in any human spelling (spaces, brackets, dashes, digits of any script, invisible characters) and judge whether we call it.
 
     Returns E.164 with the plus (`+79991234567`), or why the phone is not called.
     """
     if len(spelling) > MAX_SPELLING:
-        return Rejected(PhoneError.INVALID, f"A phone number has at most {MAX_SPELLING} characters.")
+        return PhoneRejected(PhoneError.INVALID, f"A phone number has at most {MAX_SPELLING} characters.")
     plain = _plain(spelling)
     if not _ALLOWED.fullmatch(plain):
         if _EXTENSION.search(plain):
-            return Rejected(PhoneError.EXTENSION, "A flash call cannot reach an extension: give the number without it.")
-        return Rejected(PhoneError.INVALID, "This is not a phone number: digits, spaces, brackets and dashes only.")
+            return PhoneRejected(
+                PhoneError.EXTENSION, "A flash call cannot reach an extension: give the number without it."
+            )
+        return PhoneRejected(
+            PhoneError.INVALID, "This is not a phone number: digits, spaces, brackets and dashes only."
+        )
     judged = [_judge(number, rules) for number in _readings(plain, rules)]
     # The first reading that is a number decides; where none is, the first one says why.
     valid = (each for each in judged if isinstance(each, str) or each.error is not PhoneError.INVALID)
-    return next(valid, judged[0] if judged else Rejected(PhoneError.INVALID, "This is not a phone number."))
+    return next(valid, judged[0] if judged else PhoneRejected(PhoneError.INVALID, "This is not a phone number."))
 
 
 def _readings(plain: str, rules: PhoneRules) -> Iterator[phonenumbers.PhoneNumber]:
@@ -177,23 +164,23 @@ def _in_ascii(spelling: str) -> str:
     return "".join(kept)
 
 
-def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | Rejected:
+def _judge(number: phonenumbers.PhoneNumber, rules: PhoneRules) -> str | PhoneRejected:
     if rules.test_numbers and (canonical := _canonical(number)) in rules.test_numbers:
         return canonical
     # A number is valid if its type is known: asked once, since each answer takes 7 µs.
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.UNKNOWN:
-        return Rejected(PhoneError.INVALID, "No phone has this number: check the digits.")
+        return PhoneRejected(PhoneError.INVALID, "No phone has this number: check the digits.")
     region = phonenumbers.region_code_for_number(number)
     if region not in rules.allowed_countries:
         detail = f"Numbers of this country ({region or 'unknown'}) are not called here."
-        return Rejected(PhoneError.COUNTRY_NOT_ALLOWED, detail)
+        return PhoneRejected(PhoneError.COUNTRY_NOT_ALLOWED, detail)
     if kind not in _MOBILE:
-        return Rejected(PhoneError.NOT_MOBILE, "Only a mobile phone can be called.")
+        return PhoneRejected(PhoneError.NOT_MOBILE, "Only a mobile phone can be called.")
     canonical = _canonical(number)
     # An Italian leading zero or a national oddity must not smuggle in a form that a digest would not share.
     if not _CANONICAL.fullmatch(canonical):
-        return Rejected(PhoneError.INVALID, "This is not a phone number.")
+        return PhoneRejected(PhoneError.INVALID, "This is not a phone number.")
     return canonical
 
 

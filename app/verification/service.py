@@ -54,7 +54,7 @@ from app.verification.model import (
     TokenInvalid,
     Verification,
 )
-from app.verification.phone import Rejected, parse_phone
+from app.verification.phone import parse_phone
 from app.verification.policy import BLUR, Policy, whole_seconds
 from app.verification.ports import (
     CallEnded,
@@ -122,8 +122,8 @@ class VerificationService:
         if request.code_length is not None and request.code_length < self.policy.code_length:
             return self._ended("start", caller, None, CodeLengthTooShort(self.policy.code_length))
         phone = parse_phone(request.phone, self.policy.phones)
-        if isinstance(phone, Rejected):
-            return self._ended("start", caller, None, PhoneRejected(phone.error, phone.detail))
+        if isinstance(phone, PhoneRejected):
+            return self._ended("start", caller, None, phone)
         ref = self.codec.new(phone, test=phone in self.policy.test_numbers)
         trusted = not caller.client.public or self.codec.knows_device(request.device, phone, caller.client.id)
         lane = Lane.TRUSTED if trusted else Lane.PUBLIC

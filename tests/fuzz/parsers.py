@@ -20,7 +20,8 @@ with atheris.instrument_imports(include=["app"]):
     from app.api.address import TrustedProxies, normalized
     from app.provider.responses import read_response
     from app.verification.code import typed_digits
-    from app.verification.phone import PhoneRules, Rejected, parse_phone
+    from app.verification.model import PhoneRejected
+    from app.verification.phone import PhoneRules, parse_phone
     from app.verification.ports import Placed
 
 MAX_SECONDS, MAX_MEMORY, MAX_BYTES = 5, 512, 70_000
@@ -66,7 +67,7 @@ def forwarding(data: bytes) -> None:
 def phone(data: bytes) -> None:
     """A phone in any spelling."""
     found = parse_phone(data.decode("utf-8", "replace")[:100], _RULES)
-    if not isinstance(found, Rejected):
+    if not isinstance(found, PhoneRejected):
         assert re.fullmatch(r"\+7[0-9]{10}", found, re.ASCII)
         assert parse_phone(found, _RULES) == found
 

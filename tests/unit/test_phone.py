@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.verification.code import typed_digits
-from app.verification.phone import PhoneError, PhoneRules, Rejected, load_regions, mask_phone, parse_phone
+from app.verification.model import PhoneError, PhoneRejected
+from app.verification.phone import PhoneRules, load_regions, mask_phone, parse_phone
 
 RU = PhoneRules("RU", frozenset({"RU"}))
 NEIGHBOURS = PhoneRules("RU", frozenset({"RU", "BY", "KZ"}))
@@ -106,13 +107,13 @@ def test_national_spellings_follow_the_default_region() -> None:
 def test_what_is_not_called_says_why(error: PhoneError, spellings: list[str]) -> None:
     for spelling in spellings:
         rejected = parse_phone(spelling, RU)
-        assert isinstance(rejected, Rejected), spelling
+        assert isinstance(rejected, PhoneRejected), spelling
         assert rejected.error is error, spelling
 
 
 def test_a_country_that_is_not_called_is_named() -> None:
     rejected = parse_phone("+1 202 555 0123", RU)
-    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected, PhoneRejected)
     assert "US" in rejected.detail
 
 
@@ -129,7 +130,7 @@ def test_separators_and_digits_of_any_script_never_make_a_second_number(rest: in
     plain = parse_phone(f"+7{digits}", RU)
     spelled = "+7" + between.join(chr(0x966 + int(d)) for d in digits)
     parsed = parse_phone(spelled, RU)
-    assert parsed == plain or isinstance(parsed, Rejected)
+    assert parsed == plain or isinstance(parsed, PhoneRejected)
 
 
 def test_a_mask_shows_the_operator_and_the_last_two_digits() -> None:

@@ -17,8 +17,7 @@ from app.api.problems import (
     request_problem,
 )
 from app.verification import model
-from app.verification.model import REMEDIES, Refusal
-from app.verification.phone import PhoneError
+from app.verification.model import REMEDIES, PhoneError, Refusal
 
 SUCCESSES = {model.Pending, model.Approved, model.Found, model.Canceled, model.Redeemed, model.Replayed}
 BY_REASON = {model.PhoneRejected, model.CallRefused}
