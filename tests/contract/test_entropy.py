@@ -93,12 +93,6 @@ async def test_what_waits_to_be_written_is_bounded(worker: Worker) -> None:
     assert await worker.stored() == worker.codec.recurrence("0123") * SAMPLE
 
 
-async def test_uniformly_distributed_codes_change_nothing(worker: Worker) -> None:
-    await worker.see(_pool(10_000, 3000))
-    assert worker.entropy.guesses == POLICY.guesses
-    assert not worker.events[-1].worse
-
-
 async def test_guesses_cost_what_the_pool_makes_them_worth(worker: Worker) -> None:
     """Of 5,000 numbers each is right with 0.0002, so the three guesses at one code leave room for no other call within a day."""
     await worker.see(_pool(5000, 16_000, 6))
