@@ -40,6 +40,7 @@ _SEED = 9
 _REF = 12
 _TIME = 5
 _CACHED = 2048
+_REMEMBERED = 1024
 
 
 class Pepper:
@@ -113,6 +114,7 @@ class IdCodec:
         self.pepper = Pepper(pepper)
         self.previous = Pepper(previous) if previous else None
         self._peppers = (self.pepper, self.previous) if self.previous else (self.pepper,)
+        self.open = lru_cache(_REMEMBERED)(self._open)
 
     def __repr__(self) -> str:
         return f"IdCodec(rotating={self.previous is not None})"
@@ -127,7 +129,7 @@ class IdCodec:
         pepper = next((pepper for pepper in self._peppers if pepper.fingerprint == raw[:1]), self.pepper)
         return _ref(pepper, ref.phone, raw[1:], test=ref.test)
 
-    def open(self, verification_id: str) -> VerificationRef | None:
+    def _open(self, verification_id: str) -> VerificationRef | None:
         """Open an id that we sealed; None for anything else."""
         sealed = _decoded(_PREFIX, verification_id)
         if sealed is None:
