@@ -1,12 +1,12 @@
-"""Who signs: a key server of the tests' own, and the real service."""
+"""Who signs: a key server of the tests' own, the real service, and a sandbox."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.consumers.issuer import Issuer, Json, issuing, parts
-from tests.consumers.sandbox import Sandbox, sandboxed
+from tests.consumers.issuer import Issuer, issuing
+from tests.consumers.page import Sandbox, sandboxed
 from tests.harness import ROOT, Service, Simulator, fresh_phone
 from tests.npm import install
 
@@ -40,22 +40,10 @@ class RealTokens:
         assert approved.status_code == 200, approved.text
         return phone, str(approved.json()["token"])
 
-    def key(self, token: str) -> Json:
-        """The published key that a token names."""
-        kid = parts(token)[0]["kid"]
-        keys: list[Json] = self._service.http.get("/.well-known/jwks.json").json()["keys"]
-        return next(key for key in keys if key["kid"] == kid)
-
 
 @pytest.fixture(scope="session")
 def real(service: Service, simulator: Simulator) -> RealTokens:
     return RealTokens(service, simulator)
-
-
-@pytest.fixture(scope="session")
-def real_token(real: RealTokens) -> tuple[str, str]:
-    """A phone and the service's token for it and the client "backend"."""
-    return real.of("backend")
 
 
 @pytest.fixture(scope="session")

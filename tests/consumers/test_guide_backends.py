@@ -1,18 +1,18 @@
 """Backends of the guides, as they stand, against a real sandbox: they start and check by themselves, or accept a token once."""
 
-import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
+from lastdigits_client import Client
 
-from tests.consumers.backends import Backend, Trust, node_backend, php_site, python_backend
+from tests.consumers.backends import Backend, node_backend, php_site, python_backend, trust
 from tests.consumers.conftest import RealTokens
-from tests.consumers.page import shown, snippet
-from tests.consumers.sandbox import Sandbox
-from tests.harness import ROOT, Service, fresh_phone, wrong
+from tests.consumers.page import Sandbox, shown, snippet
+from tests.harness import Service, fresh_phone, wrong
 
 # ---- by themselves
 
@@ -31,7 +31,7 @@ def flow(start: Callable[[str], httpx.Response], check: Callable[[str, str], htt
 
 
 def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path) -> None:
-    with python_backend("guide_fastapi", shown("fastapi-backend"), tmp_path, sandbox.trust()) as backend:
+    with python_backend("fastapi", shown("fastapi-backend"), tmp_path, sandbox.trust()) as backend:
         flow(
             lambda phone: backend.http.post("/phone", params={"number": phone}),
             lambda verification, code: backend.http.post("/code", params={"id": verification, "digits": code}),
@@ -41,44 +41,60 @@ def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_pat
 
 @pytest.mark.node
 def test_an_express_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
-    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust(), "guide_express") as backend:
+    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust()) as backend:
         flow(
             lambda phone: backend.http.post("/phone", json={"phone": phone, "action": str(uuid.uuid4())}),
             lambda verification, code: backend.http.post("/code", json={"id": verification, "code": code}),
             sandbox,
         )
-
-
-@pytest.mark.node
-def test_a_double_click_at_the_express_backend_is_one_call(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
-    phone, action = fresh_phone(), str(uuid.uuid4())
-    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust(), "guide_express") as backend:
+        phone, action = fresh_phone(), str(uuid.uuid4())
         clicks = [backend.http.post("/phone", json={"phone": phone, "action": action}) for _ in range(2)]
     assert [click.status_code for click in clicks] == [200, 200]
     assert clicks[0].json() == clicks[1].json()
-    assert len(sandbox.calls(phone)) == 1
+    assert len(sandbox.calls(phone)) == 1, "a double click is one call"
 
 
 @pytest.mark.php
 def test_the_two_php_pages_start_and_check(sandbox: Sandbox, tmp_path: Path) -> None:
-    for page, name in (("call.php", "migrating-call"), ("check.php", "migrating-check")):
-        (tmp_path / page).write_text(shown(name), "utf-8")
-    shutil.copy(ROOT / "clients" / "php" / "lastdigits.php", tmp_path)
-    with php_site(tmp_path, sandbox.trust()) as http:
-
-        def start(phone: str) -> httpx.Response:
-            return http.post("/call.php", data={"phone": phone})
-
-        flow(start, lambda _, code: http.post("/check.php", data={"code": code}), sandbox)
+    pages = {"call.php": shown("migrating-call"), "check.php": shown("migrating-check")}
+    with php_site(pages, tmp_path, sandbox.trust()) as http:
+        flow(
+            lambda phone: http.post("/call.php", data={"phone": phone}),
+            lambda _, code: http.post("/check.php", data={"code": code}),
+            sandbox,
+        )
 
 
-# ---- a token, once
+# ---- a token
+
+
+@pytest.mark.parametrize("stack", ["django", "fastapi"])
+def test_a_python_backend_accepts_the_sandboxs_tokens_while_it_is_asked_to(
+    stack: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def token(purpose: str) -> tuple[str, str]:
+        phone = fresh_phone()
+        return phone, client.check(client.start(phone, purpose=purpose).id, sandbox.code(phone)).token
+
+    def run(environ: dict[str, str]) -> AbstractContextManager[Backend]:
+        return python_backend(stack, shown(stack), tmp_path_factory.mktemp(stack), environ)
+
+    with Client(sandbox.url, sandbox.secret_key) as client, run(sandbox.trust()) as backend:
+        phone, accepted = token("login")
+        assert backend.phone(accepted) == phone
+        form = backend.http.post("/login", data={"phone_token": accepted})
+        assert (form.status_code, form.json()) == (200, {"phone": phone})
+        assert backend.http.post("/login", data={"phone_token": accepted[:-1]}).status_code == 403
+        assert backend.http.post("/login", data={}).status_code == 403
+        assert backend.refuses(token("newsletter")[1])
+    with run(sandbox.trust() | {"ALLOW_TEST_PHONES": ""}) as production:
+        assert production.refuses(accepted)
 
 
 @pytest.fixture
 def environ(real: RealTokens, service: Service) -> dict[str, str]:
     """The settings of a backend that trusts the service and may redeem."""
-    return Trust(real.jwks_url).environ() | {"VERIFY_URL": service.url, "VERIFY_KEY": service.keys["backend"]}
+    return trust(real.jwks_url) | {"VERIFY_URL": service.url, "VERIFY_KEY": service.keys["backend"]}
 
 
 def changes_a_number_once(backend: Backend, real: RealTokens) -> None:
@@ -93,7 +109,7 @@ def test_a_python_backend_accepts_a_token_once(
     stack: str, real: RealTokens, environ: dict[str, str], tmp_path: Path
 ) -> None:
     code = shown(stack) + shown(f"{stack}-once")
-    with python_backend(f"guide_{stack}", code, tmp_path, environ) as backend:
+    with python_backend(stack, code, tmp_path, environ) as backend:
         changes_a_number_once(backend, real)
 
 
@@ -103,7 +119,7 @@ def test_an_express_backend_accepts_the_widgets_form_and_a_token_once(
 ) -> None:
     code = snippet("Express") + shown("express-backend") + shown("express-login") + shown("express-once")
     phone, token = real.of("backend")
-    with node_backend(code, tmp_path, modules, environ, "guide_express") as backend:
+    with node_backend(code, tmp_path, modules, environ) as backend:
         form = backend.http.post("/login", data={"phone_token": token})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert backend.http.post("/login", data={"phone_token": token[:-2]}).status_code == 403

@@ -1,6 +1,5 @@
 """The Laravel guide's code, as it stands, in a Laravel application against a real sandbox."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,9 @@ import pytest
 from lastdigits_client import Client
 
 from tests.consumers.backends import APPS, php_site
-from tests.consumers.page import shown
-from tests.consumers.sandbox import Sandbox
+from tests.consumers.page import Sandbox, shown
 from tests.consumers.test_guide_backends import flow
-from tests.harness import ROOT, fresh_phone
+from tests.harness import fresh_phone
 
 pytestmark = pytest.mark.laravel
 
@@ -31,16 +29,13 @@ final class User extends \\Illuminate\\Foundation\\Auth\\User { protected $filla
 def laravel(directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
     """The application; its client is a page that has got Laravel's CSRF token."""
     files = {
+        "index.php": (APPS / "laravel.php").read_text("utf-8"),
         "AppServiceProvider.php": PROVIDER.format(shown("laravel-register")),
         "services.php": f"<?php\nreturn [{shown('laravel-services')}];\n",
         "User.php": USER,
         "web.php": f"<?php\n{shown('laravel')}\n{shown('laravel-backend')}",
     }
-    for name, code in files.items():
-        (directory / name).write_text(code, "utf-8")
-    shutil.copy(APPS / "laravel.php", directory / "index.php")
-    shutil.copy(ROOT / "clients" / "php" / "lastdigits.php", directory)
-    with php_site(directory, environ) as http:
+    with php_site(files, directory, environ) as http:
         http.headers["Accept"] = "application/json"
         http.headers["X-CSRF-TOKEN"] = http.get("/csrf").text
         yield http
