@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.contract.test_mobilgroup_tls import identity
-from tests.failover.people import people_during, told_the_truth
-from tests.failover.topologies import Cluster, Group, Sentinels, primary_of, until
+from tests.failover.people import people_during
+from tests.failover.topologies import Cluster, Group, Sentinels, until
 from tests.harness import Simulator, fresh_phone, serving, wrong
 from tests.server import Server
 
@@ -23,19 +23,12 @@ def test_a_failover_while_people_verify_themselves(
         known = fresh_phone()
         id_ = service.start(known).json()["id"]
         assert service.check(id_, wrong(simulator.code(known))).json()["attempts_left"] == 2
-        before = primary_of(group)
         scripts = [_scripts(group, server) for server in group.nodes]
         assert scripts.count(0) == len(group.nodes) - 1, (
             "replicas have no scripts: whoever takes over must be sent them"
         )
-
-        def fault() -> None:
-            fail(before)
-            until(lambda: primary_of(group) is not before, "another primary")
-
-        people = people_during(service, fault)
-        told_the_truth(people, simulator)
-        assert _scripts(group, primary_of(group)) > 0
+        people_during(partial(group.lose_primary, fail), service.asynchronous(), simulator)
+        assert _scripts(group, group.primary) > 0
         # What was written long before is there: the phone's cooldown, the attempt that was counted, the code.
         assert _answered(lambda: service.start(known)).json()["code"] == "limit_reached"
         assert _answered(lambda: service.check(id_, wrong(simulator.code(known)))).json()["attempts_left"] == 1
@@ -56,9 +49,8 @@ def _scripts(group: Group, server: Server) -> int:
 
 def test_our_slot_moves_while_people_verify_themselves(cluster: Cluster, simulator: Simulator, tmp_path: Path) -> None:
     with serving(tmp_path / "service", simulator.send_url, REDIS_URL=cluster.url, REDIS_TIMEOUT="1") as service:
-        people = people_during(service, lambda: cluster.move_slot(cluster.owner(), cluster.others()[0]))
-        told_the_truth(people, simulator)
-        begun = [(phone, answer.json()["id"]) for phone, answer in people.told.items() if answer.status_code == 201]
+        told = people_during(cluster.move_slot, service.asynchronous(), simulator)
+        begun = [(phone, answer.json()["id"]) for phone, answer in told.items() if answer.status_code == 201]
         for phone, id_ in begun[:3] + begun[-3:]:
             assert _answered(partial(service.check, id_, simulator.code(phone))).status_code == 200
 
@@ -76,7 +68,7 @@ def test_it_speaks_tls_as_a_user_with_no_more_rights_than_documented(
             phone = fresh_phone()
             id_ = service.start(phone).json()["id"]
             assert service.check(id_, simulator.code(phone)).status_code == 200
-            clients = str(group.ask(primary_of(group), "CLIENT", "LIST"))
+            clients = str(group.ask(group.primary, "CLIENT", "LIST"))
             assert "user=service" in clients or "'user': 'service'" in clients
     finally:
         group.stop()
