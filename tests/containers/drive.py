@@ -1,6 +1,7 @@
-"""Run the shipped Compose files as they stand and check what a container must show; tests/containers/run starts this.
+"""Build the image, run the shipped Compose files as they stand, and check what a container must show: `make test-containers`.
 
-Plain Python, so that it needs no environment. It makes a Compose project of its own name, on free ports, without the operator's .env, and removes it.
+Plain Python, so that it needs no environment, with whatever Docker Engine and Compose answer here (the plugin, or docker-compose 1.29 and newer);
+DOCKER_HOST names another engine on this machine. It makes a Compose project of its own name, on free ports, without the operator's .env, and removes it.
 """
 
 import http.client
@@ -90,10 +91,10 @@ class Stage:
 
     def inside(self, *command: str, user: str | None = None) -> str:
         """What a command in the service's container prints."""
-        return _output(["docker", "exec", *(["-u", user] if user else []), self.app, *command], self._environ)
+        return self.docker("exec", *(["-u", user] if user else []), self.app, *command)
 
     def state(self, container: str) -> dict[str, Any]:
-        described: list[dict[str, Any]] = json.loads(_output(["docker", "inspect", container], self._environ))
+        described: list[dict[str, Any]] = json.loads(self.docker("inspect", container))
         return described[0]
 
     def docker(self, *arguments: str) -> str:
