@@ -127,56 +127,35 @@ def issuing() -> Iterator[Issuer]:
 Forgery = Callable[[Issuer], str]
 
 
-def _signed(algorithm: str, sign: Callable[[Issuer], bytes]) -> Forgery:
-    """With another `alg` and another signature."""
-    return lambda issuer: issuer.token({"alg": algorithm}, sign=lambda _: sign(issuer))
-
-
-def _hs256(secret: Callable[[Issuer], bytes]) -> Forgery:
-    return lambda issuer: issuer.token(
-        {"alg": "HS256"}, sign=lambda message: hmac.digest(secret(issuer), message, hashlib.sha256)
-    )
-
-
-def _kept_signature(header: Json | None = None, claims: Json | None = None) -> Forgery:
-    return lambda issuer: issuer.token(header, claims, sign=lambda _: signature(issuer.token()))
-
-
-def _by_a_stranger(**header: Callable[[Key], Any]) -> Forgery:
-    """Signed by a key of the forger's, under another key's `kid`."""
-    key = Key("strangers-key")
-    return lambda issuer: issuer.token({name: make(key) for name, make in header.items()}, sign=key.sign)
+def _signed(signature: Callable[[Issuer, bytes], bytes], **header: Any) -> Forgery:
+    """With another signature; `header` changes the header."""
+    return lambda issuer: issuer.token(header, sign=lambda message: signature(issuer, message))
 
 
 def _cut(cut: Callable[[str], str]) -> Forgery:
     return lambda issuer: cut(issuer.token())
 
 
+STRANGER = Key("strangers-key")
+
 FORGERIES: dict[str, Forgery] = {
-    "alg none, no signature": _signed("none", lambda _: b""),
-    "alg None": _signed("None", lambda _: b""),
-    "alg none, the signature kept": _kept_signature({"alg": "none"}),
-    "ES256, no signature": _signed("ES256", lambda _: b""),
-    "ES256, a signature of zeros": _signed("ES256", lambda _: bytes(64)),
-    "HS256 with the public key's PEM": _hs256(lambda issuer: issuer.key.pem),
-    "HS256 with the PEM, stripped": _hs256(lambda issuer: issuer.key.pem.strip()),
-    "HS256 with the public key's JWK": _hs256(lambda issuer: json.dumps(issuer.key.jwk).encode()),
-    "HS256 with the public key's x": _hs256(lambda issuer: urlsafe_b64decode(issuer.key.jwk["x"] + "==")),
-    "HS256 with nothing": _hs256(lambda _: b""),
-    "signed by a stranger": _by_a_stranger(),
-    "signed by a stranger who brings the key": _by_a_stranger(jwk=lambda key: key.jwk),
-    "signed by a stranger whose key has no kid": _by_a_stranger(kid=lambda _: None),
-    "signed by a stranger under a kid of their own": _by_a_stranger(kid=lambda key: key.kid),
-    "another phone": _kept_signature(claims={"phone_number": "+79160000000"}),
-    "another audience written in": _kept_signature(claims={"aud": "backend-2"}),
-    "a longer life": _kept_signature(claims={"exp": int(time.time()) + 86_400}),
+    "alg none, no signature": _signed(lambda *_: b"", alg="none"),
+    "ES256, no signature": _signed(lambda *_: b""),
+    "ES256, a signature of zeros": _signed(lambda *_: bytes(64)),
+    "HS256 with the public key's PEM": _signed(
+        lambda issuer, message: hmac.digest(issuer.key.pem, message, hashlib.sha256), alg="HS256"
+    ),
+    "signed by a stranger": _signed(lambda _, message: STRANGER.sign(message)),
+    "signed by a stranger who brings the key": _signed(lambda _, message: STRANGER.sign(message), jwk=STRANGER.jwk),
+    "signed by a stranger whose key has no kid": _signed(lambda _, message: STRANGER.sign(message), kid=None),
+    "another phone": lambda issuer: issuer.token(
+        claims={"phone_number": "+79160000000"}, sign=lambda _: signature(issuer.token())
+    ),
     "cut by a character": _cut(lambda token: token[:-1]),
-    "cut by half": _cut(lambda token: token[: len(token) // 2]),
     "without the last part": _cut(lambda token: token.rpartition(".")[0]),
     "with a part too many": _cut(lambda token: f"{token}.AAAA"),
     "nested deeper than a parser goes": _cut(lambda token: f"{token.partition('.')[0]}.{encoded(b'[' * 20_000)}.AA"),
     "empty": lambda _: "",
-    "dots": lambda _: "..",
     "no token at all": lambda _: PHONE,
     "not even text": lambda _: "\x00.é.я",
     "half a character": lambda _: "\ud800",

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from lastdigits_client import Client
 
-from tests.harness import ROOT, running
+from tests.harness import ROOT, fresh_phone, running
 
 PAGE = ROOT / "docs" / "token.md"
 GUIDES = ROOT / "docs" / "guides"
@@ -71,6 +72,12 @@ class Sandbox:
     def code(self, phone: str) -> str:
         """The code of the last call to a phone."""
         return str(self.calls(phone)[0]["code"])
+
+    def token(self, purpose: str = "login") -> tuple[str, str]:
+        """A phone that was verified here, and its token."""
+        phone = fresh_phone()
+        with Client(self.url, self.secret_key) as client:
+            return phone, client.check(client.start(phone, purpose=purpose).id, self.code(phone)).token
 
     def trust(self) -> dict[str, str]:
         """The settings that the guides name."""

@@ -2,12 +2,10 @@
 
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
-from lastdigits_client import Client
 
 from tests.consumers.backends import Backend, node_backend, php_site, python_backend, trust
 from tests.consumers.conftest import RealTokens
@@ -68,59 +66,41 @@ def test_the_two_php_pages_start_and_check(sandbox: Sandbox, tmp_path: Path) -> 
 # ---- a token
 
 
+def changes_a_number_once(backend: Backend, token: Callable[[str], tuple[str, str]]) -> None:
+    phone, accepted = token("change-number")
+    first, again = (backend.http.post("/number", json={"phone_token": accepted}) for _ in range(2))
+    assert (first.status_code, first.json(), again.status_code) == (200, {"phone": phone}, 403)
+    assert backend.http.post("/number", json={"phone_token": token("login")[1]}).status_code == 403
+
+
 @pytest.mark.parametrize("stack", ["django", "fastapi"])
-def test_a_python_backend_accepts_the_sandboxs_tokens_while_it_is_asked_to(
+def test_a_python_backend_accepts_the_sandboxs_tokens_while_it_is_asked_to_and_once_where_it_says_so(
     stack: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    def token(purpose: str) -> tuple[str, str]:
-        phone = fresh_phone()
-        return phone, client.check(client.start(phone, purpose=purpose).id, sandbox.code(phone)).token
-
-    def run(environ: dict[str, str]) -> AbstractContextManager[Backend]:
-        return python_backend(stack, shown(stack), tmp_path_factory.mktemp(stack), environ)
-
-    with Client(sandbox.url, sandbox.secret_key) as client, run(sandbox.trust()) as backend:
-        phone, accepted = token("login")
+    code = shown(stack) + shown(f"{stack}-once")
+    phone, accepted = sandbox.token()
+    with python_backend(stack, code, tmp_path_factory.mktemp(stack), sandbox.trust()) as backend:
         assert backend.phone(accepted) == phone
         form = backend.http.post("/login", data={"phone_token": accepted})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert backend.http.post("/login", data={"phone_token": accepted[:-1]}).status_code == 403
         assert backend.http.post("/login", data={}).status_code == 403
-        assert backend.refuses(token("newsletter")[1])
-    with run(sandbox.trust() | {"ALLOW_TEST_PHONES": ""}) as production:
-        assert production.refuses(accepted)
-
-
-@pytest.fixture
-def environ(real: RealTokens, service: Service) -> dict[str, str]:
-    """The settings of a backend that trusts the service and may redeem."""
-    return trust(real.jwks_url) | {"VERIFY_URL": service.url, "VERIFY_KEY": service.keys["backend"]}
-
-
-def changes_a_number_once(backend: Backend, real: RealTokens) -> None:
-    phone, token = real.of("backend", "change-number")
-    accepted, again = (backend.http.post("/number", json={"phone_token": token}) for _ in range(2))
-    assert (accepted.status_code, accepted.json(), again.status_code) == (200, {"phone": phone}, 403)
-    assert backend.http.post("/number", json={"phone_token": real.of("backend", "login")[1]}).status_code == 403
-
-
-@pytest.mark.parametrize("stack", ["django", "fastapi"])
-def test_a_python_backend_accepts_a_token_once(
-    stack: str, real: RealTokens, environ: dict[str, str], tmp_path: Path
-) -> None:
-    code = shown(stack) + shown(f"{stack}-once")
-    with python_backend(stack, code, tmp_path, environ) as backend:
-        changes_a_number_once(backend, real)
+        assert backend.refuses(sandbox.token("newsletter")[1])
+        changes_a_number_once(backend, sandbox.token)
+    production = sandbox.trust() | {"ALLOW_TEST_PHONES": ""}
+    with python_backend(stack, code, tmp_path_factory.mktemp(stack), production) as backend:
+        assert backend.refuses(accepted)
 
 
 @pytest.mark.node
 def test_an_express_backend_accepts_the_widgets_form_and_a_token_once(
-    real: RealTokens, environ: dict[str, str], tmp_path: Path, modules: Path
+    real: RealTokens, service: Service, tmp_path: Path, modules: Path
 ) -> None:
     code = snippet("Express") + shown("express-backend") + shown("express-login") + shown("express-once")
+    environ = trust(real.jwks_url) | {"VERIFY_URL": service.url, "VERIFY_KEY": service.keys["backend"]}
     phone, token = real.of("backend")
     with node_backend(code, tmp_path, modules, environ) as backend:
         form = backend.http.post("/login", data={"phone_token": token})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert backend.http.post("/login", data={"phone_token": token[:-2]}).status_code == 403
-        changes_a_number_once(backend, real)
+        changes_a_number_once(backend, lambda purpose: real.of("backend", purpose))

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from lastdigits_client import Client
 
 from tests.consumers.backends import APPS, php_site
 from tests.consumers.page import Sandbox, shown
 from tests.consumers.test_guide_backends import flow
-from tests.harness import fresh_phone
 
 pytestmark = pytest.mark.laravel
 
@@ -41,15 +39,8 @@ def laravel(directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
         yield http
 
 
-def token(sandbox: Sandbox, purpose: str = "login") -> tuple[str, str]:
-    """A phone that a page has verified, and its token."""
-    phone = fresh_phone()
-    with Client(sandbox.url, sandbox.secret_key) as client:
-        return phone, client.check(client.start(phone, purpose=purpose).id, sandbox.code(phone)).token
-
-
 def test_a_verified_phone_is_signed_in_once(sandbox: Sandbox, tmp_path: Path) -> None:
-    phone, accepted = token(sandbox)
+    phone, accepted = sandbox.token()
     with laravel(tmp_path, sandbox.trust()) as http:
         assert http.get("/me").json() == {"phone": None}
         assert http.post("/login", data={"phone_token": accepted}).headers["Location"] == str(http.base_url)
@@ -60,18 +51,18 @@ def test_a_verified_phone_is_signed_in_once(sandbox: Sandbox, tmp_path: Path) ->
 
 
 def test_what_does_not_verify_a_phone_for_the_login_signs_no_one_in(sandbox: Sandbox, tmp_path: Path) -> None:
-    refused = [token(sandbox, "newsletter")[1], token(sandbox)[1][:-2], ""]
+    refused = [sandbox.token("newsletter")[1], sandbox.token()[1][:-2], ""]
     with laravel(tmp_path, sandbox.trust()) as http:
         assert [http.post("/login", data={"phone_token": one}).status_code for one in refused] == [403, 403, 403]
         assert http.get("/me").json() == {"phone": None}
     with laravel(tmp_path, sandbox.trust() | {"ALLOW_TEST_PHONES": "false"}) as production:
-        assert production.post("/login", data={"phone_token": token(sandbox)[1]}).status_code == 403
+        assert production.post("/login", data={"phone_token": sandbox.token()[1]}).status_code == 403
 
 
 def test_a_form_without_laravels_csrf_field_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     with laravel(tmp_path, sandbox.trust()) as http:
         del http.headers["X-CSRF-TOKEN"]
-        assert http.post("/login", data={"phone_token": token(sandbox)[1]}).status_code == 419
+        assert http.post("/login", data={"phone_token": sandbox.token()[1]}).status_code == 419
 
 
 def test_a_laravel_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path) -> None:

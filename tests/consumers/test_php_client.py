@@ -54,6 +54,9 @@ def php(tmp_path: Path, service: Service) -> Php:
 def test_a_phone_is_verified_and_its_token_redeemed_once(php: Php, simulator: Simulator, phone: str) -> None:
     started = php("start", phone=phone, purpose="login", clientIp="203.0.113.7", more={"code_length": 5})["answer"]
     assert (started["phone"], started["code_length"]) == (phone, 5)
+    refused = php("check", id=started["id"], code=wrong(simulator.code(phone)))
+    assert (refused["refused"], refused["status"], refused["problem"]) == ("Problem", 422, "code_incorrect")
+    assert refused["members"]["attempts_left"] == 2
     approved = php("check", id=started["id"], code=simulator.code(phone), clientIp="203.0.113.7")["answer"]
     assert approved["phone"] == phone
     assert php("redeem", token=approved["token"], purpose="login")["answer"] == phone
@@ -63,13 +66,6 @@ def test_a_phone_is_verified_and_its_token_redeemed_once(php: Php, simulator: Si
 def test_a_token_for_another_purpose_is_refused(php: Php, real: RealTokens) -> None:
     _, token = real.of("backend", purpose="newsletter")
     assert php("redeem", token=token, purpose="login") == {"refused": "TokenRefused"}
-
-
-def test_a_wrong_code_is_a_problem_with_the_attempts_left(php: Php, simulator: Simulator, phone: str) -> None:
-    started = php("start", phone=phone, purpose="login")["answer"]
-    refused = php("check", id=started["id"], code=wrong(simulator.code(phone)))
-    assert (refused["refused"], refused["status"], refused["problem"]) == ("Problem", 422, "code_incorrect")
-    assert refused["members"]["attempts_left"] == 2
 
 
 async def test_a_resend_waits_for_its_cooldown(php: Php, service: Service, simulator: Simulator, phone: str) -> None:

@@ -27,6 +27,10 @@ def test_a_phone_is_verified_and_its_token_redeemed_once(client: Client, simulat
     started = client.start(phone, purpose="login", client_ip="203.0.113.7", code_length=5)
     assert (started.phone, started.code_length, started.status) == (phone, 5, "pending")
     assert started.expires_at > started.created_at
+    with pytest.raises(Problem) as refused:
+        client.check(started.id, wrong(simulator.code(phone)))
+    assert (refused.value.status, refused.value.code) == (422, "code_incorrect")
+    assert refused.value.members["attempts_left"] == 2
     approved = client.check(started.id, simulator.code(phone), client_ip="203.0.113.7")
     assert (approved.id, approved.phone) == (started.id, phone)
     assert approved.token not in repr(approved)
@@ -57,14 +61,6 @@ async def test_a_resend_calls_again_and_a_cancel_ends_it(
     assert simulator.count(phone) == 2
     assert client.cancel(started.id).status == "canceled"
     assert (await asynchronous.cancel(started.id)).status == "canceled"
-
-
-def test_a_wrong_code_is_a_problem_with_the_attempts_left(client: Client, simulator: Simulator, phone: str) -> None:
-    started = client.start(phone)
-    with pytest.raises(Problem) as refused:
-        client.check(started.id, wrong(simulator.code(phone)))
-    assert (refused.value.status, refused.value.code) == (422, "code_incorrect")
-    assert refused.value.members["attempts_left"] == 2
 
 
 # ---- answers that are lost
