@@ -22,7 +22,7 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 # Tests whose files each start servers of their own: a process has whole files.
 BY_FILE := -n 2 --dist loadfile
 # The tests that need nothing but Python.
-PLAIN := not (browser or failover or generated or kotlin or laravel or nginx or node or php or promtool or redis)
+PLAIN := not (browser or containers or failover or generated or kotlin or laravel or nginx or node or php or promtool or redis)
 
 # Stops where one of some commands is not there: $(call need,COMMANDS,what they are,packages of Debian and Ubuntu)
 need = @for command in $(1); do PATH="$$PATH:/usr/sbin" command -v $$command >/dev/null || { \
@@ -159,11 +159,10 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 test-failover: $(VENV)/.installed-dev ## Test Sentinel and Cluster deployments that fail and move under traffic
 	$(PY) -m pytest -n 2 --dist worksteal -m failover $(ARGS)
 
-test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
+test-containers: $(VENV)/.installed-dev ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
 		echo "make test-containers: no Docker Engine answers (docker info). Install Docker Engine and Compose, or set DOCKER_HOST." >&2; exit 1; }
-	@$(MAKE) -s $(VENV)/.made
-	@$(PY) tests/containers/drive.py
+	$(PY) -m pytest -m containers $(ARGS)
 
 # ---- the environment
 
