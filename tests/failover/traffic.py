@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
@@ -29,10 +29,7 @@ class Traffic:
     answered: set[int] = field(default_factory=set)
     stopped: bool = False
 
-    async def run(self) -> None:
-        await asyncio.gather(*(self._one_after_another() for _ in range(AT_ONCE)))
-
-    async def _one_after_another(self) -> None:
+    async def one_after_another(self) -> None:
         while not self.stopped:
             number, self.sent = self.sent, self.sent + 1
             try:
@@ -76,14 +73,16 @@ class Traffic:
 @asynccontextmanager
 async def traffic(url: str, replication: Replication = NONE) -> AsyncIterator[Traffic]:
     """Traffic to a store until the block ends."""
-    async with connect(url, TIMEOUT) as client:
-        pipelines = Pipelines(client, TIMEOUT, replication)
+    async with (
+        connect(url, TIMEOUT) as client,
+        aclosing(Pipelines(client, TIMEOUT, replication)) as pipelines,
+        asyncio.TaskGroup() as senders,
+    ):
         found = Traffic(pipelines, replication)
-        running = asyncio.create_task(found.run())
+        for _ in range(AT_ONCE):
+            senders.create_task(found.one_after_another())
         try:
             await found.more()
             yield found
         finally:
             found.stopped = True
-            await asyncio.wait_for(running, 30)
-            await pipelines.aclose()

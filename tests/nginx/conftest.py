@@ -11,7 +11,8 @@ import pytest
 
 from tests.contract.test_mobilgroup_tls import identity
 from tests.harness import ROOT, Simulator, serving
-from tests.nginx.server import STARTS, Site, free_port, run_nginx
+from tests.nginx.server import STARTS, Site, run_nginx
+from tests.server import free_port
 
 SHIPPED = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
 APPENDING = """

@@ -79,13 +79,6 @@ class Site:
         return str(answer.get("limit") or answer.get("code") or answer["status"])
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as taken:
-        taken.bind((host, 0))
-        return int(taken.getsockname()[1])
-
-
 def prepare(directory: Path, site: str) -> list[str]:
     """Write a configuration; the command that runs it."""
     directory.mkdir(parents=True, exist_ok=True)

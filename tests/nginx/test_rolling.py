@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import pytest
 
 from app.api.clients import Kind, new_key
 from tests.failover.people import people_during
+from tests.failover.topologies import until
 from tests.harness import Service, Simulator, serving
 from tests.nginx.conftest import SHIPPED
-from tests.nginx.server import free_port, prepare, run_nginx
-from tests.server import Server
+from tests.nginx.server import prepare, run_nginx
+from tests.server import Server, free_port
 
 pytestmark = pytest.mark.nginx
 
@@ -38,57 +38,49 @@ server {{
 """
 
 
-class Balanced:
-    """nginx in front of replicas, each of which may be out of the balance."""
-
-    def __init__(self, directory: Path, ports: list[int]) -> None:
-        self.directory, self.ports, self.port = directory, ports, free_port()
-
-    def site(self, out: int | None = None) -> str:
-        servers = "\n".join(f"server 127.0.0.1:{port}{' down' if port == out else ''};" for port in self.ports)
-        return SITE.format(servers=servers, keepalive=KEEPALIVE, port=self.port)
-
-    def reload(self, out: int | None = None) -> None:
-        """Have nginx read its file again, and wait until the workers of before have ended."""
-        master = int((self.directory / "pid").read_text("ascii"))
-        before = _children(master)
-        prepare(self.directory, self.site(out))
-        os.kill(master, signal.SIGHUP)
-        deadline = time.monotonic() + 30
-        while before & _children(master) or not _children(master):
-            assert time.monotonic() < deadline, "nginx does not let its old workers go"
-            time.sleep(0.05)
-
-
 def _children(process: int) -> set[int]:
     return {int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()}
 
 
 def test_no_request_is_lost_while_replicas_restart_one_after_the_other(tmp_path: Path, simulator: Simulator) -> None:
-    keys = {"backend": new_key(Kind.SECRET)}
-    balanced = Balanced(tmp_path / "nginx", [free_port(), free_port()])
+    keys, directory = {"backend": new_key(Kind.SECRET)}, tmp_path / "nginx"
+    port, ports = free_port(), [free_port(), free_port()]
+
+    def site(out: int | None = None) -> str:
+        """A balance of both replicas, of which one may be out."""
+        servers = "\n".join(f"server 127.0.0.1:{each}{' down' if each == out else ''};" for each in ports)
+        return SITE.format(servers=servers, keepalive=KEEPALIVE, port=port)
+
+    def reload(out: int | None = None) -> None:
+        """Have nginx read its file again, and wait until the workers of before have ended."""
+        master = int((directory / "pid").read_text("ascii"))
+        before = _children(master)
+        prepare(directory, site(out))
+        os.kill(master, signal.SIGHUP)
+        until(lambda: _children(master) and not before & _children(master), "nginx lets its old workers go")
+
     with ExitStack() as stack:
         server = Server(tmp_path / "store")
         stack.callback(server.stop)
-        replicas = [stack.enter_context(ExitStack()) for _ in balanced.ports]
+        replicas = [stack.enter_context(ExitStack()) for _ in ports]
 
         def start(number: int) -> Service:
-            settings = {"REDIS_URL": server.url, "PORT": str(balanced.ports[number]), "WORKERS": "1"}
+            settings = {"REDIS_URL": server.url, "PORT": str(ports[number]), "WORKERS": "1"}
             running = serving(tmp_path / str(number), simulator.send_url, keys, **settings)
             return replicas[number].enter_context(running)
 
         def restart_all() -> None:
-            for number, port in enumerate(balanced.ports):
-                balanced.reload(out=port)
-                replicas[number].close()
+            for number, replica in enumerate(replicas):
+                reload(out=ports[number])
+                replica.close()
                 start(number)
-                balanced.reload()
+                reload()
 
         service, _ = start(0), start(1)
-        stack.enter_context(run_nginx(balanced.directory, balanced.site(), balanced.port))
+        stack.enter_context(run_nginx(directory, site(), port))
         # A connection for each request, as those of many phones.
         limits = httpx.Limits(max_keepalive_connections=0)
-        url = f"http://127.0.0.1:{balanced.port}"
+        url = f"http://127.0.0.1:{port}"
         http = httpx.AsyncClient(base_url=url, headers=service.headers(), timeout=40, limits=limits)
         told = people_during(restart_all, http, simulator)
     assert len(told) > 20
