@@ -23,10 +23,9 @@ from urllib.request import urlopen
 
 import uvloop
 
+from bench import throughput
 from bench.load import post, read_answer
-from bench.records import opened_store
 from bench.stand import Served, stand
-from bench.throughput import starts
 
 PATIENCE = 20.0
 """Seconds after which a request counts as never answered."""
@@ -152,17 +151,15 @@ class Client:
 
 async def checks_of(subject: Subject, count: int) -> Iterator[bytes]:
     """Wrong codes, without end: ten for each of so many verifications, again and again: later ones are locked."""
-    async with opened_store(os.environ["LASTDIGITS_REDIS_URL"]) as records:
-        refs = await records.open(count)
-    bodies = [f'{{"id":"{ref.id}","code":"9999"}}' for ref in refs for _ in range(10)]
-    return itertools.cycle([post(subject.key, "/verify/check", body) for body in bodies])
+    requests = await throughput.checks(subject.key, "", 10 * count)
+    return itertools.cycle([post(subject.key, requests.path, body) for body in requests.bodies])
 
 
 def starts_of(subject: Subject) -> Iterator[bytes]:
     """Starts of phones that no one called before."""
     while True:
-        for body in starts(subject.key, 1000).bodies:
-            yield post(subject.key, "/verify/start", body)
+        requests = throughput.starts(subject.key, 1000)
+        yield from (post(subject.key, requests.path, body) for body in requests.bodies)
 
 
 async def probe(client: Client, checks: Iterator[bytes], count: int = 300, rate: float = 100) -> float:

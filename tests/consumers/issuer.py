@@ -186,6 +186,7 @@ WRONG: dict[str, Forgery] = {
     "wrong typ": _header(typ="JWT"),
     "an access token's typ": _header(typ="at+jwt"),
     "no typ": _header(typ=None),
+    "signed, but alg says otherwise": _header(alg="HS256"),
     "expired": at(iat=-660, nbf=-660, exp=-60),
     "not yet valid": at(iat=60, nbf=60, exp=660),
     "no exp": _claims(exp=None),
