@@ -223,7 +223,7 @@ async def idle() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=local)
             held.append((reader, writer))
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            await read_answer(reader)
+        await asyncio.gather(*(read_answer(reader) for reader, _ in held))
         took = time.perf_counter() - began
         during = await measure(subject, client, checks)
         kept = sum(not reader.at_eof() for reader, _ in held)

@@ -63,10 +63,8 @@ class Served:
 
     def memory(self) -> float:
         """MiB that it holds."""
-        fields = dict(
-            line.split(":", 1) for line in Path(f"/proc/{self.process.pid}/status").read_text("utf-8").splitlines()
-        )
-        return int(fields["VmRSS"].split()[0]) / 1024
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("utf-8").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @dataclass(frozen=True)

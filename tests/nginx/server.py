@@ -49,8 +49,8 @@ class Site:
 
     Attributes:
         service: what stands behind it.
-        directory: where its files are.
-        url: without a host: `http://{host}:8080`.
+        directory: where its files are, its certificate too.
+        url: with a place for the host: `http://{host}:8080`.
     """
 
     service: Service
@@ -59,9 +59,8 @@ class Site:
 
     def client(self, address: str = "127.0.0.1") -> httpx.Client:
         """A client that connects from an address of this machine."""
-        certificate = self.directory / "certificate.pem"
-        verify = ssl.create_default_context(cafile=certificate) if certificate.exists() else True
-        transport = httpx.HTTPTransport(verify=verify, local_address=address)
+        context = ssl.create_default_context(cafile=self.directory / "certificate.pem")
+        transport = httpx.HTTPTransport(verify=context, local_address=address)
         url = self.url.format(host="[::1]" if ":" in address else "127.0.0.1")
         return httpx.Client(base_url=url, transport=transport, timeout=30)
 
