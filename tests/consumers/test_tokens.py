@@ -166,3 +166,38 @@ def test_a_setting_left_empty_opens_nothing(run: Run, issuer: Issuer, setting: s
 def test_a_setting_that_is_missing_opens_nothing(run: Run, issuer: Issuer, setting: str) -> None:
     with run(issuer.url, **{setting: None}) as careless:
         assert careless.refuses(issuer.token())
+
+
+# ---- what no test runs
+
+NAMED = {
+    "Go": [
+        'WithValidMethods([]string{"ES256"})',
+        "WithExpirationRequired()",
+        't.Header["typ"] != "verification+jwt"',
+        'c["iss"] != issuer',
+        'c["aud"] != audience',
+        'c["purpose"] != purpose',
+        'c["test"] != nil',
+        'c["jti"] == nil',
+        'c["phone_number"] == nil',
+    ],
+    "Spring": [
+        "jwsAlgorithm(SignatureAlgorithm.ES256)",
+        "validateType(false)",
+        'JwtTypeValidator("verification+jwt")',
+        "JwtIssuerValidator(issuer)",
+        "JwtAudienceValidator(audience)",
+        "JwtTimestampValidator(",
+        '("exp", v -> v != null)',
+        '("jti", v -> v != null)',
+        '("phone_number", v -> v != null)',
+        '("purpose", purpose::equals)',
+        '("test", v -> v == null)',
+    ],
+}
+
+
+@pytest.mark.parametrize("stack", NAMED)
+def test_what_no_test_runs_names_every_check(stack: str) -> None:
+    assert [check for check in NAMED[stack] if check not in snippet(stack)] == []
