@@ -22,7 +22,11 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 # Tests whose files each start servers of their own: a process has whole files.
 BY_FILE := -n 2 --dist loadfile
 # The tests that need nothing but Python.
-PLAIN := not (browser or failover or generated or kotlin or laravel or nginx or node or php or promtool or redis)
+PLAIN := not (browser or containers or failover or generated or kotlin or laravel or nginx or node or php or promtool or redis)
+
+# Stops where one of some commands is not there: $(call need,COMMANDS,what they are,packages of Debian and Ubuntu)
+need = @for command in $(1); do PATH="$$PATH:/usr/sbin" command -v $$command >/dev/null || { \
+	echo "make $@: needs $(2). Debian, Ubuntu: apt install $(3)" >&2; exit 1; }; done
 
 # An interpreter counts only if it runs: version managers leave commands on the PATH that merely say "not installed". It must also be able to make a virtual
 # environment: Debian packs that apart. Looked for only when .venv has to be made.
@@ -91,26 +95,23 @@ test-soak: $(VENV)/.installed-dev ## The same with 60 faults: every kind at leas
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 test-browser: $(VENV)/.installed-dev docs ## Test the pages; needs Chromium, and npm for axe-core
-	@command -v npm >/dev/null || { echo "make test-browser: needs npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
+	$(call need,npm,npm,nodejs npm)
 	@[ -n "$(CHROMIUM)" ] || { \
 		echo "make test-browser: needs Chromium. Debian, Ubuntu: apt install chromium. Or name yours: make test-browser CHROMIUM=/path/to/chrome" >&2; exit 1; }
 	CHROMIUM="$(CHROMIUM)" $(PY) -m pytest $(BY_FILE) -m browser $(ARGS)
 
 # What it makes is committed: users of the service need no node. The same source gives the same bytes, which a test holds.
 widget: ## Build the widget and the client from clients/js into app/web/static/widget; needs node and npm
-	@command -v node >/dev/null && command -v npm >/dev/null || { \
-		echo "make widget: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
+	$(call need,node npm,Node 20 or newer with npm,nodejs npm)
 	@cd clients/js && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error && node build.mjs
 
 test-node: $(VENV)/.installed-dev ## Test the Node example of docs/token.md; needs node and npm
-	@command -v node >/dev/null && command -v npm >/dev/null || { \
-		echo "make test-node: needs Node 20 or newer with npm. Debian, Ubuntu: apt install nodejs npm" >&2; exit 1; }
+	$(call need,node npm,Node 20 or newer with npm,nodejs npm)
 	$(PY) -m pytest $(BY_FILE) -m node $(ARGS)
 
 # The generators have an environment and a lock of their own: the service and its tests need none of them. Those of npm are installed for the run.
 test-generated: $(VENV)/.installed-dev $(VENV)/generators/.installed ## Make clients of the OpenAPI document, and run them; needs npm, Go and Java
-	@for command in node npm go java; do command -v $$command >/dev/null || { \
-		echo "make test-generated: needs $$command. Debian, Ubuntu: apt install nodejs npm golang-go default-jre-headless" >&2; exit 1; }; done
+	$(call need,node npm go java,$$command,nodejs npm golang-go default-jre-headless)
 	PATH="$(CURDIR)/$(VENV)/generators/bin:$$PATH" $(PY) -m pytest tests/consumers -m generated $(ARGS)
 
 test-php: $(VENV)/.installed-dev ## Test the PHP client; needs php-cli and php-curl
@@ -130,13 +131,11 @@ test-kotlin: $(VENV)/.installed-dev ## Compile and run the Kotlin of the guide f
 	$(PY) -m pytest tests/consumers -m kotlin $(ARGS)
 
 test-nginx: $(VENV)/.installed-dev ## Test the caller's address behind a real nginx; needs nginx
-	@PATH="$$PATH:/usr/sbin"; command -v nginx >/dev/null || { \
-		echo "make test-nginx: needs nginx. Debian, Ubuntu: apt install nginx-light" >&2; exit 1; }
+	$(call need,nginx,nginx,nginx-light)
 	$(PY) -m pytest $(BY_FILE) -m nginx $(ARGS)
 
 test-promtool: $(VENV)/.installed-dev ## Check the metrics and the alerts by Prometheus's own tool; needs promtool
-	@command -v promtool >/dev/null || { \
-		echo "make test-promtool: needs promtool. Debian, Ubuntu: apt install prometheus" >&2; exit 1; }
+	$(call need,promtool,promtool,prometheus)
 	$(PY) -m pytest -m promtool $(ARGS)
 
 # One test at a time: some change the server's settings for a moment, such as maxmemory.
@@ -160,11 +159,10 @@ test-redis: $(VENV)/.installed-dev ## Run the tests that use a store against RED
 test-failover: $(VENV)/.installed-dev ## Test Sentinel and Cluster deployments that fail and move under traffic
 	$(PY) -m pytest -n 2 --dist worksteal -m failover $(ARGS)
 
-test-containers: ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
+test-containers: $(VENV)/.installed-dev ## Build the image, run docker-compose.yml and check both; needs Docker and Compose
 	@command -v docker >/dev/null && docker info >/dev/null 2>&1 || { \
 		echo "make test-containers: no Docker Engine answers (docker info). Install Docker Engine and Compose, or set DOCKER_HOST." >&2; exit 1; }
-	@$(MAKE) -s $(VENV)/.made
-	@PYTHON=$(PY) tests/containers/run
+	$(PY) -m pytest -m containers $(ARGS)
 
 # ---- the environment
 
@@ -200,15 +198,10 @@ $(VENV)/production/.installed: $(VENV)/.made requirements.lock pyproject.toml
 	@$(VENV)/production/bin/python -m pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-# Apart from the others, so that neither the service nor its tests wait for it.
-$(VENV)/docs/.installed: $(VENV)/.made requirements-docs.lock
-	@$(PY) -m venv --clear $(VENV)/docs
-	@$(VENV)/docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-docs.lock
-	@touch $@
-
-$(VENV)/generators/.installed: $(VENV)/.made requirements-generators.lock
-	@$(PY) -m venv --clear $(VENV)/generators
-	@$(VENV)/generators/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-generators.lock
+# Apart from the others, so that neither the service nor its tests wait for them.
+$(VENV)/docs/.installed $(VENV)/generators/.installed: $(VENV)/%/.installed: $(VENV)/.made requirements-%.lock
+	@$(PY) -m venv --clear $(VENV)/$*
+	@$(VENV)/$*/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-$*.lock
 	@touch $@
 
 # ---- the locks

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import uvloop
 
@@ -21,12 +20,6 @@ from bench.throughput import starts
 
 REQUESTS = int(os.environ.get("BENCH_REQUESTS", "100000"))
 STARTUPS = 5
-
-
-def resident(pid: int) -> float:
-    """MiB that a process has in memory."""
-    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text("utf-8").splitlines())
-    return int(fields["VmRSS"].split()[0]) / 1024
 
 
 async def use(bench: Stand, phones: int) -> None:
@@ -64,11 +57,11 @@ def main() -> None:
             print(
                 f"{workers} worker(s) ready after {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
             )
-        pid = bench.servers["service"].process.pid
-        print(f"a worker: {resident(pid):.1f} MiB when fresh", flush=True)
+        worker = bench.servers["service"]
+        print(f"a worker: {worker.memory():.1f} MiB when fresh", flush=True)
         for sent in range(REQUESTS // 5, REQUESTS + 1, REQUESTS // 5):
             uvloop.run(use(bench, REQUESTS // 20))
-            print(f"a worker: {resident(pid):.1f} MiB after {sent:,} requests", flush=True)
+            print(f"a worker: {worker.memory():.1f} MiB after {sent:,} requests", flush=True)
 
 
 if __name__ == "__main__":

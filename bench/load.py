@@ -55,9 +55,18 @@ class Requests:
     bodies: list[str]
     kind: str
 
-    def bytes_of(self, body: str) -> bytes:
-        head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {self.key}\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+def post(key: str, path: str, body: str) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
+    )
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """The head, in small letters, and the body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    return head, await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,8 @@ async def send(port: int, requests: Requests, connections: int, seconds: float, 
             if (early := at - clock()) > 0:
                 await asyncio.sleep(early)
                 at = clock()  # the loop's timers count milliseconds
-            writer.write(requests.bytes_of(body))
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            answer = await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]))
+            writer.write(post(requests.key, requests.path, body))
+            _, answer = await read_answer(reader)
             latencies.append(clock() - at)
             if requests.kind.encode() not in answer:
                 raise SystemExit(f"an answer of {requests.path}: {answer.decode()}")

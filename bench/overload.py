@@ -11,77 +11,63 @@ import gc
 import itertools
 import os
 import re
-import sys
+import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import cast
 from urllib.request import urlopen
 
 import uvloop
 
-from bench.records import opened_store
-from bench.stand import CORES, Served, await_port, configure, free_port, process, valkey
-from bench.throughput import starts
+from bench import throughput
+from bench.load import post, read_answer
+from bench.stand import Served, stand
 
-CHECKED, PATIENCE = '"code":"code_incorrect"', 20.0
-"""A right answer to a check, and seconds after which a request counts as never answered."""
+PATIENCE = 20.0
+"""Seconds after which a request counts as never answered."""
 
 CHECKS_PER_START = 3
 RECOVERED = 2.0
 """Times its quiet value that a check's p99 may be when the service counts as back to normal."""
 
+AS_IT_COMES = {
+    "REDIS_TIMEOUT": "1",
+    "LOG_LEVEL": "info",
+    "TRUSTED_PROXIES": "127.0.0.1",  # as behind nginx: the connections of a proxy have no bound
+}
+
 
 @dataclass(frozen=True)
 class Subject:
-    """The service under load, its log, its client's key, and its store."""
+    """The service under load, its log, and its client's key."""
 
     served: Served
     log: Path
     key: str
 
-    @property
-    def port(self) -> int:
-        return self.served.port
-
-    def memory(self) -> float:
-        """MiB that it holds."""
-        status = Path(f"/proc/{self.served.process.pid}/status").read_text("utf-8")
-        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
-
-    def counted(self, name: str) -> dict[str, float]:
-        """A counter's series in /metrics, by their labels."""
-        with urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+    def counted(self) -> float:
+        """Requests that /metrics has counted."""
+        with urlopen(f"http://127.0.0.1:{self.served.port}/metrics") as answer:
             text = answer.read().decode()
-        return {labels: float(value) for labels, value in re.findall(rf"^{name}{{(.*)}} (\S+)$", text, re.MULTILINE)}
+        return sum(map(float, re.findall(r"^lastdigits_http_requests_total{.*} (\S+)$", text, re.MULTILINE)))
 
 
 @contextmanager
-def serving(provider_port: int, **settings: str) -> Iterator[Subject]:
-    """Run the service with a store of its own."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        key = configure(directory)
-        os.sched_setaffinity(0, {CORES[-1]})
-        store = stack.enter_context(valkey())
-        os.environ |= {
-            "LASTDIGITS_REDIS_URL": f"redis://127.0.0.1:{store.port}/0",
-            "LASTDIGITS_PROVIDER_URL": f"http://127.0.0.1:{provider_port}/",
-            "LASTDIGITS_REDIS_TIMEOUT": "1",  # as it comes: it is part of what happens under load
-            "LASTDIGITS_LOG_LEVEL": "info",
-            "LASTDIGITS_TRUSTED_PROXIES": "127.0.0.1",  # as behind nginx: the connections of a proxy have no bound
-        } | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
-        log, port = directory / "log", free_port()
-        with log.open("wb") as output:
-            command = (sys.executable, "-m", "app.cli", "serve")
-            child = stack.enter_context(process(0, *command, stderr=output.fileno(), LASTDIGITS_PORT=str(port)))
-        await_port(port)
-        yield Subject(Served(port, child), log, key)
+def serving(provider_port: int | None = None, **settings: str) -> Iterator[Subject]:
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        stand("service", provider_port=provider_port, log=log.fileno(), **AS_IT_COMES | settings) as bench,
+    ):
+        yield Subject(bench.servers["service"], Path(log.name), bench.key)
+
+
+def hanging_provider() -> socket.socket:
+    """Takes connections, and answers nothing: no one accepts what the kernel has accepted."""
+    return socket.create_server(("127.0.0.1", 0), backlog=4096)
 
 
 # ---- a client that sends on time, whether or not answers come
@@ -92,62 +78,12 @@ class Seen:
     """What became of requests: codes and their numbers, seconds until an answer, and those never answered."""
 
     codes: Counter[str] = field(default_factory=Counter)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
     lost: int = 0
 
-    def add(self, code: str, seconds: float) -> None:
-        self.codes[code] += 1
-        self.seconds.setdefault(code, []).append(seconds)
-
-    def p99(self, *codes: str) -> float:
+    def p99(self) -> float:
         """Milliseconds."""
-        every = sorted(itertools.chain.from_iterable(self.seconds.get(code, []) for code in codes or self.seconds))
-        return every[int(len(every) * 0.99)] * 1e3 if every else float("nan")
-
-
-class Connection(asyncio.Protocol):
-    """One request at a time."""
-
-    def __init__(self, free: list["Connection"]) -> None:
-        self._free = free
-        self._buffer = b""
-        self.answered: Callable[[str | None], None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-
-    def send(self, request: bytes, answered: Callable[[str | None], None]) -> None:
-        self.answered = answered
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-        if len(rest) < length:
-            return
-        code = re.search(rb'"code":"(\w+)"', rest)
-        closing, self._buffer = b"connection: close" in head.lower(), b""
-        self._end(code[1].decode() if code else head.split(b" ", 2)[1].decode())
-        if not closing:
-            self._free.append(self)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        if self in self._free:
-            self._free.remove(self)
-        self._end(None)
-
-    def _end(self, code: str | None) -> None:
-        if self.answered:
-            answered, self.answered = self.answered, None
-            answered(code)
-
-
-def _answer(answered: "asyncio.Future[str | None]", code: str | None) -> None:
-    if not answered.done():
-        answered.set_result(code)
+        return sorted(self.seconds)[int(len(self.seconds) * 0.99)] * 1e3 if self.seconds else float("nan")
 
 
 class Client:
@@ -155,72 +91,75 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._free: list[Connection] = []
-        self._opened: list[Connection] = []
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._opened: list[asyncio.StreamWriter] = []
 
     async def send(self, request: bytes, seen: Seen) -> None:
         began = time.perf_counter()
-        answered: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(PATIENCE):
-                connection = self._free.pop() if self._free else await self._connect()
-                connection.send(request, partial(_answer, answered))
-                code = await answered
-        except (OSError, TimeoutError):
-            code = None
-        if code is None:
+                reader, writer = await self._connection()
+                writer.write(request)
+                head, body = await read_answer(reader)
+        except (OSError, EOFError, TimeoutError):
             seen.lost += 1
-        else:
-            seen.add(code, time.perf_counter() - began)
+            return
+        if b"connection: close" not in head:
+            self._free.append((reader, writer))
+        code = re.search(rb'"code":"(\w+)"', body)
+        seen.codes[(code[1] if code else head.split(b" ", 2)[1]).decode()] += 1
+        seen.seconds.append(time.perf_counter() - began)
 
     async def at_rate(self, rate: float, seconds: float, requests: Iterator[tuple[str, bytes]]) -> dict[str, Seen]:
         """Send so many a second, for so long; then wait for what is under way."""
         seen: dict[str, Seen] = {}
-        begun, tasks = time.perf_counter(), set[asyncio.Task[None]]()
-        for number in range(int(rate * seconds)):
-            if (early := begun + number / rate - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            elif number % 32 == 0:
-                await asyncio.sleep(0)
-            kind, request = next(requests)
-            task = asyncio.ensure_future(self.send(request, seen.setdefault(kind, Seen())))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        while tasks:
-            await asyncio.wait(tasks)
+        begun = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * seconds)):
+                if (early := begun + number / rate - time.perf_counter()) > 0:
+                    await asyncio.sleep(early)
+                elif number % 32 == 0:
+                    await asyncio.sleep(0)
+                kind, request = next(requests)
+                group.create_task(self.send(request, seen.setdefault(kind, Seen())))
         return seen
 
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: Connection(self._free), "127.0.0.1", self._port)
-        self._opened.append(connection)
-        return connection
+    async def at_once(self, connections: int, seconds: float, requests: Iterator[bytes]) -> Seen:
+        """Send as fast as so many connections take answers."""
+        seen, end = Seen(), time.perf_counter() + seconds
+
+        async def one_after_another() -> None:
+            while time.perf_counter() < end:
+                await self.send(next(requests), seen)
+
+        await asyncio.gather(*(one_after_another() for _ in range(connections)))
+        return seen
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._opened.append(writer)
+        return reader, writer
 
     def close(self) -> None:
-        for connection in self._opened:
-            connection.transport.abort()
-
-
-def post(key: str, path: str, body: str) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
-    )
-    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        for writer in self._opened:
+            writer.transport.abort()
 
 
 async def checks_of(subject: Subject, count: int) -> Iterator[bytes]:
     """Wrong codes, without end: ten for each of so many verifications, again and again: later ones are locked."""
-    async with opened_store(os.environ["LASTDIGITS_REDIS_URL"]) as records:
-        refs = await records.open(count)
-    bodies = [f'{{"id":"{ref.id}","code":"9999"}}' for ref in refs for _ in range(10)]
-    return itertools.cycle([post(subject.key, "/verify/check", body) for body in bodies])
+    requests = await throughput.checks(subject.key, "", 10 * count)
+    return itertools.cycle([post(subject.key, requests.path, body) for body in requests.bodies])
 
 
 def starts_of(subject: Subject) -> Iterator[bytes]:
     """Starts of phones that no one called before."""
     while True:
-        for body in starts(subject.key, 1000).bodies:
-            yield post(subject.key, "/verify/start", body)
+        requests = throughput.starts(subject.key, 1000)
+        yield from (post(subject.key, requests.path, body) for body in requests.bodies)
 
 
 async def probe(client: Client, checks: Iterator[bytes], count: int = 300, rate: float = 100) -> float:
@@ -238,53 +177,34 @@ async def measure(subject: Subject, client: Client, checks: Iterator[bytes]) -> 
     return p99, (subject.served.cpu() - before) / count * 1e6
 
 
+def compared(quiet: tuple[float, float], now: tuple[float, float]) -> str:
+    return f"p99 {quiet[0]:.1f} ms when quiet, {now[0]:.1f} now; CPU {quiet[1]:.0f} µs, {now[1]:.0f} now"
+
+
 # ---- a provider that hangs
-
-
-@asynccontextmanager
-async def hanging_provider() -> AsyncIterator[int]:
-    """Accepts everything, and answers nothing."""
-
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(65536):
-            pass
-        writer.close()
-
-    server = await asyncio.start_server(hang, "127.0.0.1", 0, backlog=2048)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def hang(waves: int = 3) -> None:
     """A thousand starts at once, while the provider answers nothing for 10 s; and again. The breaker is off: it would refuse the second thousand."""
-    async with hanging_provider() as provider_port:
-        with serving(provider_port, PROVIDER_BREAKER_FAILURES="0") as subject:
-            client, starts = Client(subject.port), starts_of(subject)
-            checks = await checks_of(subject, 2000)
-            await probe(client, checks)
-            memory = subject.memory()
-            print(
-                f"hang: {waves} times 1,000 starts at once, and the provider answers nothing; {memory:.1f} MiB before"
-            )
-            for _ in range(waves):
-                quiet, ended, cpu = await measure(subject, client, checks), Seen(), subject.served.cpu()
-                waiting = [asyncio.ensure_future(client.send(next(starts), ended)) for _ in range(1000)]
-                while sum(not task.done() for task in waiting) > 200:  # noqa: ASYNC110  twice the pool's size are let in
-                    await asyncio.sleep(0.02)
-                cpu = subject.served.cpu() - cpu
-                hung = await measure(subject, client, checks)
-                still = sum(not task.done() for task in waiting)
-                await asyncio.gather(*waiting)
-                print(f"  {dict(ended.codes)}, {ended.lost} lost; the thousand took {cpu:.2f} s of CPU")
-                print(f"    a check: {compared(quiet, hung)}, with 200 starts waiting, {still} of them to the end")
-                print(f"    memory: {subject.memory():.1f} MiB after")
-            client.close()
-
-
-def compared(quiet: tuple[float, float], now: tuple[float, float]) -> str:
-    return f"p99 {quiet[0]:.1f} ms when quiet, {now[0]:.1f} now; CPU {quiet[1]:.0f} µs, {now[1]:.0f} now"
+    with hanging_provider() as provider, serving(provider.getsockname()[1], PROVIDER_BREAKER_FAILURES="0") as subject:
+        served, client, starts = subject.served, Client(subject.served.port), starts_of(subject)
+        checks = await checks_of(subject, 2000)
+        await probe(client, checks)
+        memory = served.memory()
+        print(f"hang: {waves} times 1,000 starts at once, and the provider answers nothing; {memory:.1f} MiB before")
+        for _ in range(waves):
+            quiet, ended, cpu = await measure(subject, client, checks), Seen(), served.cpu()
+            waiting = [asyncio.ensure_future(client.send(next(starts), ended)) for _ in range(1000)]
+            while sum(not task.done() for task in waiting) > 200:  # noqa: ASYNC110  twice the pool's size are let in
+                await asyncio.sleep(0.02)
+            cpu = served.cpu() - cpu
+            hung = await measure(subject, client, checks)
+            still = sum(not task.done() for task in waiting)
+            await asyncio.gather(*waiting)
+            print(f"  {dict(ended.codes)}, {ended.lost} lost; the thousand took {cpu:.2f} s of CPU")
+            print(f"    a check: {compared(quiet, hung)}, with 200 starts waiting, {still} of them to the end")
+            print(f"    memory: {served.memory():.1f} MiB after")
+        client.close()
 
 
 # ---- idle connections
@@ -292,29 +212,27 @@ def compared(quiet: tuple[float, float], now: tuple[float, float]) -> str:
 
 async def idle() -> None:
     """Ten thousand connections that have made one request and are kept; 125 from each of 80 addresses."""
-    async with hanging_provider() as provider_port:
-        with serving(provider_port) as subject:
-            client = Client(subject.port)
-            checks = await checks_of(subject, 2000)
-            await probe(client, checks)
-            quiet, memory = await measure(subject, client, checks), subject.memory()
-            loop, free, lost = asyncio.get_running_loop(), list[Connection](), Seen()
-            began = time.perf_counter()
-            for number in range(10_000):
-                _, held = await loop.create_connection(
-                    lambda: Connection(free), "127.0.0.1", subject.port, local_addr=(f"127.0.1.{1 + number // 125}", 0)
-                )
-                held.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", lambda code: lost.add(str(code), 0))
-            took = time.perf_counter() - began
-            during = await measure(subject, client, checks)
-            print(
-                f"idle: {len(free)} of 10,000 connections are kept {took:.0f} s after the first; answers {dict(lost.codes)}"
-            )
-            print(f"  a check: {compared(quiet, during)}")
-            print(f"  memory: {memory:.1f} MiB before, {subject.memory():.1f} with them")
-            for connection in list(free):
-                connection.transport.abort()
-            client.close()
+    with hanging_provider() as provider, serving(provider.getsockname()[1]) as subject:
+        served, client = subject.served, Client(subject.served.port)
+        checks = await checks_of(subject, 2000)
+        await probe(client, checks)
+        quiet, memory = await measure(subject, client, checks), served.memory()
+        held, began = [], time.perf_counter()
+        for number in range(10_000):
+            local = (f"127.0.1.{1 + number // 125}", 0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=local)
+            held.append((reader, writer))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.gather(*(read_answer(reader) for reader, _ in held))
+        took = time.perf_counter() - began
+        during = await measure(subject, client, checks)
+        kept = sum(not reader.at_eof() for reader, _ in held)
+        print(f"idle: {kept} of 10,000 connections are kept {took:.0f} s after the first")
+        print(f"  a check: {compared(quiet, during)}")
+        print(f"  memory: {memory:.1f} MiB before, {served.memory():.1f} with them")
+        for _, writer in held:
+            writer.transport.abort()
+        client.close()
 
 
 # ---- a flood of bad requests
@@ -335,38 +253,25 @@ BAD: dict[str, Callable[[str, int], bytes]] = {
 
 async def flood(seconds: int = 20) -> None:
     """Each kind of bad request, as fast as answers come."""
-    async with hanging_provider() as provider_port:
-        with serving(provider_port) as subject:
-            total, size = 0, subject.log.stat().st_size
-            lines = subject.log.read_bytes().count(b"\n")
-            print("flood: as fast as 64 connections take answers")
-            for name, make in BAD.items():
-                before, began = subject.counted("lastdigits_http_requests_total"), time.perf_counter()
-                sent = await _blast(subject, make, seconds / len(BAD))
-                took = time.perf_counter() - began
-                after = subject.counted("lastdigits_http_requests_total")
-                counted = sum(after.values()) - sum(before.values()) - 1  # the scrape before
-                total += sent
-                print(f"  {name}: {sent} in {took:.1f} s, {counted:.0f} counted")
-            await asyncio.sleep(11)  # the lines that say how many were left out
-            more = subject.log.read_bytes().count(b"\n") - lines
-            grown = subject.log.stat().st_size - size
-            print(f"  log: {more} lines, {grown} bytes for {total} requests: {grown / total:.3f} bytes a request")
-
-
-async def _blast(subject: Subject, make: Callable[[str, int], bytes], seconds: float) -> int:
-    client, seen, end = Client(subject.port), Seen(), time.perf_counter() + seconds
-    numbers = itertools.count()
-
-    async def loop() -> None:
-        while time.perf_counter() < end:
-            await client.send(make(subject.key, next(numbers)), seen)
-
-    await asyncio.gather(*(loop() for _ in range(64)))
-    client.close()
-    if seen.lost:
-        print(f"  {seen.lost} were not answered")
-    return seen.codes.total()
+    with hanging_provider() as provider, serving(provider.getsockname()[1]) as subject:
+        total, before = 0, subject.log.read_bytes()
+        print("flood: as fast as 64 connections take answers")
+        for name, make in BAD.items():
+            client, counted, began = Client(subject.served.port), subject.counted(), time.perf_counter()
+            requests = (make(subject.key, number) for number in itertools.count())
+            seen = await client.at_once(64, seconds / len(BAD), requests)
+            took = time.perf_counter() - began
+            client.close()
+            counted = subject.counted() - counted - 1  # the scrape before
+            sent = seen.codes.total()
+            total += sent
+            print(f"  {name}: {sent} in {took:.1f} s, {counted:.0f} counted, {seen.lost} not answered")
+        await asyncio.sleep(11)  # the lines that say how many were left out
+        grown = subject.log.read_bytes().removeprefix(before)
+        lines = grown.count(b"\n")
+        print(
+            f"  log: {lines} lines, {len(grown)} bytes for {total} requests: {len(grown) / total:.3f} bytes a request"
+        )
 
 
 # ---- twice the load
@@ -374,53 +279,34 @@ async def _blast(subject: Subject, make: Callable[[str, int], bytes], seconds: f
 
 async def load(seconds: int = int(os.environ.get("BENCH_SECONDS", "60"))) -> None:
     """Three checks to a start, twice as many as it can serve."""
-    with ExitStack() as stack:
-        provider = stack.enter_context(process(1, sys.executable, "-m", "bench.lean_provider", stdout=-1))
-        assert provider.stdout
-        subject = stack.enter_context(serving(int(provider.stdout.readline())))
-        client, starts = Client(subject.port), starts_of(subject)
+    with serving() as subject:
+        served, client = subject.served, Client(subject.served.port)
         checks = await checks_of(subject, 5000)
-        mixed = _mixed(checks, starts)
+        mixed = _mixed(checks, starts_of(subject))
         await probe(client, checks)
         quiet = await probe(client, checks, 500)
-        sustainable = await _sustainable(client, mixed)
-        rate, memory, cpu = 2 * sustainable, subject.memory(), subject.served.cpu()
+        fastest = await client.at_once(32, 8, (request for _, request in mixed))
+        sustainable = fastest.codes.total() / 8
+        rate, memory, cpu = 2 * sustainable, served.memory(), served.cpu()
         print(f"load: serves {sustainable:.0f} requests/s, three checks to a start; gets {rate:.0f} for {seconds} s")
         seen = await client.at_rate(rate, seconds, mixed)
-        ended, cpu = time.perf_counter(), subject.served.cpu() - cpu
-        print(f"  it had {cpu:.1f} s of CPU, {cpu / seen_total(seen) * 1e6:.0f} µs an answer")
+        ended, cpu = time.perf_counter(), served.cpu() - cpu
+        answers = sum(what.codes.total() for what in seen.values())
+        print(f"  it had {cpu:.1f} s of CPU, {cpu / answers * 1e6:.0f} µs an answer")
         for kind, what in seen.items():
-            served = {"check": ("code_incorrect", "attempts_exhausted"), "start": ("201",)}[kind]
-            share = sum(what.codes[code] for code in served) / what.codes.total()
+            good = {"check": ("code_incorrect", "attempts_exhausted"), "start": ("201",)}[kind]
+            share = sum(what.codes[code] for code in good) / what.codes.total()
             print(
-                f"  {kind}: {dict(what.codes)}, {what.lost} never answered; {share:.0%} served, p99 of all {what.p99():.0f} ms"
+                f"  {kind}: {dict(what.codes)}, {what.lost} never answered; {share:.0%} served, p99 {what.p99():.0f} ms"
             )
-        print(f"  memory: {memory:.1f} MiB before, {subject.memory():.1f} after; p99 of a check before {quiet:.1f} ms")
+        print(f"  memory: {memory:.1f} MiB before, {served.memory():.1f} after; p99 of a check before {quiet:.1f} ms")
         await _recovery(client, checks, quiet, ended)
         client.close()
-
-
-def seen_total(seen: dict[str, Seen]) -> int:
-    return sum(what.codes.total() for what in seen.values())
 
 
 def _mixed(checks: Iterator[bytes], starts: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
     for number in itertools.count():
         yield ("check", next(checks)) if number % (CHECKS_PER_START + 1) else ("start", next(starts))
-
-
-async def _sustainable(client: Client, mixed: Iterator[tuple[str, bytes]], seconds: float = 8) -> float:
-    """Requests a second that 32 connections get answered."""
-    seen, end, count = Seen(), time.perf_counter() + seconds, 0
-
-    async def loop() -> None:
-        nonlocal count
-        while time.perf_counter() < end:
-            await client.send(next(mixed)[1], seen)
-            count += 1
-
-    await asyncio.gather(*(loop() for _ in range(32)))
-    return count / seconds
 
 
 async def _recovery(client: Client, checks: Iterator[bytes], quiet: float, ended: float) -> None:
@@ -434,7 +320,12 @@ async def _recovery(client: Client, checks: Iterator[bytes], quiet: float, ended
     raise SystemExit("it did not get back to normal")
 
 
-BENCHES: dict[str, Callable[[], Awaitable[None]]] = {"hang": hang, "idle": idle, "flood": flood, "load": load}
+BENCHES: dict[str, Callable[[], Coroutine[None, None, None]]] = {
+    "hang": hang,
+    "idle": idle,
+    "flood": flood,
+    "load": load,
+}
 
 
 def main() -> None:
@@ -443,7 +334,7 @@ def main() -> None:
     gc.disable()  # the client's pauses are not what is measured
     for name in parser.parse_args().names or BENCHES:
         print(f"load average {os.getloadavg()[0]:.1f}", flush=True)
-        uvloop.run(cast("Callable[[], asyncio.coroutines.Coroutine]", BENCHES[name])())  # type: ignore[name-defined]
+        uvloop.run(BENCHES[name]())
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ class Served:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def memory(self) -> float:
+        """MiB that it holds."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("utf-8").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
 
 @dataclass(frozen=True)
 class Stand:
@@ -122,6 +127,14 @@ def valkey(core: int = 1) -> Iterator[Served]:
         yield Served(port, child)
 
 
+@contextmanager
+def lean_provider() -> Iterator[int]:
+    """A provider that answers at once; yields its port."""
+    with process(1, sys.executable, "-m", "bench.lean_provider", stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        yield int(child.stdout.readline())
+
+
 def configure(directory: Path) -> str:
     """Set the environment of the service and of this process, with its files in a directory; returns the client's key."""
     key = new_key(Kind.SECRET)
@@ -142,17 +155,25 @@ def configure(directory: Path) -> str:
 
 
 @contextmanager
-def stand(*servers: str) -> Iterator[Stand]:
-    """Run a store, a provider, and some of `SERVERS`."""
+def stand(
+    *servers: str, provider_port: int | None = None, log: int = subprocess.DEVNULL, **settings: str
+) -> Iterator[Stand]:
+    """Run a store, a provider, and some of `SERVERS`.
+
+    Args:
+        servers: their names.
+        provider_port: where another provider listens.
+        log: the file that the servers write their logs to.
+        settings: of the service, without their prefix.
+    """
     with ExitStack() as stack:
         key = configure(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         os.sched_setaffinity(0, {CORES[-1]})
         store = stack.enter_context(valkey())
-        provider = stack.enter_context(process(1, sys.executable, "-m", "bench.lean_provider", stdout=subprocess.PIPE))
-        assert provider.stdout
-        url = f"http://127.0.0.1:{int(provider.stdout.readline())}/"
+        url = f"http://127.0.0.1:{provider_port or stack.enter_context(lean_provider())}/"
         redis_url = f"redis://127.0.0.1:{store.port}/0"
         os.environ |= {"LASTDIGITS_REDIS_URL": redis_url, "LASTDIGITS_PROVIDER_URL": url}
+        os.environ |= {f"LASTDIGITS_{name}": value for name, value in settings.items()}
         # For those that are no part of the service.
         os.environ |= {"REDIS_URL": redis_url, "PROVIDER_URL": url, "PROVIDER_API_KEY": "bench"}
         found = {}
@@ -161,7 +182,8 @@ def stand(*servers: str) -> Iterator[Stand]:
             port = free_port()
             at = ("--port", str(port)) if module == "uvicorn" else ()
             command = (sys.executable, "-m", module, *arguments, *at)
-            found[name] = Served(port, stack.enter_context(process(0, *command, LASTDIGITS_PORT=str(port))))
+            child = stack.enter_context(process(0, *command, stderr=log, LASTDIGITS_PORT=str(port)))
+            found[name] = Served(port, child)
         for served in found.values():
             await_port(served.port)
         yield Stand(key, store, found)

@@ -37,6 +37,13 @@ export function isMoreThanCode(text, length) {
   return !/^\d*$/.test(text.replace(/[\s\-–]/g, "")) || text.replace(/\D/g, "").length > length;
 }
 
+/** Where the last digits of a text begin, so many of them. */
+export function lastDigitsAt(text, count) {
+  let at = text.length;
+  for (; count > 0 && at > 0; at -= 1) count -= /\d/.test(text[at - 1]) ? 1 : 0;
+  return at;
+}
+
 function groupsIn(text) {
   let plain = text.normalize("NFKC").replace(/\p{Cf}/gu, "").replace(/[*_•]/g, "").replace(/[\u2010-\u2012]/g, "-");
   plain = plain.replace(/\p{Nd}/gu, (digit) => (/\d/.test(digit) ? digit : String(valueOf(digit))));

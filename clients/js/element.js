@@ -173,12 +173,15 @@ export class PhoneVerify extends HTMLElement {
       fetch: (...request) => (this.fetch ?? fetch)(...request),
       solveChallenge: (...challenge) => (this.solveChallenge ?? solveChallenge)(...challenge),
     });
-    const codeLength = Number(this.getAttribute("code-length")) || undefined;
     const purpose = this.getAttribute("purpose") ?? undefined;
-    this.#verification = createVerification(client, { purpose, codeLength, storage: session, slot, devices: stored("localStorage") });
+    this.#verification = createVerification(client, { purpose, codeLength: this.#codeLength, storage: session, slot, devices: stored("localStorage") });
     this.#verification.subscribe(() => this.#draw());
     this.#draw();
     this.#verification.restore();
+  }
+
+  get #codeLength() {
+    return Number(this.getAttribute("code-length")) || undefined;
   }
 
   #allow() {
@@ -201,7 +204,7 @@ export class PhoneVerify extends HTMLElement {
     this.#last = state;
     if (state.phone && state.step !== "phone" && state.phone !== before?.phone) this.#view.phone.value = state.phone;
     if (state.step === "phone" && before === null && state.phone) this.#view.phone.value = state.phone;
-    this.#view.show({ ...state, problem }, { words: this.#words, codeLength: Number(this.getAttribute("code-length")) || null });
+    this.#view.show({ ...state, problem }, { words: this.#words, codeLength: this.#codeLength });
     this.#takePart(state);
     this.#announce(state, before);
   };

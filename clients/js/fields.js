@@ -1,6 +1,6 @@
 // The two fields: what a person types or pastes, and how it looks.
 
-import { isMoreThanCode } from "./digits.js";
+import { isMoreThanCode, lastDigitsAt } from "./digits.js";
 import { make, write } from "./dom.js";
 import { country, formatPhone, readPhone, showPhone, toE164 } from "./phone.js";
 
@@ -33,10 +33,7 @@ export function phoneField(nodes, actions) {
     const { value, selectionStart } = nodes.phone;
     const behind = value.slice(selectionStart).replace(/\D/g, "").length;
     read = readPhone(value, read.region ?? nodes.country.value, allowed);
-    const text = formatPhone(read);
-    let caret = text.length;
-    for (let left = behind; left > 0 && caret > 0; caret -= 1) left -= /\d/.test(text[caret - 1]) ? 1 : 0;
-    draw(document.activeElement && nodes.phone.matches(":focus") ? caret : null);
+    draw(nodes.phone.matches(":focus") ? lastDigitsAt(formatPhone(read), behind) : null);
     actions.edit();
   }
 

@@ -1,5 +1,6 @@
 // What the element shows: made once, then changed with each state.
 
+import { lastDigitsAt } from "./digits.js";
 import { HANDSET, icon, make, TICK, write } from "./dom.js";
 import { codeField, phoneField } from "./fields.js";
 
@@ -178,8 +179,7 @@ function writeMarked(element, text, number) {
 function markLast(element, count) {
   if (element.dataset.n === String(count)) return;
   element.dataset.n = count;
-  let from = EXAMPLE.length;
-  for (let left = count; left > 0; from -= 1) left -= /\d/.test(EXAMPLE[from - 1]) ? 1 : 0;
+  const from = lastDigitsAt(EXAMPLE, count);
   element.replaceChildren(EXAMPLE.slice(0, from), make("b", { textContent: EXAMPLE.slice(from) }));
 }
 

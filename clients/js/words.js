@@ -32,21 +32,17 @@ export function languageOf(element) {
   return (around ? [around] : navigator.languages).map(short).find((tag) => tag in KNOWN) ?? "en";
 }
 
+const loaded = new Map([["en", en]]);
 const loading = new Map();
 
 /** The words of a language; null while they are still to be loaded. */
-export function wordsOf(tag) {
-  return tag === "en" ? en : (loading.get(tag)?.words ?? null);
-}
+export const wordsOf = (tag) => loaded.get(tag) ?? null;
 
 /** Load the words of a language from the file beside the module: English where there is none. */
 export function load(tag) {
-  if (!loading.has(tag)) {
-    const entry = { words: null, done: null };
-    entry.done = read(tag).catch(() => (console.warn(`phone-verify: no words for lang="${tag}": English is used`), en)).then((words) => (entry.words = words));
-    loading.set(tag, entry);
-  }
-  return loading.get(tag).done;
+  const instead = () => (console.warn(`phone-verify: no words for lang="${tag}": English is used`), en);
+  if (!loading.has(tag)) loading.set(tag, read(tag).catch(instead).then((words) => loaded.set(tag, words)));
+  return loading.get(tag);
 }
 
 async function read(tag) {

@@ -14,8 +14,7 @@ from lastdigits_client import Client
 from playwright.sync_api import Page
 
 from tests.browser.shop import Visit
-from tests.consumers.page import GUIDES, marked
-from tests.consumers.sandbox import Sandbox, as_served, sandboxed
+from tests.consumers.page import GUIDES, Sandbox, as_served, marked, sandboxed
 from tests.harness import ROOT
 from tests.npm import install, run_node
 

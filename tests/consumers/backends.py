@@ -1,34 +1,28 @@
-"""Backends that accept verification tokens: the page's code beside the smallest app of its stack, each in a process of its own."""
+"""Backends that accept verification tokens or verify a phone by themselves: a page's code, each in a process of its own."""
 
 import json
-import os
-import socket
+import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from tests.consumers.page import CLIENT, ENVIRON
 from tests.harness import ROOT
 
 APPS = ROOT / "tests" / "consumers" / "apps"
-CLIENT = ROOT / "clients" / "python" / "src"
 
 
-@dataclass(frozen=True)
-class Trust:
-    """A backend's three settings."""
-
-    jwks: str
-    issuer: str = "lastdigits"
-    audience: str = "backend"
-
-    def environ(self) -> dict[str, str]:
-        return {"TOKEN_JWKS": self.jwks, "TOKEN_ISSUER": self.issuer, "TOKEN_AUDIENCE": self.audience}
+def trust(jwks: str, issuer: str | None = "lastdigits", audience: str | None = "backend") -> dict[str, str]:
+    """A backend's three settings; what is None is not set."""
+    given = {"TOKEN_JWKS": jwks, "TOKEN_ISSUER": issuer, "TOKEN_AUDIENCE": audience}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -54,74 +48,47 @@ class Backend:
 
 
 @contextmanager
-def python_backend(app: str, code: str, directory: Path, environ: dict[str, str]) -> Iterator[Backend]:
-    """Run one of our apps with the code as its module `verification`."""
+def python_backend(stack: str, code: str, directory: Path, environ: dict[str, str]) -> Iterator[Backend]:
+    """Run our Django or FastAPI app with the code as its module `verification`."""
     (directory / "verification.py").write_text(code, "utf-8")
-    with _running([sys.executable, str(APPS / f"{app}_app.py")], directory, environ) as backend:
-        yield backend
+    command = [sys.executable, str(APPS / f"{stack}_app.py")]
+    with _running(command, directory, {"PYTHONPATH": f"{directory}:{CLIENT}"} | environ) as http:
+        yield Backend(http)
 
 
 @contextmanager
-def node_backend(
-    code: str, directory: Path, modules: Path, environ: dict[str, str], app: str = "express"
-) -> Iterator[Backend]:
-    """Run one of our Express apps with the code as its module `verification.mjs`."""
+def node_backend(code: str, directory: Path, modules: Path, environ: dict[str, str]) -> Iterator[Backend]:
+    """Run our Express app with the code as its module `verification.mjs`."""
     (directory / "verification.mjs").write_text(code, "utf-8")
-    (directory / "app.mjs").write_bytes((APPS / f"{app}_app.mjs").read_bytes())
+    shutil.copy(APPS / "express_app.mjs", directory)
     (directory / "node_modules").symlink_to(modules, target_is_directory=True)
-    with _running(["node", "app.mjs"], directory, environ) as backend:
-        yield backend
+    with _running(["node", "express_app.mjs"], directory, environ) as http:
+        yield Backend(http)
 
 
 @contextmanager
-def _running(command: list[str], directory: Path, settings: dict[str, str]) -> Iterator[Backend]:
-    """Run an app until the block ends. Its first line of output is its address."""
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("TOKEN_", "VERIFY_", "ALLOW_TEST"))
-    }
+def php_site(pages: dict[str, str], directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
+    """Run PHP's own server over these pages, with clients/php beside them."""
+    for name, code in pages.items():
+        (directory / name).write_text(code, "utf-8")
+    shutil.copy(ROOT / "clients" / "php" / "lastdigits.php", directory)
+    with _running(["php", "-d", "display_errors=0", "-S", "127.0.0.1:0", "-t", "."], directory, environ) as http:
+        yield http
+
+
+@contextmanager
+def _running(command: list[str], directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
+    """Run a server that writes its address first, until the block ends; yields a client that keeps cookies as a browser does."""
     log = directory / "log"
     with (
-        log.open("wb") as errors,
-        subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environ | {"PYTHONPATH": f"{directory}:{CLIENT}"} | settings,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        ) as process,
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=directory, env=ENVIRON | environ, stdout=output, stderr=output) as process,
     ):
         try:
-            assert process.stdout
-            address = process.stdout.readline().strip()
-            assert address, f"it did not start:\n{log.read_text('utf-8', 'replace')}"
-            with httpx.Client(base_url=address, timeout=30) as http:
-                yield Backend(http)
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def php_site(directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
-    """PHP's own server over a folder of pages; its client keeps cookies as a browser does."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = (directory / "log").open("wb")
-    command = ["php", "-d", "display_errors=0", "-S", f"127.0.0.1:{port}", "-t", str(directory)]
-    with log, subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-                wait_for(http)
+            while not (address := re.search(r"http://127\.0\.0\.1:\d+", log.read_text("utf-8", "replace"))):
+                assert process.poll() is None, log.read_text("utf-8", "replace")
+                time.sleep(0.02)
+            with httpx.Client(base_url=address[0], timeout=30) as http:
                 yield http
         finally:
             process.terminate()
-
-
-def wait_for(http: httpx.Client) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            http.get("/")
-            return
-        time.sleep(0.05)
-    raise AssertionError("PHP's server did not start")

@@ -1,13 +1,14 @@
-"""Who signs: a key server of the tests' own, and the real service."""
+"""Who signs: a key server of the tests' own, the real service, and a sandbox."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.consumers.issuer import Issuer, Json, issuing, parts
-from tests.consumers.sandbox import Sandbox, sandboxed
-from tests.harness import ROOT, Service, Simulator, fresh_phone
+from tests.consumers.issuer import Issuer, issuing
+from tests.consumers.page import Sandbox, sandboxed, verify
+from tests.harness import ROOT, Service, Simulator
 from tests.npm import install
 
 
@@ -23,39 +24,25 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield running
 
 
+@dataclass(frozen=True)
 class RealTokens:
     """The service's own tokens."""
 
-    def __init__(self, service: Service, simulator: Simulator) -> None:
-        self._service = service
-        self._simulator = simulator
-        self.jwks_url = f"{service.url}/.well-known/jwks.json"
+    service: Service
+    simulator: Simulator
+
+    @property
+    def jwks_url(self) -> str:
+        return f"{self.service.url}/.well-known/jwks.json"
 
     def of(self, client: str, purpose: str = "login") -> tuple[str, str]:
-        """Verify a phone for a client as its user would; returns the phone and the token."""
-        phone = fresh_phone()
-        started = self._service.start(phone, client, purpose=purpose)
-        assert started.status_code == 201, started.text
-        approved = self._service.check(started.json()["id"], self._simulator.code(phone), client)
-        assert approved.status_code == 200, approved.text
-        return phone, str(approved.json()["token"])
-
-    def key(self, token: str) -> Json:
-        """The published key that a token names."""
-        kid = parts(token)[0]["kid"]
-        keys: list[Json] = self._service.http.get("/.well-known/jwks.json").json()["keys"]
-        return next(key for key in keys if key["kid"] == kid)
+        """A phone that was verified for a client, and its token."""
+        return verify(self.service.url, self.service.keys[client], self.simulator.code, purpose)
 
 
 @pytest.fixture(scope="session")
 def real(service: Service, simulator: Simulator) -> RealTokens:
     return RealTokens(service, simulator)
-
-
-@pytest.fixture(scope="session")
-def real_token(real: RealTokens) -> tuple[str, str]:
-    """A phone and the service's token for it and the client "backend"."""
-    return real.of("backend")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""The code for apps of docs/guides/en/app-code.md: Kotlin and React Native run against a sandbox that challenges each start; Swift and Dart name what the
-OpenAPI document names. The steps of the challenge are run as docs/challenges.md has them."""
+"""Code for apps and for pages that draw by themselves, against a sandbox that challenges each start: docs/guides/en/app-code.md, docs/clients.md and
+docs/challenges.md. Kotlin and React Native run; Swift and Dart name what the OpenAPI document names."""
 
 import json
 import re
@@ -14,12 +14,12 @@ import pytest
 from app.challenges.altcha import Altcha
 from app.main import create_app
 from app.settings import load_settings
-from tests.consumers.page import GUIDES, marked
-from tests.consumers.sandbox import Sandbox, as_served, sandboxed
+from tests.consumers.page import GUIDES, Sandbox, as_served, marked, run, sandboxed, shell, snippet
 from tests.harness import ROOT, fresh_phone, wrong
 from tests.npm import CLIENT, install
 
 SHOWN = marked(GUIDES / "en" / "app-code.md")
+CHALLENGES = ROOT / "docs" / "challenges.md"
 HERE = ROOT / "tests" / "consumers"
 
 
@@ -29,36 +29,57 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield running
 
 
-def run(*command: object, cwd: Path) -> str:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
+# ---- challenges
 
 
-# ---- the challenge, step by step
+async def proves(level: int, altcha: Altcha, solution: str) -> bool:
+    solved = await altcha.verify(solution, "web", None)
+    return solved is not None and solved.level == level
 
 
 @pytest.mark.parametrize("level", [0, 1])
 async def test_the_steps_in_words_solve_a_challenge(level: int) -> None:
     steps: dict[str, Any] = {}
-    exec(marked(ROOT / "docs" / "challenges.md")["challenge-steps"], steps)
+    exec(marked(CHALLENGES)["challenge-steps"], steps)
     altcha = Altcha(b"k" * 32)
-    solved = await altcha.verify(steps["solve"](altcha.challenge("app", level)), "app", None)
-    assert solved is not None
-    assert solved.level == level
+    assert await proves(level, altcha, steps["solve"](altcha.challenge("web", level)))
+
+
+def run_module(code: str, modules: Path, directory: Path, *arguments: str) -> str:
+    (directory / "page.mjs").write_text(code, "utf-8")
+    (directory / "node_modules").symlink_to(modules)
+    return run("node", "page.mjs", *arguments, cwd=directory)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("level", [0, 2])
+async def test_altchas_own_library_solves_a_challenge(level: int, modules: Path, tmp_path: Path) -> None:
+    altcha = Altcha(b"k" * 32)
+    code = snippet("ALTCHA in a page", CHALLENGES) + "console.log(await solve(JSON.parse(process.argv[2])))"
+    solution = run_module(code, modules, tmp_path, json.dumps(altcha.challenge("web", level)))
+    assert await proves(level, altcha, solution)
+
+
+@pytest.mark.node
+def test_a_page_solves_the_challenge_of_its_start(sandbox: Sandbox, modules: Path, tmp_path: Path) -> None:
+    phone = fresh_phone()
+    ask = """
+const [url, key, phone] = process.argv.slice(2)
+const answer = await start(url, key, { phone })
+console.log(JSON.stringify({ status: answer.status, body: await answer.json() }))
+"""
+    code = snippet("Pages: challenges", ROOT / "docs" / "clients.md") + ask
+    answered = json.loads(run_module(code, modules, tmp_path, sandbox.url, sandbox.public_key, phone))
+    assert (answered["status"], answered["body"]["status"]) == (201, "pending")
+    assert len(sandbox.calls(phone)) == 1
 
 
 # ---- what a sample names is what the service names
 
 
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    return create_app(load_settings(dotenv=None)).openapi()
-
-
 @pytest.mark.parametrize("sample", ["app-kotlin", "app-swift", "app-dart"])
-def test_a_sample_sends_and_reads_what_the_document_names(sample: str, document: dict[str, Any]) -> None:
+def test_a_sample_sends_and_reads_what_the_document_names(sample: str) -> None:
+    document = create_app(load_settings(dotenv=None)).openapi()
     schemas = document["components"]["schemas"]
     requests = {*schemas["StartRequest"]["properties"], *schemas["CheckRequest"]["properties"]}
     problems = {*schemas["Problem"]["properties"], *schemas["ProblemCode"]["enum"]}
@@ -109,29 +130,20 @@ NATIVE = ["node", str(HERE / "node" / "react_native.mjs"), "bundle.js"]
 @pytest.mark.node
 def test_react_native(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "app.js").write_text(as_served(SHOWN["app-react-native"], sandbox), "utf-8")
-    run("bash", "-euc", as_served(SHOWN["app-react-native-file"], sandbox), cwd=tmp_path)
+    shell(as_served(SHOWN["app-react-native-file"], sandbox), tmp_path)
     esbuild = install(CLIENT) / "esbuild" / "bin" / "esbuild"
     external = ("--external:react-native-*", "--external:@react-native-async-storage/*")
-    run(
-        esbuild,
-        "app.js",
-        "--bundle",
-        "--format=cjs",
-        *external,
-        "--outfile=bundle.js",
-        "--log-level=warning",
-        cwd=tmp_path,
-    )
+    options = ("--bundle", "--format=cjs", *external, "--outfile=bundle.js", "--log-level=warning")
+    run(esbuild, "app.js", *options, cwd=tmp_path)
     phone = fresh_phone()
     with subprocess.Popen(NATIVE, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdin
         assert app.stdout
-        told, answers = app.stdin, app.stdout
+        calls, states = app.stdin, app.stdout
 
         def ask(*call: str) -> dict[str, Any]:
-            told.write(json.dumps(call) + "\n")
-            told.flush()
-            state: dict[str, Any] = json.loads(answers.readline())
+            print(json.dumps(call), file=calls, flush=True)
+            state: dict[str, Any] = json.loads(states.readline())
             assert state["touched"] == []
             return state
 
@@ -141,7 +153,7 @@ def test_react_native(sandbox: Sandbox, tmp_path: Path) -> None:
             assert ask("check", wrong(sandbox.code(phone)))["problem"] == "code_incorrect"
             approved = ask("check", sandbox.code(phone))
         finally:
-            told.close()
+            calls.close()
     assert (approved["step"], approved["phone"]) == ("approved", phone)
     assert approved["kept"] >= 1, "the device token is kept in AsyncStorage"
 

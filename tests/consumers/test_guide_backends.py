@@ -1,18 +1,17 @@
 """Backends of the guides, as they stand, against a real sandbox: they start and check by themselves, or accept a token once."""
 
-import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.consumers.backends import Backend, Trust, node_backend, php_site, python_backend
+from tests.consumers.backends import APPS, Backend, node_backend, php_site, python_backend, trust
 from tests.consumers.conftest import RealTokens
-from tests.consumers.page import shown, snippet
-from tests.consumers.sandbox import Sandbox
-from tests.harness import ROOT, Service, fresh_phone, wrong
+from tests.consumers.page import Sandbox, shown, snippet
+from tests.harness import Service, fresh_phone, wrong
 
 # ---- by themselves
 
@@ -31,7 +30,7 @@ def flow(start: Callable[[str], httpx.Response], check: Callable[[str, str], htt
 
 
 def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path) -> None:
-    with python_backend("guide_fastapi", shown("fastapi-backend"), tmp_path, sandbox.trust()) as backend:
+    with python_backend("fastapi", shown("fastapi-backend"), tmp_path, sandbox.trust()) as backend:
         flow(
             lambda phone: backend.http.post("/phone", params={"number": phone}),
             lambda verification, code: backend.http.post("/code", params={"id": verification, "digits": code}),
@@ -41,70 +40,135 @@ def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_pat
 
 @pytest.mark.node
 def test_an_express_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
-    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust(), "guide_express") as backend:
+    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust()) as backend:
         flow(
             lambda phone: backend.http.post("/phone", json={"phone": phone, "action": str(uuid.uuid4())}),
             lambda verification, code: backend.http.post("/code", json={"id": verification, "code": code}),
             sandbox,
         )
-
-
-@pytest.mark.node
-def test_a_double_click_at_the_express_backend_is_one_call(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
-    phone, action = fresh_phone(), str(uuid.uuid4())
-    with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust(), "guide_express") as backend:
+        phone, action = fresh_phone(), str(uuid.uuid4())
         clicks = [backend.http.post("/phone", json={"phone": phone, "action": action}) for _ in range(2)]
     assert [click.status_code for click in clicks] == [200, 200]
     assert clicks[0].json() == clicks[1].json()
-    assert len(sandbox.calls(phone)) == 1
+    assert len(sandbox.calls(phone)) == 1, "a double click is one call"
 
 
 @pytest.mark.php
 def test_the_two_php_pages_start_and_check(sandbox: Sandbox, tmp_path: Path) -> None:
-    for page, name in (("call.php", "migrating-call"), ("check.php", "migrating-check")):
-        (tmp_path / page).write_text(shown(name), "utf-8")
-    shutil.copy(ROOT / "clients" / "php" / "lastdigits.php", tmp_path)
-    with php_site(tmp_path, sandbox.trust()) as http:
-
-        def start(phone: str) -> httpx.Response:
-            return http.post("/call.php", data={"phone": phone})
-
-        flow(start, lambda _, code: http.post("/check.php", data={"code": code}), sandbox)
+    pages = {"call.php": shown("migrating-call"), "check.php": shown("migrating-check")}
+    with php_site(pages, tmp_path, sandbox.trust()) as http:
+        flow(
+            lambda phone: http.post("/call.php", data={"phone": phone}),
+            lambda _, code: http.post("/check.php", data={"code": code}),
+            sandbox,
+        )
 
 
-# ---- a token, once
+# ---- a token
 
 
-@pytest.fixture
-def environ(real: RealTokens, service: Service) -> dict[str, str]:
-    """The settings of a backend that trusts the service and may redeem."""
-    return Trust(real.jwks_url).environ() | {"VERIFY_URL": service.url, "VERIFY_KEY": service.keys["backend"]}
-
-
-def changes_a_number_once(backend: Backend, real: RealTokens) -> None:
-    phone, token = real.of("backend", "change-number")
-    accepted, again = (backend.http.post("/number", json={"phone_token": token}) for _ in range(2))
-    assert (accepted.status_code, accepted.json(), again.status_code) == (200, {"phone": phone}, 403)
-    assert backend.http.post("/number", json={"phone_token": real.of("backend", "login")[1]}).status_code == 403
+def changes_a_number_once(backend: Backend, token: Callable[[str], tuple[str, str]]) -> None:
+    phone, accepted = token("change-number")
+    first, again = (backend.http.post("/number", json={"phone_token": accepted}) for _ in range(2))
+    assert (first.status_code, first.json(), again.status_code) == (200, {"phone": phone}, 403)
+    assert backend.http.post("/number", json={"phone_token": token("login")[1]}).status_code == 403
 
 
 @pytest.mark.parametrize("stack", ["django", "fastapi"])
-def test_a_python_backend_accepts_a_token_once(
-    stack: str, real: RealTokens, environ: dict[str, str], tmp_path: Path
+def test_a_python_backend_accepts_the_sandboxs_tokens_while_it_is_asked_to_and_once_where_it_says_so(
+    stack: str, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     code = shown(stack) + shown(f"{stack}-once")
-    with python_backend(f"guide_{stack}", code, tmp_path, environ) as backend:
-        changes_a_number_once(backend, real)
+    phone, accepted = sandbox.token()
+    with python_backend(stack, code, tmp_path_factory.mktemp(stack), sandbox.trust()) as backend:
+        assert backend.phone(accepted) == phone
+        form = backend.http.post("/login", data={"phone_token": accepted})
+        assert (form.status_code, form.json()) == (200, {"phone": phone})
+        assert backend.http.post("/login", data={"phone_token": accepted[:-1]}).status_code == 403
+        assert backend.http.post("/login", data={}).status_code == 403
+        assert backend.refuses(sandbox.token("newsletter")[1])
+        changes_a_number_once(backend, sandbox.token)
+    production = sandbox.trust() | {"ALLOW_TEST_PHONES": ""}
+    with python_backend(stack, code, tmp_path_factory.mktemp(stack), production) as backend:
+        assert backend.refuses(accepted)
 
 
 @pytest.mark.node
 def test_an_express_backend_accepts_the_widgets_form_and_a_token_once(
-    real: RealTokens, environ: dict[str, str], tmp_path: Path, modules: Path
+    real: RealTokens, service: Service, tmp_path: Path, modules: Path
 ) -> None:
     code = snippet("Express") + shown("express-backend") + shown("express-login") + shown("express-once")
+    environ = trust(real.jwks_url) | {"VERIFY_URL": service.url, "VERIFY_KEY": service.keys["backend"]}
     phone, token = real.of("backend")
-    with node_backend(code, tmp_path, modules, environ, "guide_express") as backend:
+    with node_backend(code, tmp_path, modules, environ) as backend:
         form = backend.http.post("/login", data={"phone_token": token})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert backend.http.post("/login", data={"phone_token": token[:-2]}).status_code == 403
-        changes_a_number_once(backend, real)
+        changes_a_number_once(backend, lambda purpose: real.of("backend", purpose))
+
+
+# ---- Laravel
+
+PROVIDER = """<?php
+namespace App\\Providers;
+final class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {{ public function register(): void {{ {} }} }}
+"""
+USER = """<?php
+namespace App\\Models;
+final class User extends \\Illuminate\\Foundation\\Auth\\User { protected $fillable = ['phone']; }
+"""
+
+
+@contextmanager
+def laravel(directory: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
+    """The application; its client is a page that has got Laravel's CSRF token."""
+    files = {
+        "index.php": (APPS / "laravel.php").read_text("utf-8"),
+        "AppServiceProvider.php": PROVIDER.format(shown("laravel-register")),
+        "services.php": f"<?php\nreturn [{shown('laravel-services')}];\n",
+        "User.php": USER,
+        "web.php": f"<?php\n{shown('laravel')}\n{shown('laravel-backend')}",
+    }
+    with php_site(files, directory, environ) as http:
+        http.headers["Accept"] = "application/json"
+        http.headers["X-CSRF-TOKEN"] = http.get("/csrf").text
+        yield http
+
+
+@pytest.mark.laravel
+def test_a_verified_phone_is_signed_in_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    phone, accepted = sandbox.token()
+    with laravel(tmp_path, sandbox.trust()) as http:
+        assert http.get("/me").json() == {"phone": None}
+        assert http.post("/login", data={"phone_token": accepted}).headers["Location"] == str(http.base_url)
+        assert http.get("/me").json() == {"phone": phone}
+    with laravel(tmp_path, sandbox.trust()) as http:
+        assert http.post("/login", data={"phone_token": accepted}).status_code == 403
+        assert http.get("/me").json() == {"phone": None}
+
+
+@pytest.mark.laravel
+def test_what_does_not_verify_a_phone_for_the_login_signs_no_one_in(sandbox: Sandbox, tmp_path: Path) -> None:
+    refused = [sandbox.token("newsletter")[1], sandbox.token()[1][:-2], ""]
+    with laravel(tmp_path, sandbox.trust()) as http:
+        assert [http.post("/login", data={"phone_token": one}).status_code for one in refused] == [403, 403, 403]
+        assert http.get("/me").json() == {"phone": None}
+    with laravel(tmp_path, sandbox.trust() | {"ALLOW_TEST_PHONES": "false"}) as production:
+        assert production.post("/login", data={"phone_token": sandbox.token()[1]}).status_code == 403
+
+
+@pytest.mark.laravel
+def test_a_form_without_laravels_csrf_field_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    with laravel(tmp_path, sandbox.trust()) as http:
+        del http.headers["X-CSRF-TOKEN"]
+        assert http.post("/login", data={"phone_token": sandbox.token()[1]}).status_code == 419
+
+
+@pytest.mark.laravel
+def test_a_laravel_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path) -> None:
+    with laravel(tmp_path, sandbox.trust()) as http:
+        flow(
+            lambda phone: http.post("/phone", data={"phone": phone}),
+            lambda _, code: http.post("/code", data={"code": code}),
+            sandbox,
+        )

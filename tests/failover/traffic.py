@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
@@ -24,45 +24,47 @@ class Traffic:
     """What was sent, and what came back."""
 
     pipelines: Pipelines
+    replication: Replication
     sent: int = 0
     answered: set[int] = field(default_factory=set)
-    failed: int = 0
     stopped: bool = False
 
-    async def run(self) -> None:
-        await asyncio.gather(*(self._one_after_another() for _ in range(AT_ONCE)))
-
-    async def _one_after_another(self) -> None:
+    async def one_after_another(self) -> None:
         while not self.stopped:
             number, self.sent = self.sent, self.sent + 1
             try:
-                await self.increment(number)
+                await self._increment(number)
             except (StoreUnavailable, *FAILURES):
-                self.failed += 1
                 await asyncio.sleep(0.05)
             else:
                 self.answered.add(number)
                 await asyncio.sleep(0.002)
 
-    async def increment(self, number: int) -> None:
+    async def _increment(self, number: int) -> None:
         script = "return redis.call('INCR', KEYS[1])"
         _, reached = await self.pipelines.execute("EVAL", script, 1, f"{PREFIX}traffic:{number}", replicated=True)
         if not reached:
             raise StoreUnavailable("too few replicas")
 
-    async def more(self, seconds: float = 30) -> None:
+    async def more(self) -> None:
         """Wait until commands are answered again: ten of those sent from now on."""
         known = len(self.answered)
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(30):
             while len(self.answered) < known + 10:  # noqa: ASYNC110  no event tells of an answer
                 await asyncio.sleep(0.02)
 
-    async def counts(self) -> dict[int, int]:
-        """How often each command was executed, as far as the server that has the keys now knows."""
-        found = [await self._count(number) for number in range(self.sent)]
-        return dict(enumerate(found))
+    async def audit(self) -> None:
+        """No command was executed twice; with replicas that acknowledge, each one that was answered is there."""
+        await self.more()
+        self.stopped = True
+        counts = [await self._count(number) for number in range(self.sent)]
+        assert set(counts) <= {0, 1}, counts
+        assert sum(counts) >= 10, "few were executed: this shows nothing"
+        if self.replication != NONE:
+            assert [number for number in self.answered if not counts[number]] == []
 
     async def _count(self, number: int) -> int:
+        """How often a command was executed, as far as the server that has its key now knows."""
         while True:
             with suppress(StoreUnavailable, RedisError):
                 return int(await self.pipelines.run("GET", f"{PREFIX}traffic:{number}") or 0)
@@ -71,14 +73,16 @@ class Traffic:
 @asynccontextmanager
 async def traffic(url: str, replication: Replication = NONE) -> AsyncIterator[Traffic]:
     """Traffic to a store until the block ends."""
-    async with connect(url, TIMEOUT) as client:
-        pipelines = Pipelines(client, TIMEOUT, replication)
-        found = Traffic(pipelines)
-        running = asyncio.create_task(found.run())
+    async with (
+        connect(url, TIMEOUT) as client,
+        aclosing(Pipelines(client, TIMEOUT, replication)) as pipelines,
+        asyncio.TaskGroup() as senders,
+    ):
+        found = Traffic(pipelines, replication)
+        for _ in range(AT_ONCE):
+            senders.create_task(found.one_after_another())
         try:
             await found.more()
             yield found
         finally:
             found.stopped = True
-            await asyncio.wait_for(running, 30)
-            await pipelines.aclose()

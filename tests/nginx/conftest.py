@@ -1,56 +1,87 @@
-"""The service behind a real nginx, in the two ways that nginx is set up to forward addresses."""
+"""The service behind a real nginx that forwards addresses: as deploy/nginx.conf does, or as most do."""
 
-from collections.abc import Iterator
+import itertools
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.harness import Simulator, serving
-from tests.nginx.server import STARTS, Nginx, free_port, run_nginx
+from tests.contract.test_mobilgroup_tls import identity
+from tests.harness import ROOT, Simulator, serving
+from tests.nginx.server import STARTS, Site, run_nginx
+from tests.server import free_port
 
-PROXYING = """
+SHIPPED = (ROOT / "deploy" / "nginx.conf").read_text("utf-8")
+APPENDING = """
 server {{
   listen 127.0.0.1:{port};
-  listen [::1]:{port6};
+  listen [::1]:{port};
   location / {{
-    {forwarding}
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     proxy_pass http://127.0.0.1:{service};
   }}
 }}
 """
 
+_hosts = itertools.count(2)
+
+
+@pytest.fixture
+def address() -> str:
+    """A client's address that no other test uses. 127.0.0.1 is nginx's own, on the way to the service."""
+    return f"127.0.1.{next(_hosts)}"
+
+
+def shipped_site(service: int, port: int) -> str:
+    """The shipped file with this machine's addresses and files. Without TLS, nginx listens on the next port."""
+    places = [
+        (r"listen 80;", f"listen 127.0.0.1:{port + 1};"),
+        (r"listen \[::\]:80;", f"listen [::1]:{port + 1};"),
+        (r"listen 443 ", f"listen 127.0.0.1:{port} "),
+        (r"listen \[::\]:443 ", f"listen [::1]:{port} "),
+        (r"(ssl_certificate +)/\S+;", r"\1certificate.pem;"),
+        (r"(ssl_certificate_key +)/\S+;", r"\1key.pem;"),
+        (r"access_log /\S+;", "access_log access.log;"),
+        (r"server 127\.0\.0\.1:8000;", f"server 127.0.0.1:{service};"),
+    ]
+    text = SHIPPED
+    for pattern, replacement in places:
+        text, found = re.subn(pattern, replacement, text)
+        assert found == 1, pattern
+    return text
+
 
 @contextmanager
-def _proxied(directory: Path, simulator: Simulator, forwarding: str) -> Iterator[Nginx]:
+def _site(
+    directory: Path, simulator: Simulator, trusted: str, write: Callable[[int, int], str], scheme: str
+) -> Iterator[Site]:
     """The service, which trusts the address that nginx connects from and no other, behind nginx."""
-    directory.mkdir(parents=True, exist_ok=True)
-    settings = {"CALLS_PER_IP": f"{STARTS}/hour", "TRUSTED_PROXIES": "127.0.0.1"}
+    identity(directory, "verify.example.com", "127.0.0.1", "::1")
+    settings = {"CALLS_PER_IP": f"{STARTS}/hour", "TRUSTED_PROXIES": trusted}
     with serving(directory / "service", simulator.send_url, **settings) as service:
-        port, port6 = free_port(), free_port("::1")
-        site = PROXYING.format(port=port, port6=port6, forwarding=forwarding, service=urlsplit(service.url).port)
-        with run_nginx(directory, site, port):
-            yield Nginx(service, f"http://127.0.0.1:{port}", f"http://[::1]:{port6}")
+        port = free_port()
+        with run_nginx(directory, write(urlsplit(service.url).port or 0, port), port):
+            yield Site(service, directory, f"{scheme}://{{host}}:{port}")
 
 
-@pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Nginx]:
-    """An nginx that sets X-Forwarded-For, as deploy/nginx.conf does."""
-    forwarding = "proxy_set_header X-Forwarded-For $remote_addr;"
-    with _proxied(tmp_path_factory.mktemp("setting"), simulator, forwarding) as nginx:
-        yield nginx
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Site]:
+    """deploy/nginx.conf, and the address that it says to trust."""
+    trusted = re.search(r"LASTDIGITS_TRUSTED_PROXIES must name[^.]* here ([\d.]+\d)", SHIPPED.replace("\n# ", " "))
+    assert trusted
+    with _site(tmp_path_factory.mktemp("shipped"), simulator, trusted[1], shipped_site, "https") as site:
+        yield site
 
 
-@pytest.fixture(scope="module")
-def appending(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Nginx]:
+@pytest.fixture(scope="session")
+def appending(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Site]:
     """An nginx that appends to X-Forwarded-For, as most do."""
-    forwarding = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
-    with _proxied(tmp_path_factory.mktemp("appending"), simulator, forwarding) as nginx:
-        yield nginx
 
+    def write(service: int, port: int) -> str:
+        return APPENDING.format(service=service, port=port)
 
-@pytest.fixture(params=["setting", "appending"])
-def proxy(request: pytest.FixtureRequest) -> Nginx:
-    nginx: Nginx = request.getfixturevalue(request.param)
-    return nginx
+    with _site(tmp_path_factory.mktemp("appending"), simulator, "127.0.0.1", write, "http") as site:
+        yield site

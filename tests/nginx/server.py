@@ -2,18 +2,18 @@
 
 import os
 import shutil
-import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from tests.harness import Service
+from tests.harness import Service, fresh_phone
 
 STARTS = 3
 """Calls in an hour for one address, in all tests of this room."""
@@ -44,32 +44,38 @@ http {
 
 
 @dataclass(frozen=True)
-class Nginx:
-    """A running nginx.
+class Site:
+    """The service behind nginx, which listens on a port of 127.0.0.1 and ::1.
 
     Attributes:
         service: what stands behind it.
-        url: where it listens on 127.0.0.1.
-        url6: where it listens on ::1.
+        directory: where its files are, its certificate too.
+        url: with a place for the host: `http://{host}:8080`.
     """
 
     service: Service
+    directory: Path
     url: str
-    url6: str
 
-    def post(self, path: str, body: object, headers: dict[str, str] | None = None, *, address: str) -> httpx.Response:
-        """Ask it as an app does, from an address of this machine."""
-        url = self.url6 if ":" in address else self.url
-        transport = httpx.HTTPTransport(local_address=address)
-        with httpx.Client(base_url=url, transport=transport, timeout=30) as http:
-            return http.post(path, json=body, headers=self.service.headers("app") | (headers or {}))
+    def client(self, address: str = "127.0.0.1") -> httpx.Client:
+        """A client that connects from an address of this machine."""
+        context = ssl.create_default_context(cafile=self.directory / "certificate.pem")
+        transport = httpx.HTTPTransport(verify=context, local_address=address)
+        url = self.url.format(host="[::1]" if ":" in address else "127.0.0.1")
+        return httpx.Client(base_url=url, transport=transport, timeout=30)
 
+    def ask(
+        self, method: str, path: str, address: str = "127.0.0.1", *, client: str = "app", body: object = None,
+        headers: list[tuple[str, str]] | None = None,
+    ) -> httpx.Response:  # fmt: skip
+        with self.client(address) as http:
+            given = [*self.service.headers(client).items(), *(headers or [])]
+            return http.request(method, path, json=body, headers=given)
 
-def free_port(host: str = "127.0.0.1") -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as taken:
-        taken.bind((host, 0))
-        return int(taken.getsockname()[1])
+    def start(self, address: str, headers: list[tuple[str, str]] | None = None) -> str:
+        """Start a verification of a new phone; its status, or the limit that was reached."""
+        answer = self.ask("POST", "/verify/start", address, body={"phone": fresh_phone()}, headers=headers).json()
+        return str(answer.get("limit") or answer.get("code") or answer["status"])
 
 
 def prepare(directory: Path, site: str) -> list[str]:
@@ -83,28 +89,21 @@ def prepare(directory: Path, site: str) -> list[str]:
 @contextmanager
 def run_nginx(directory: Path, site: str, port: int) -> Iterator[None]:
     """Run nginx until the block ends."""
-    with (directory / "output").open("wb") as output:
-        process = subprocess.Popen(prepare(directory, site), stdout=output, stderr=output)
-    try:
-        _await_port(process, port, directory)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
+    command, log = prepare(directory, site), directory / "error.log"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
+            deadline = time.monotonic() + 10
+            while not _listens(port):
+                alive = process.poll() is None and time.monotonic() < deadline
+                assert alive, f"nginx never listened:\n{log.read_text('utf-8')}"
+                time.sleep(0.02)
+            yield
+        finally:
+            process.terminate()
 
 
-def _await_port(process: "subprocess.Popen[bytes]", port: int, directory: Path) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    written = [(directory / name).read_text("utf-8") for name in ("output", "error.log") if (directory / name).exists()]
-    raise AssertionError("nginx never listened:\n" + "\n".join(written))
+def _listens(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False

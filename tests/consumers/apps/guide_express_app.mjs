@@ -1,4 +1,0 @@
-// A server for the app of docs/guides/en/express.md.
-import { app } from './verification.mjs'
-
-const server = app.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}`))
