@@ -36,10 +36,7 @@ REFUSAL_OF: dict[str, Refusal] = {
     "code_not_valid": Refusal.MALFORMED,
     "ani_phone_not_valid": Refusal.MALFORMED,
 }
-"""What each `error_code` means; any other text is `Refusal.OTHER`.
-
-The provider documents only that it describes the error: clients have met these.
-"""
+"""What each `error_code` means; any other text is `Refusal.OTHER`. The provider documents none: clients have met these."""
 
 _REFUSAL_OF_STATUS: dict[int, Refusal] = {
     401: Refusal.CREDENTIALS,
@@ -59,10 +56,8 @@ _CURRENCY = (
     r"(?:[₽$€₸₴₼₾֏]|RUB|RUR|USD|EUR|KZT|BYN|UAH|UZS|KGS|TJS|AMD|AZN|GEL|MDL|руб(?:\.|л(?:ь|я|ей))?|[рp]\.?|тенге|тг\.?)"
 )
 _AROUND_AMOUNT = re.compile(rf"^{_CURRENCY} ?| ?{_CURRENCY}$", re.IGNORECASE)
-_PLAIN_AMOUNT = re.compile(r"(?P<whole>[0-9]{0,6}|[1-9][0-9]{0,2} [0-9]{3})(?:[.,](?P<fraction>[0-9]{1,20}))?")
+_AMOUNT = re.compile(r"(?P<whole>[0-9]{0,6}|[1-9][0-9]{0,2} [0-9]{3})(?:[.,](?P<fraction>[0-9]{1,20}))?")
 """`3`, `3.50`, `3,50`, `,5`, `1 234,50`. Twenty decimals: what a binary fraction becomes in JSON."""
-_GROUPED_AMOUNT = re.compile(r"(?P<whole>[1-9][0-9]{0,2}([.,])[0-9]{3})(?!\2)[.,](?P<fraction>[0-9]{1,20})")
-"""`1,234.50`, `1.234,50`: the second sign says that the first one groups thousands."""
 _AMBIGUOUS_AMOUNT = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
 """`1,234`: a thousand, or one and a quarter."""
 
@@ -82,7 +77,7 @@ def read_response(status: int, body: bytes, code_length: int, secrets: Iterable[
     Args:
         status: of the HTTP response.
         body: of the HTTP response; if it has more than `MAX_BYTES`, only its beginning is quoted.
-        code_length: how many digits were asked for.
+        code_length: digits.
         secrets: words that the outcome must not contain, longest first.
     """
     answer = _parse(body)
@@ -122,23 +117,20 @@ def read_price(value: object) -> Decimal | None:
     if not text:
         return None
     amount = _AROUND_AMOUNT.sub("", text)
-    match = _PLAIN_AMOUNT.fullmatch(amount) or _GROUPED_AMOUNT.fullmatch(amount)
+    match = _AMOUNT.fullmatch(amount)
     if not amount or not match or _AMBIGUOUS_AMOUNT.fullmatch(amount):
         raise ValueError("not a price")
-    whole = re.sub("[ .,]", "", match["whole"])
+    whole = match["whole"].replace(" ", "")
     return Decimal(f"{whole or 0}.{match['fraction'] or ''}") or None
 
 
 def _parse(body: bytes) -> dict[str, object]:
-    """The JSON object of a body; an empty one if there is none.
-
-    Bytes that are not UTF-8 are replaced, not refused: a refusal in another charset is still a refusal.
-    """
+    """The JSON object of a body; an empty one if there is none."""
     if len(body) > MAX_BYTES:
         return {}
-    text = body.decode("utf-8-sig", "replace")
     try:
-        answer = _READER.decode(text)
+        # Bytes that are not UTF-8 are replaced, not refused: a refusal in another charset is still a refusal.
+        answer = _READER.decode(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
@@ -202,15 +194,12 @@ def _refused(status: int, error_code: object, secrets: Iterable[str]) -> Refused
 def _without_result(status: int, body: bytes, secrets: Iterable[str]) -> Refused | Unknown:
     if 300 <= status < 400:  # noqa: PLR2004  a redirect by RFC 9110, 15.4
         return Refused(Refusal.MALFORMED, f"HTTP {status}: set PROVIDER_URL to the address where the redirect leads")
-    detail = f"HTTP {status} and no answer that can be read ({_size(body)}){_snippet(body, secrets)}"
+    size = f"{len(body)} bytes" if len(body) <= MAX_BYTES else f"more than {MAX_BYTES} bytes"
+    detail = f"HTTP {status} and no answer that can be read ({size}){_snippet(body, secrets)}"
     # A balancer may answer 408 to a request that it has passed on.
     if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:  # noqa: PLR2004  a client error by RFC 9110, 15.5
         return Refused(_REFUSAL_OF_STATUS.get(status, Refusal.MALFORMED), detail)
     return Unknown(detail)
-
-
-def _size(body: bytes) -> str:
-    return f"{len(body)} bytes" if len(body) <= MAX_BYTES else f"more than {MAX_BYTES} bytes"
 
 
 def _snippet(body: bytes, secrets: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.provider.responses import MAX_BYTES, MAX_UNREADABLE_PRICE, MAX_WORDS, REFUSAL_OF, one_line, read_response
+from app.provider.responses import MAX_BYTES, MAX_UNREADABLE_PRICE, MAX_WORDS, REFUSAL_OF, read_response
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown
 
 OK = {"result": "ok", "id": "1234", "number": "79999999999", "price": "0.35", "code": "0427"}
@@ -69,23 +69,13 @@ def test_ok_under_an_error_status_is_unknown(status: int) -> None:
 PRICES: dict[str, list[object]] = {
     "0.35": ["0.35", 0.35, ".35", "0,350", "0,35 RUB"],
     "0.30000000000000004": [0.1 + 0.2],
-    "3.5": [
-        "3.50",
-        "3,50",
-        "003.50",
-        "3.50 RUB",
-        "rub 3.50",
-        "RUB3,5",
-        "3,50 руб.",
-        "3,50руб",
-        "3,5 рубля",
-        "3,50 р.",
-        "3.50р",
+    "3.50": [
+        *("3.50", "3,50", "003.50", "3.50 RUB", "rub 3.50", "RUB3,5", "3,50 руб.", "3,50руб", "3,5 рубля", "3,50 р."),
+        *("₽ 3.50", "3.50₽", "$3.5", "3,50 тенге", " 3,50\u00a0₽ ", "3,50\u202fруб.", "\t3.5\n"),
     ],
-    "3.50": ["₽ 3.50", "3.50₽", "$3.5", "3,50 тенге", " 3,50\u00a0₽ ", "3,50\u202fруб.", "\t3.5\n"],
     "5": ["5", 5, 5.0, "5 рублей", "5.00 USD"],
     "1.234": ["1.234", 1.234, "1,2340"],
-    "1234.5": ["1234.5", "1 234,50", "1\u00a0234.5", "1,234.50", "1.234,50 RUB"],
+    "1234.5": ["1234.5", "1 234,50", "1\u00a0234.5"],
 }
 
 
@@ -109,6 +99,7 @@ UNREADABLE_PRICES: dict[str, list[object]] = {
     "dict": [{}],
     "#": ["1234567", 1234567, "9" * 50],
     "#,#": ["1,234"],
+    "#,#.#": ["1,234.50"],
     "# # #": ["1 234 567"],
     "# code #": ["79160000065 code 0427"],
     "# # # # x": ["0 4 2 7 x"],
@@ -197,11 +188,6 @@ def test_an_error_in_another_charset_is_still_refused() -> None:
     assert outcome.reason is Refusal.OTHER
 
 
-def test_no_secret_is_cut_in_two() -> None:
-    assert one_line("x" * (MAX_WORDS - 5) + "key-1x-and-more", ("key-1x-and-more",)).endswith("x[sec…")
-    assert one_line("key KEY-\u200b1x bad, key-1X", ("key-1x", "")) == "key [secret] bad, [secret]"
-
-
 # ---- no answer that can be read
 
 UNREADABLE = {
@@ -222,18 +208,11 @@ UNREADABLE = {
     "too long": json.dumps(OK | {"rest": "x" * MAX_BYTES}).encode(),
 }
 OF_STATUS: dict[int, Refusal | None] = {
-    200: None,
-    201: None,
-    408: None,
-    500: None,
-    502: None,
-    503: None,
-    504: None,
-    520: None,
-    101: None,
+    **dict.fromkeys((101, 200, 201, 408, 500, 502, 503, 504, 520)),
+    **dict.fromkeys((400, 404, 405, 413), Refusal.MALFORMED),
+    **dict.fromkeys((401, 403), Refusal.CREDENTIALS),
+    429: Refusal.OTHER,
 }
-OF_STATUS |= {400: Refusal.MALFORMED, 404: Refusal.MALFORMED, 405: Refusal.MALFORMED, 413: Refusal.MALFORMED}
-OF_STATUS |= {401: Refusal.CREDENTIALS, 403: Refusal.CREDENTIALS, 429: Refusal.OTHER}
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
