@@ -6,7 +6,6 @@ Each process has its own circuit breaker, and counts its own calls. docs/decisio
 import time
 from collections import Counter
 from collections.abc import Callable
-from enum import Enum, auto
 from functools import partial
 from math import ceil
 from typing import Protocol, assert_never
@@ -24,44 +23,6 @@ PAUSE_GROWTH, MAX_GROWTH = 2, 8
 
 TRIAL_WAIT = 5
 """Seconds until another try makes sense while a trial call is under way."""
-
-
-class Verdict(Enum):
-    """What the outcome of a call says of the provider."""
-
-    WORKS = auto()
-    FAILS = auto()
-    REFUSES_US = auto()  # our account: the next call fares no better
-    NOTHING = auto()
-
-
-VERDICT_OF: dict[Refusal, Verdict] = {
-    Refusal.NOT_A_NUMBER: Verdict.WORKS,
-    Refusal.NOT_PERMITTED: Verdict.WORKS,
-    Refusal.CALLED_TOO_OFTEN: Verdict.WORKS,
-    Refusal.CREDENTIALS: Verdict.REFUSES_US,
-    Refusal.BALANCE: Verdict.REFUSES_US,
-    Refusal.UNREACHABLE: Verdict.FAILS,
-    # It answers, and costs nothing. If one number gets such an answer, a stranger who calls it must not stop the others.
-    Refusal.MALFORMED: Verdict.NOTHING,
-    Refusal.OTHER: Verdict.NOTHING,
-    Refusal.BUSY: Verdict.NOTHING,
-}
-
-
-def judge(outcome: CallOutcome | None) -> Verdict:
-    """What an outcome says of the provider; None: no call was placed."""
-    match outcome:
-        case Placed():
-            return Verdict.WORKS
-        case Refused(reason=reason):
-            return VERDICT_OF[reason]
-        case Unknown():
-            return Verdict.FAILS
-        case None:
-            return Verdict.NOTHING
-        case _:
-            assert_never(outcome)
 
 
 class Breaker:
@@ -103,17 +64,21 @@ class Breaker:
         if era != self._era:
             return
         self._trial = False
-        match judge(outcome):
-            case Verdict.WORKS:
+        match outcome:
+            case Placed() | Refused(Refusal.NOT_A_NUMBER | Refusal.NOT_PERMITTED | Refusal.CALLED_TOO_OFTEN):
                 self._works()
-            case Verdict.FAILS:
+            case Unknown() | Refused(Refusal.UNREACHABLE):
                 self._failures += 1
                 if self.state is BreakerState.HALF_OPEN or self._failures >= self._max_failures:
                     self._open(outcome)
-            case Verdict.REFUSES_US:
-                self._open(outcome)
-            case Verdict.NOTHING:
-                pass  # after a trial call that says nothing, the next call is the trial
+            case Refused(Refusal.CREDENTIALS | Refusal.BALANCE):
+                self._open(outcome)  # our account: the next call fares no better
+            case Refused() | None:
+                # It says nothing of the provider; after a trial call, the next one is the trial. MALFORMED and OTHER are here too: if one number
+                # gets such an answer, a stranger who calls it must not stop the others.
+                pass
+            case _:
+                assert_never(outcome)
 
     def _works(self) -> None:
         self._failures = 0
@@ -121,7 +86,7 @@ class Breaker:
             self._pause = self._first_pause
             self._become(BreakerState.CLOSED)
 
-    def _open(self, outcome: CallOutcome | None) -> None:
+    def _open(self, outcome: Unknown | Refused) -> None:
         if not self._max_failures:
             return
         if self.state is BreakerState.HALF_OPEN:
