@@ -159,7 +159,15 @@ class Mobilgroup:
         try:
             status, answer = await self._exchange(body)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the phone may ring: that is an outcome, not a crash
-            return self._outcome_of(error)
+            name = type(error).__name__
+            match classify(error):
+                case None:
+                    # Only the class: the message of an error while reading may quote the answer, and with it the code.
+                    return Unknown(f"{name}: the request may have been sent")
+                case Refusal.BUSY as busy:
+                    return Refused(busy, f"all {self._limits.pool_size} connections to the provider are in use")
+                case reason:
+                    return Refused(reason, one_line(f"{name} {error}", self._secrets))
         return read_response(status, answer, code_length, self._secrets)
 
     async def _exchange(self, body: str) -> tuple[int, bytes]:
@@ -174,17 +182,6 @@ class Mobilgroup:
                 if len(answer) > MAX_BYTES:
                     break
         return response.status_code, answer
-
-    def _outcome_of(self, error: Exception) -> Refused | Unknown:
-        name = type(error).__name__
-        match classify(error):
-            case None:
-                # Only the class: the message of an error while reading may quote the answer, and with it the code.
-                return Unknown(f"{name}: the request may have been sent")
-            case Refusal.BUSY as busy:
-                return Refused(busy, f"all {self._limits.pool_size} connections to the provider are in use")
-            case reason:
-                return Refused(reason, one_line(f"{name} {error}", self._secrets))
 
 
 def classify(error: Exception) -> Refusal | None:

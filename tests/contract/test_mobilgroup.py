@@ -137,7 +137,7 @@ async def test_a_whole_answer_is_read(behaviour: Behaviour) -> None:
 
 
 BROKEN = {
-    "nothing": close,
+    "a close": close,
     "a reset": reset,
     "no HTTP": send(b"0427 nonsense\r\n\r\n"),
     "a head cut short": send(whole(OK)[:20]),
@@ -286,7 +286,7 @@ async def test_a_bound_that_ends_a_try_to_connect_is_unknown(silent: str) -> Non
         assert isinstance(outcome, Unknown), "where the request stands is not known then"
 
 
-async def test_a_close_before_the_request_was_written_is_unknown_and_not_repeated() -> None:
+async def test_a_close_before_the_request_was_read_is_unknown_and_not_repeated() -> None:
     async with pair(answer(OK), accepts=False) as (provider, client):
         assert isinstance(await client.place(PHONE, 4), Unknown)
         assert provider.connections == 1

@@ -133,10 +133,7 @@ SHAPES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"price": "number"}, {"price": 0.35}),
     ({"price": "absent"}, {"price": None}),
     ({"price": "string"}, {"price": "0.35"}),
-    *[
-        ({"price": price}, {"price": price})
-        for price in ("3,50", "3.50 RUB", "₽\u00a03,50", "1 234,50", "1e3", "9" * 50, 0, 2, -0.5, True, [1], {"sum": 1})
-    ],
+    *[({"price": price}, {"price": price}) for price in ("3,50", "₽\u00a03,50", "1e3", 0, -0.5, True, [1], {"sum": 1})],
 ]
 
 
@@ -157,31 +154,26 @@ def test_an_id_may_be_a_number_and_a_price_nan(simulator: Simulator, phone: str)
     assert answer["price"] != answer["price"]
 
 
-@pytest.mark.parametrize(("answer", "status"), [("html", 502), ("empty", 200), ("not_json", 500), ("truncated", 200)])
-def test_bodies_that_are_not_json(simulator: Simulator, phone: str, answer: str, status: int) -> None:
-    simulator.behave(phone, answer=answer, status=status)
-    got = simulator.http.post(PATH, json={"number": phone[1:], "capacity": "4"}, headers=KEY)
-    assert got.status_code == status
-    with pytest.raises(json.JSONDecodeError):
-        got.json()
-    assert answer != "truncated" or got.content.startswith(b'{"result": "ok"')
+BODIES: list[tuple[dict[str, Any], str, int]] = [
+    ({"answer": "html", "status": 502}, "<html><body><h1>502 Bad Gateway</h1></body></html>", 1),
+    ({"answer": "html", "status": 502, "places_call": False}, "<html>", 0),
+    ({"answer": "empty", "status": 200}, "", 1),
+    ({"answer": "not_json", "status": 500}, "OK", 1),
+    ({"answer": "truncated", "status": 200}, '{"result": "ok"', 1),
+    ({"answer": "error", "error_code": "Недостаточно средств", "status": 200}, "Недостаточно средств", 0),
+    ({"answer": "error", "status": 200, "places_call": True}, "unknown_request", 1),
+]
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "count"),
-    [
-        ({"answer": "error", "error_code": "Недостаточно средств"}, 0),
-        ({"answer": "error", "places_call": True}, 1),
-        ({"answer": "html", "status": 502}, 1),
-        ({"answer": "html", "status": 502, "places_call": False}, 0),
-    ],
-)
-def test_errors_count_no_call_unless_asked_to(
-    simulator: Simulator, phone: str, behaviour: dict[str, Any], count: int
+@pytest.mark.parametrize(("behaviour", "words", "count"), BODIES, ids=str)
+def test_it_answers_with_every_body_and_errors_count_no_call_unless_asked_to(
+    simulator: Simulator, phone: str, behaviour: dict[str, Any], words: str, count: int
 ) -> None:
     simulator.behave(phone, **behaviour)
-    answer = simulator.http.post(PATH, json={"number": phone[1:], "capacity": "4"}, headers=KEY)
-    assert behaviour.get("error_code", "") in answer.text
+    got = simulator.http.post(PATH, json={"number": phone[1:], "capacity": "4"}, headers=KEY)
+    assert got.status_code == behaviour["status"]
+    assert words in got.text
+    assert got.text.endswith("}") == (behaviour["answer"] == "error"), "whole JSON, or none"
     assert simulator.count(phone) == count
 
 
@@ -288,23 +280,16 @@ def test_an_unknown_member_is_answered_with_the_known_ones(simulator: Simulator)
     assert "delay, hang, close" in error["message"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("PUT", "/behaviour/+79161234567"),
-        ("DELETE", "/behaviour/+79161234567"),
-        ("GET", "/calls/+79161234567"),
-        ("GET", "/calls?number=%2B79161234567"),
-        ("GET", "/calls?number="),
-        ("GET", "/calls?limit=few"),
-    ],
-)
-def test_a_number_that_no_call_can_have_is_refused_and_not_counted_as_0(
-    simulator: Simulator, method: str, path: str
-) -> None:
-    answer = simulator.http.request(method, path, json={})
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["field"] in {"number", "limit"}
+def test_a_number_that_no_call_can_have_is_refused_and_not_counted_as_0(simulator: Simulator) -> None:
+    listings = ["/calls/+79161234567", "/calls?number=%2B79161234567", "/calls?number=", "/calls?limit=few"]
+    asked = [
+        *(("GET", path) for path in listings),
+        *((method, "/behaviour/+79161234567") for method in ("PUT", "DELETE")),
+    ]
+    for method, path in asked:
+        answer = simulator.http.request(method, path, json={})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] in {"number", "limit"}
 
 
 def test_special_numbers_misbehave_without_a_request(simulator: Simulator) -> None:

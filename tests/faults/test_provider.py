@@ -104,23 +104,6 @@ async def test_all_three_ways_to_authorise_place_calls(
         assert outcome.code == simulator.code(phone)
 
 
-async def test_a_slow_provider_does_not_slow_checks(service: Service, simulator: Simulator, phones: Any) -> None:
-    checked, slow = phones(), [phones() for _ in range(30)]
-    verification = service.start(checked).json()["id"]
-    for phone in slow:
-        simulator.behave(phone, delay=1.5)
-    async with service.asynchronous() as http:
-        starts = [asyncio.ensure_future(http.post("/verify/start", json={"phone": phone})) for phone in slow]
-        await asyncio.sleep(0.2)
-        began = time.monotonic()
-        answer = await http.post("/verify/check", json={"id": verification, "code": simulator.code(checked)})
-        assert answer.status_code == 200
-        assert not any(start.done() for start in starts), (
-            f"the check waited {time.monotonic() - began:.1f} s for the calls"
-        )
-        assert {(await start).status_code for start in starts} == {201}
-
-
 async def test_a_caller_that_hangs_up_loses_no_code_and_gets_no_second_call(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
