@@ -107,23 +107,6 @@ def masked_line(words: str, secrets: Iterable[str], limit: int = MAX_WORDS) -> s
     return one_line(re.sub("#+", "#", digitless), (), limit)
 
 
-def read_price(value: object) -> Decimal | None:
-    """The price, in any form that people write it. None if it is absent, blank or 0: then the expected price counts.
-
-    Raises:
-        ValueError: there is a price, but it can't be read, or could be read in two ways.
-    """
-    text = "" if value is None else " ".join(value.split()) if isinstance(value, str) else "?"
-    if not text:
-        return None
-    amount = _AROUND_AMOUNT.sub("", text)
-    match = _AMOUNT.fullmatch(amount)
-    if not amount or not match or _AMBIGUOUS_AMOUNT.fullmatch(amount):
-        raise ValueError("not a price")
-    whole = match["whole"].replace(" ", "")
-    return Decimal(f"{whole or 0}.{match['fraction'] or ''}") or None
-
-
 def _parse(body: bytes) -> dict[str, object]:
     """The JSON object of a body; an empty one if there is none."""
     if len(body) > MAX_BYTES:
@@ -149,14 +132,23 @@ def _accepted(status: int, answer: dict[str, object], code_length: int, secrets:
 
 
 def _price(value: object, code: str, secrets: Iterable[str]) -> tuple[Decimal | None, str | None]:
-    """The price, or what stands in its place for the operator's log."""
-    try:
-        price = read_price(value)
-    except ValueError:
-        return None, _unreadable(value, secrets)
-    # A price is logged as it is: one that contains the code can't be.
-    is_safe = price is None or code not in str(int(price))
-    return (price, None) if is_safe else (None, _unreadable(value, secrets))
+    """The price, in any form that people write it; and what can't be read, or in two ways, for the operator's log.
+
+    Neither if it is absent, blank or 0: then the expected price counts.
+    """
+    text = "" if value is None else " ".join(value.split()) if isinstance(value, str) else type(value).__name__
+    if not text:
+        return None, None
+    amount = _AROUND_AMOUNT.sub("", text)
+    match = _AMOUNT.fullmatch(amount) if amount and not _AMBIGUOUS_AMOUNT.fullmatch(amount) else None
+    if match:
+        price = Decimal(f"{match['whole'].replace(' ', '') or 0}.{match['fraction'] or ''}")
+        # A price is logged as it is: one that contains the code can't be.
+        if code not in str(int(price)):
+            return price or None, None
+    # Four digits could be a code: then no digit is shown.
+    shown = one_line if sum(map(str.isnumeric, text)) < 4 else masked_line  # noqa: PLR2004
+    return None, shown(text, secrets, MAX_UNREADABLE_PRICE) or "unprintable"
 
 
 def _code(value: object, code_length: int) -> str | None:
@@ -173,13 +165,6 @@ def _call_id(value: object, secrets: Iterable[str]) -> str | None:
     plain = re.sub("[._-]", "", value).lower()
     hidden = (re.sub("[._-]", "", secret).lower() for secret in secrets)
     return None if any(secret in plain for secret in hidden if secret) else str(value)
-
-
-def _unreadable(price: object, secrets: Iterable[str]) -> str:
-    """A price that can't be read, for the operator's log. Four digits could be a code: then none is shown."""
-    text = price if isinstance(price, str) else type(price).__name__
-    few = sum(map(str.isnumeric, text)) < 4  # noqa: PLR2004  a code has four digits or more
-    return (one_line if few else masked_line)(text, secrets, MAX_UNREADABLE_PRICE) or "unprintable"
 
 
 def _refused(status: int, error_code: object, secrets: Iterable[str]) -> Refused:
