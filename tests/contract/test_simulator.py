@@ -60,57 +60,40 @@ def test_it_answers_as_documented_with_the_end_of_the_calling_number(
     assert (call["code"], call["capacity"]) == (code, capacity)
 
 
-@pytest.mark.parametrize(
-    ("headers", "security"),
-    [
-        ({}, None),
-        ({"Authorization": "wrong"}, None),
-        ({"Authorization": f"Bearer {PROVIDER_KEY}"}, None),
-        (KEY, {"apiKey": PROVIDER_KEY}),
-        (KEY, {}),
-        ({}, {"apiKey": "wrong"}),
-        ({}, {"login": "user", "password": "wrong"}),
-        ({}, {"login": "user"}),
-        ({}, {**LOGIN, "apiKey": PROVIDER_KEY}),
-        ({}, "apiKey"),
-    ],
+BAD_NUMBERS = ("+79161234567", "7 916", "123", 79161234567, "1" * 16, "79161234567\n", "٧٩١٦١٢٣٤٥٦٧")
+BAD_SECURITY = (
+    {"apiKey": "wrong"},
+    LOGIN | {"password": "wrong"},
+    {"login": "user"},
+    LOGIN | {"apiKey": PROVIDER_KEY},
+    "apiKey",
 )
-def test_it_refuses_bad_or_doubled_credentials(
-    simulator: Simulator, phone: str, headers: dict[str, str], security: object
-) -> None:
-    body = {"number": phone[1:], "capacity": "4"} | ({} if security is None else {"security": security})
-    assert _send(simulator, body, headers) == {"result": "error", "error_code": "authorisation_failed"}
-    assert simulator.count(phone) == 0
-
-
-BAD_REQUESTS: dict[str, list[dict[str, object]]] = {
-    "number_is_empty": [{"number": None}, {"number": ""}],
-    "number_not_valid": [
-        {"number": number}
-        for number in ("+79161234567", "7 916", "123", 79161234567, "1" * 16, "79161234567\n", "٧٩١٦١٢٣٤٥٦٧")
+REFUSED: dict[str, list[tuple[dict[str, str], Any]]] = {
+    "number_is_empty": [(KEY, {"number": number}) for number in (None, "")],
+    "number_not_valid": [(KEY, {"number": number}) for number in BAD_NUMBERS],
+    "unknown_request": [(KEY, {"code": "0000"}), *((KEY, {"capacity": capacity}) for capacity in (4, "3", "7", None))],
+    "authorisation_failed": [
+        ({}, {}),
+        *(({"Authorization": key}, {}) for key in ("wrong", f"Bearer {PROVIDER_KEY}")),
+        *(({}, {"security": security}) for security in BAD_SECURITY),
+        *((KEY, {"security": security}) for security in ({"apiKey": PROVIDER_KEY}, {})),
     ],
-    "unknown_request": [{"capacity": 4}, {"capacity": "3"}, {"capacity": "7"}, {"capacity": None}, {"code": "0000"}],
 }
 
 
-@pytest.mark.parametrize("error_code", BAD_REQUESTS)
-def test_it_is_as_strict_as_the_document(simulator: Simulator, error_code: str) -> None:
-    for change in BAD_REQUESTS[error_code]:
-        body = {"number": "79160000000", "capacity": "4"} | change
-        assert _send(simulator, body) == {"result": "error", "error_code": error_code}
+@pytest.mark.parametrize("error_code", REFUSED)
+def test_it_is_as_strict_as_the_document(simulator: Simulator, phone: str, error_code: str) -> None:
+    for headers, change in REFUSED[error_code]:
+        body = {"number": phone[1:], "capacity": "4"} | change
+        assert _send(simulator, body, headers) == {"result": "error", "error_code": error_code}
+    assert simulator.count(phone) == 0
 
 
 def test_it_understands_only_json_posts(simulator: Simulator) -> None:
     assert simulator.http.get(PATH).status_code == 405
     good = b'{"number": "79160000000", "capacity": "4"}'
-    for content, media_type in (
-        (b"{", "application/json"),
-        (b"[]", "application/json"),
-        (b"[" * 60_000, "application/json"),
-        (good.decode().encode("utf-16"), "application/json"),
-        (good, "text/plain"),
-        (good, ""),
-    ):
+    bad = [(content, "application/json") for content in (b"{", b"[]", b"[" * 60_000, good.decode().encode("utf-16"))]
+    for content, media_type in (*bad, (good, "text/plain"), (good, "")):
         answer = simulator.http.post(PATH, content=content, headers={**KEY, "Content-Type": media_type})
         assert (answer.status_code, answer.json()["error_code"]) == (200, "unknown_request")
     declared = {**KEY, "Content-Type": "application/json; charset=utf-8"}
