@@ -104,12 +104,15 @@ class Mobilgroup:
         credentials: one of the three ways to authorise.
         limits: times and numbers.
         proxy: URL of an HTTP proxy that all requests go through; None for none. The environment's proxies are ignored.
+
+    Raises:
+        httpx2.InvalidURL: the host is one that httpx2 can't read, such as 256.1.1.1: at the start, not with each call.
     """
 
     def __init__(
         self, url: str, credentials: Credentials, limits: Limits = DEFAULT_LIMITS, proxy: str | None = None
     ) -> None:
-        self._url = url
+        self._url = httpx2.URL(url)
         self._limits = limits
         self._security = {"security": credentials.security} if credentials.security else {}
         # The system's trust store. OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR here. Takes 20 ms, so it is made once.

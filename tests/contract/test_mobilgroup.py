@@ -103,6 +103,11 @@ async def test_no_secret_is_in_a_repr_or_an_outcome() -> None:
         assert KEY not in repr(given) + repr(Mobilgroup("https://voice.example/", given))
 
 
+def test_a_host_that_no_call_can_go_to_is_refused_at_once() -> None:
+    with pytest.raises(httpx2.InvalidURL):
+        Mobilgroup("https://256.1.1.1/", header_key(KEY))
+
+
 async def test_no_cookie_of_the_providers_is_sent_back() -> None:
     async with pair(answer(OK, 200, "Set-Cookie: session=1; Path=/")) as (provider, client):
         assert [await client.place(PHONE, 4) for _ in range(2)] == [PLACED, PLACED]
