@@ -19,8 +19,7 @@ from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
 from app.challenges import make_challenges
 from app.provider.admission import Admission
-from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
-from app.provider.mobilgroup import Limits, Mobilgroup
+from app.provider.mobilgroup import Credentials, Limits, Mobilgroup, body_key, header_key, login
 from app.reloading import Reloading
 from app.settings import ProviderSettings, Settings
 from app.store.connection import connect
@@ -204,6 +203,6 @@ def admission_of(
 
 def _credentials(settings: ProviderSettings) -> Credentials:
     if settings.login and settings.password:
-        return Login(settings.login, settings.password.get_secret_value())
+        return login(settings.login, settings.password.get_secret_value())
     key = settings.api_key.get_secret_value() if settings.api_key else ""
-    return BodyKey(key) if settings.key_in_body else HeaderKey(key)
+    return body_key(key) if settings.key_in_body else header_key(key)

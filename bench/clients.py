@@ -19,8 +19,7 @@ from statistics import median
 import httpx2
 import uvloop
 
-from app.provider.credentials import HeaderKey
-from app.provider.mobilgroup import Limits, Mobilgroup
+from app.provider.mobilgroup import Limits, Mobilgroup, header_key
 from app.verification.ports import Placed
 
 REQUESTS = 1000
@@ -36,7 +35,7 @@ Client = Callable[[int], AbstractAsyncContextManager[Send]]
 
 @asynccontextmanager
 async def ours(port: int) -> AsyncIterator[Send]:
-    async with Mobilgroup(f"http://127.0.0.1:{port}/", HeaderKey("key"), Limits(pool_size=max(IN_FLIGHT))) as client:
+    async with Mobilgroup(f"http://127.0.0.1:{port}/", header_key("key"), Limits(pool_size=max(IN_FLIGHT))) as client:
 
         async def send() -> None:
             assert isinstance(await client.place("+79161234567", 4), Placed)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from app.challenges.altcha import Altcha
 from app.provider.admission import Admission
-from app.provider.credentials import HeaderKey
-from app.provider.mobilgroup import Mobilgroup
+from app.provider.mobilgroup import Mobilgroup, header_key
 from app.store.connection import connect
 from app.store.health import Watch
 from app.store.pipelines import Pipelines
@@ -42,7 +41,7 @@ async def worker(redis: str, provider_url: str = "http://127.0.0.1:9/") -> Async
     async with (
         connect(redis, 5) as client,
         aclosing(Pipelines(client, 5)) as pipelines,
-        Mobilgroup(provider_url, HeaderKey(PROVIDER_KEY)) as telephone,
+        Mobilgroup(provider_url, header_key(PROVIDER_KEY)) as telephone,
     ):
         codec = IdCodec(PEPPER.encode())
         store = RedisStore(pipelines, Watch(client, PREFIX), codec, POLICY, PREFIX, 5)

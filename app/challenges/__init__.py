@@ -1,16 +1,11 @@
 """Challenges: implements the core's port (app/verification/challenge.py) by ALTCHA or by a remote service."""
 
-from collections.abc import Collection
-
 from app.challenges.altcha import Altcha
 from app.challenges.remote import Remote
-from app.challenges.services import SERVICES
 from app.verification.challenge import ChallengeKind, ChallengeProvider
 
 
-def make_challenges(
-    kind: ChallengeKind, key: bytes, site_key: str | None, secret_key: str | None, hostnames: Collection[str] = ()
-) -> ChallengeProvider:
+def make_challenges(kind: ChallengeKind, key: bytes, site_key: str | None, secret_key: str | None) -> ChallengeProvider:
     """The provider that the settings name.
 
     Args:
@@ -18,7 +13,6 @@ def make_challenges(
         key: signs ALTCHA's challenges; the same in all workers.
         site_key: CHALLENGE_SITE_KEY: a remote service's public key.
         secret_key: CHALLENGE_SECRET_KEY: its secret key.
-        hostnames: sites whose tokens count, where the service names the site; empty: all that its console allows.
 
     Raises:
         ValueError: a remote service without its keys.
@@ -27,4 +21,4 @@ def make_challenges(
         return Altcha(key)
     if not site_key or not secret_key:
         raise ValueError(f"CHALLENGE_PROVIDER={kind} needs CHALLENGE_SITE_KEY and CHALLENGE_SECRET_KEY.")
-    return Remote(SERVICES[kind], site_key, secret_key, hostnames)
+    return Remote(kind, site_key, secret_key)

@@ -6,25 +6,14 @@ signed, and the client, the level and the expiry are in what is signed.
 
 import hashlib
 import time
-from types import MappingProxyType
 
 from altcha import create_challenge, verify_solution
 from altcha.v2 import Payload
 
 from app.verification.challenge import LIFETIME, MAX_LEVEL, ChallengeKind, Solved
 
-_WORK = MappingProxyType(
-    {
-        0: (250, "000"),
-        1: (500, "000"),
-        2: (1000, "000"),
-        3: (2000, "000"),
-        4: (4000, "000"),
-        5: (8000, "000"),
-        6: (1000, "0000"),
-    }
-)
-"""Iterations of PBKDF2 for one try, and what the derived key must begin with, in hex. The expected work is iterations x 16 ^ zeros: it doubles.
+_WORK = ((250, "000"), (500, "000"), (1000, "000"), (2000, "000"), (4000, "000"), (8000, "000"), (1000, "0000"))
+"""By level: iterations of PBKDF2 for one try, and what the derived key must begin with, in hex. The expected work is iterations x 16 ^ zeros: it doubles.
 
 More iterations cost a browser less than more tries, since each try has an overhead of its own there, and an attacker's native code as much. But a check
 costs the service one try: 8,000 iterations take some 2 ms, so the last level has a longer prefix instead.
@@ -53,13 +42,7 @@ class Altcha:
         return {"provider": ChallengeKind.ALTCHA.value, **made.to_dict()}
 
     async def verify(self, solution: str, client_id: str, address: str | None) -> Solved | None:  # noqa: ARG002  the port's
-        """Name a solution of a challenge that was made for this client and has not expired. Takes 2 ms at most.
-
-        Args:
-            solution: ALTCHA's payload: base64 of JSON.
-            client_id: who sends it.
-            address: not used.
-        """
+        """Name a solution, base64 of JSON, of a challenge that was made for this client and has not expired. Takes 2 ms at most."""
         try:
             if not verify_solution(solution, self._key).verified:
                 return None

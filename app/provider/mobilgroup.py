@@ -9,13 +9,12 @@ import json
 import logging
 import ssl
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Self
 
 import httpx2
 
-from app.provider.credentials import Credentials, authorisation, secret_words
 from app.provider.responses import MAX_BYTES, one_line, read_response
 from app.verification.model import Refusal
 from app.verification.ports import CallOutcome, Refused, Unknown
@@ -40,10 +39,39 @@ _HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """One of the three ways to authorise: a header, or the body's `security`, never both. No repr shows a secret.
+
+    Source: the provider's description of the Call-Password API, "Авторизация", sections 1 and 2.
+    """
+
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    security: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The words that no log may contain."""
+        return (*self.headers.values(), *self.security.values())
+
+
+def header_key(key: str) -> Credentials:
+    """The API key as the raw value of the `Authorization` header."""
+    return Credentials(headers={"Authorization": key})
+
+
+def body_key(key: str) -> Credentials:
+    """The API key in the body."""
+    return Credentials(security={"apiKey": key})
+
+
+def login(name: str, password: str) -> Credentials:
+    """Login and password in the body."""
+    return Credentials(security={"login": name, "password": password})
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Times and numbers.
-
-    A call takes at most `pool_timeout` + 2 × `connect_timeout` + `read_timeout` seconds.
 
     Attributes:
         connect_timeout: seconds for TCP, and again for TLS, of one try to connect.
@@ -67,38 +95,41 @@ DEFAULT_LIMITS = Limits()
 
 
 class Mobilgroup:
-    """A `Provider` that places calls at Mobilgroup. Use it with `async with`, in one event loop.
+    """A `Telephone` that places calls at Mobilgroup. Use it with `async with`, in one event loop.
 
     Each call has a connection of its own. With keep-alive, a second answer on a connection would be taken for the answer
     to the next request, and that is another person's code.
 
     Args:
-        url: of the provider's API, without a user or password in it.
+        url: of the provider's API, without a user or password in it. The settings have checked it, and the proxy and the key.
         credentials: one of the three ways to authorise.
         limits: times and numbers.
         proxy: URL of an HTTP proxy that all requests go through; None for none. The environment's proxies are ignored.
 
     Raises:
-        ValueError: the URL, the proxy or the key is invalid. The message contains none of them.
+        httpx2.InvalidURL: the host is one that httpx2 can't read, such as 256.1.1.1: at the start, not with each call.
     """
 
     def __init__(
         self, url: str, credentials: Credentials, limits: Limits = DEFAULT_LIMITS, proxy: str | None = None
     ) -> None:
-        self._url = _endpoint(url)
+        self._url = httpx2.URL(url)
         self._limits = limits
-        authorisation_headers, self._security = authorisation(credentials)
+        self._security = {"security": credentials.security} if credentials.security else {}
         # The system's trust store. OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR here. Takes 20 ms, so it is made once.
         trust = ssl.create_default_context()
-        checked_proxy = _proxy(proxy, trust)
-        proxy_secrets = checked_proxy.auth if checked_proxy and checked_proxy.auth else ()
-        self._secrets = tuple(sorted((*secret_words(credentials), *proxy_secrets), key=len, reverse=True))
+        through = (
+            httpx2.Proxy(proxy, ssl_context=trust if proxy.lower().startswith("https:") else None) if proxy else None
+        )
+        secrets = (*credentials.secrets, *((through and through.auth) or ()))
+        # The longest first: a login may be part of its password.
+        self._secrets = tuple(sorted(secrets, key=len, reverse=True))
         self._client = httpx2.AsyncClient(
-            headers=_HEADERS | authorisation_headers,
+            headers=_HEADERS | credentials.headers,
             timeout=httpx2.Timeout(limits.read_timeout, connect=limits.connect_timeout, pool=limits.pool_timeout),
             limits=httpx2.Limits(max_connections=limits.pool_size, max_keepalive_connections=0),
             verify=trust,
-            proxy=checked_proxy,
+            proxy=through,
             trust_env=False,
             follow_redirects=False,
             # A balancer's cookie would tie the next calls to each other.
@@ -115,7 +146,7 @@ class Mobilgroup:
         await self._client.aclose()
 
     async def place(self, phone: str, code_length: int) -> CallOutcome:
-        """Ring a phone once: see `Provider.place`."""
+        """Ring a phone once: see `CallSlot.place`."""
         body = json.dumps({**self._security, "number": phone.removeprefix("+"), "capacity": str(code_length)})
         try:
             async with asyncio.timeout(self._limits.call_timeout):
@@ -132,7 +163,15 @@ class Mobilgroup:
         try:
             status, answer = await self._exchange(body)
         except Exception as error:  # noqa: BLE001  whatever went wrong, the phone may ring: that is an outcome, not a crash
-            return self._outcome_of(error)
+            name = type(error).__name__
+            match classify(error):
+                case None:
+                    # Only the class: the message of an error while reading may quote the answer, and with it the code.
+                    return Unknown(f"{name}: the request may have been sent")
+                case Refusal.BUSY as busy:
+                    return Refused(busy, f"all {self._limits.pool_size} connections to the provider are in use")
+                case reason:
+                    return Refused(reason, one_line(f"{name} {error}", self._secrets))
         return read_response(status, answer, code_length, self._secrets)
 
     async def _exchange(self, body: str) -> tuple[int, bytes]:
@@ -148,17 +187,6 @@ class Mobilgroup:
                     break
         return response.status_code, answer
 
-    def _outcome_of(self, error: Exception) -> Refused | Unknown:
-        name = type(error).__name__
-        match classify(error):
-            case None:
-                # Only the class: the message of an error while reading may quote the answer, and with it the code.
-                return Unknown(f"{name}: the request may have been sent")
-            case Refusal.BUSY as busy:
-                return Refused(busy, f"all {self._limits.pool_size} connections to the provider are in use")
-            case reason:
-                return Refused(reason, one_line(f"{name} {error}", self._secrets))
-
 
 def classify(error: Exception) -> Refusal | None:
     """Why the request was certainly never sent; None if it may have been sent.
@@ -166,30 +194,3 @@ def classify(error: Exception) -> Refusal | None:
     Looks at the class itself and not at its bases: a new subclass may mean something else.
     """
     return NEVER_SENT.get(type(error))
-
-
-def _endpoint(url: str) -> httpx2.URL:
-    try:
-        endpoint = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        raise ValueError("the provider's URL can't be read") from None
-    if endpoint.scheme not in {"http", "https"} or not endpoint.host or "%" in endpoint.host:
-        raise ValueError("the provider's URL must begin with https:// and a host")
-    if endpoint.port is not None and not 1 <= endpoint.port <= 65535:  # noqa: PLR2004  TCP's largest port
-        raise ValueError("the provider's URL must have a port from 1 to 65535")
-    if endpoint.userinfo:
-        raise ValueError("the provider's URL must not contain a user or password")
-    return endpoint
-
-
-def _proxy(url: str | None, trust: ssl.SSLContext) -> httpx2.Proxy | None:
-    if url is None:
-        return None
-    try:
-        scheme = httpx2.URL(url).scheme
-        proxy = httpx2.Proxy(url, ssl_context=trust if scheme == "https" else None)
-    except (httpx2.InvalidURL, ValueError):
-        raise ValueError("the proxy's URL can't be read") from None
-    if scheme not in {"http", "https"} or not proxy.url.host:
-        raise ValueError("the proxy's URL must begin with http:// or https:// and a host")
-    return proxy

@@ -37,10 +37,7 @@ REFUSAL_OF: dict[str, Refusal] = {
     "code_not_valid": Refusal.MALFORMED,
     "ani_phone_not_valid": Refusal.MALFORMED,
 }
-"""What each `error_code` means; any other text is `Refusal.OTHER`.
-
-The provider documents only that it describes the error: clients have met these.
-"""
+"""What each `error_code` means; any other text is `Refusal.OTHER`. The provider documents none: clients have met these."""
 
 _REFUSAL_OF_STATUS: dict[int, Refusal] = {
     401: Refusal.CREDENTIALS,
@@ -60,10 +57,8 @@ _CURRENCY = (
     r"(?:[₽$€₸₴₼₾֏]|RUB|RUR|USD|EUR|KZT|BYN|UAH|UZS|KGS|TJS|AMD|AZN|GEL|MDL|руб(?:\.|л(?:ь|я|ей))?|[рp]\.?|тенге|тг\.?)"
 )
 _AROUND_AMOUNT = re.compile(rf"^{_CURRENCY} ?| ?{_CURRENCY}$", re.IGNORECASE)
-_PLAIN_AMOUNT = re.compile(r"(?P<whole>[0-9]{0,6}|[1-9][0-9]{0,2} [0-9]{3})(?:[.,](?P<fraction>[0-9]{1,20}))?")
+_AMOUNT = re.compile(r"(?P<whole>[0-9]{0,6}|[1-9][0-9]{0,2} [0-9]{3})(?:[.,](?P<fraction>[0-9]{1,20}))?")
 """`3`, `3.50`, `3,50`, `,5`, `1 234,50`. Twenty decimals: what a binary fraction becomes in JSON."""
-_GROUPED_AMOUNT = re.compile(r"(?P<whole>[1-9][0-9]{0,2}([.,])[0-9]{3})(?!\2)[.,](?P<fraction>[0-9]{1,20})")
-"""`1,234.50`, `1.234,50`: the second sign says that the first one groups thousands."""
 _AMBIGUOUS_AMOUNT = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
 """`1,234`: a thousand, or one and a quarter."""
 
@@ -83,7 +78,7 @@ def read_response(status: int, body: bytes, code_length: int, secrets: Iterable[
     Args:
         status: of the HTTP response.
         body: of the HTTP response; if it has more than `MAX_BYTES`, only its beginning is quoted.
-        code_length: how many digits were asked for.
+        code_length: digits.
         secrets: words that the outcome must not contain, longest first.
     """
     answer = _parse(body)
@@ -113,33 +108,13 @@ def masked_line(words: str, secrets: Iterable[str], limit: int = MAX_WORDS) -> s
     return one_line(re.sub("#+", "#", digitless), (), limit)
 
 
-def read_price(value: object) -> Decimal | None:
-    """The price, in any form that people write it. None if it is absent, blank or 0: then the expected price counts.
-
-    Raises:
-        ValueError: there is a price, but it can't be read, or could be read in two ways.
-    """
-    text = "" if value is None else " ".join(value.split()) if isinstance(value, str) else "?"
-    if not text:
-        return None
-    amount = _AROUND_AMOUNT.sub("", text)
-    match = _PLAIN_AMOUNT.fullmatch(amount) or _GROUPED_AMOUNT.fullmatch(amount)
-    if not amount or not match or _AMBIGUOUS_AMOUNT.fullmatch(amount):
-        raise ValueError("not a price")
-    whole = re.sub("[ .,]", "", match["whole"])
-    return Decimal(f"{whole or 0}.{match['fraction'] or ''}") or None
-
-
 def _parse(body: bytes) -> dict[str, object]:
-    """The JSON object of a body; an empty one if there is none.
-
-    Bytes that are not UTF-8 are replaced, not refused: a refusal in another charset is still a refusal.
-    """
+    """The JSON object of a body; an empty one if there is none."""
     if len(body) > MAX_BYTES:
         return {}
-    text = body.decode("utf-8-sig", "replace")
     try:
-        answer = _READER.decode(text)
+        # Bytes that are not UTF-8 are replaced, not refused: a refusal in another charset is still a refusal.
+        answer = _READER.decode(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
@@ -158,14 +133,23 @@ def _accepted(status: int, answer: dict[str, object], code_length: int, secrets:
 
 
 def _price(value: object, code: str, secrets: Iterable[str]) -> tuple[Decimal | None, str | None]:
-    """The price, or what stands in its place for the operator's log."""
-    try:
-        price = read_price(value)
-    except ValueError:
-        return None, _unreadable(value, secrets)
-    # A price is logged as it is: one that contains the code can't be.
-    is_safe = price is None or code not in str(int(price))
-    return (price, None) if is_safe else (None, _unreadable(value, secrets))
+    """The price, in any form that people write it; and what can't be read, or in two ways, for the operator's log.
+
+    Neither if it is absent, blank or 0: then the expected price counts.
+    """
+    text = "" if value is None else " ".join(value.split()) if isinstance(value, str) else type(value).__name__
+    if not text:
+        return None, None
+    amount = _AROUND_AMOUNT.sub("", text)
+    match = _AMOUNT.fullmatch(amount) if amount and not _AMBIGUOUS_AMOUNT.fullmatch(amount) else None
+    if match:
+        price = Decimal(f"{match['whole'].replace(' ', '') or 0}.{match['fraction'] or ''}")
+        # A price is logged as it is: one that contains the code can't be.
+        if code not in str(int(price)):
+            return price or None, None
+    # Four digits could be a code: then no digit is shown.
+    shown = one_line if sum(map(str.isnumeric, text)) < 4 else masked_line  # noqa: PLR2004
+    return None, shown(text, secrets, MAX_UNREADABLE_PRICE) or "unprintable"
 
 
 def _code(value: object, code_length: int) -> str | None:
@@ -184,13 +168,6 @@ def _call_id(value: object, secrets: Iterable[str]) -> str | None:
     return None if any(secret in plain for secret in hidden if secret) else str(value)
 
 
-def _unreadable(price: object, secrets: Iterable[str]) -> str:
-    """A price that can't be read, for the operator's log. Four digits could be a code: then none is shown."""
-    text = price if isinstance(price, str) else type(price).__name__
-    few = sum(map(str.isnumeric, text)) < 4  # noqa: PLR2004  a code has four digits or more
-    return (one_line if few else masked_line)(text, secrets, MAX_UNREADABLE_PRICE) or "unprintable"
-
-
 def _refused(status: int, error_code: object, secrets: Iterable[str]) -> Refused:
     words = error_code if isinstance(error_code, str) else ""
     known = words.strip().lower()
@@ -203,15 +180,12 @@ def _refused(status: int, error_code: object, secrets: Iterable[str]) -> Refused
 def _without_result(status: int, body: bytes, secrets: Iterable[str]) -> Refused | Unknown:
     if 300 <= status < 400:  # noqa: PLR2004  a redirect by RFC 9110, 15.4
         return Refused(Refusal.MALFORMED, f"HTTP {status}: set PROVIDER_URL to the address where the redirect leads")
-    detail = f"HTTP {status} and no answer that can be read ({_size(body)}){_snippet(body, secrets)}"
+    size = f"{len(body)} bytes" if len(body) <= MAX_BYTES else f"more than {MAX_BYTES} bytes"
+    detail = f"HTTP {status} and no answer that can be read ({size}){_snippet(body, secrets)}"
     # A balancer may answer 408 to a request that it has passed on.
     if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:  # noqa: PLR2004  a client error by RFC 9110, 15.5
         return Refused(_REFUSAL_OF_STATUS.get(status, Refusal.MALFORMED), detail)
     return Unknown(detail)
-
-
-def _size(body: bytes) -> str:
-    return f"{len(body)} bytes" if len(body) <= MAX_BYTES else f"more than {MAX_BYTES} bytes"
 
 
 def _snippet(body: bytes, secrets: Iterable[str]) -> str:

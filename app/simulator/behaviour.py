@@ -1,12 +1,12 @@
 """How the simulator answers: as documented, or in any of the ways that clients of the provider have met (docs/provider.md)."""
 
 import json
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 SPECIAL_PREFIX = "7999000"
-"""Numbers with this prefix and four more digits may misbehave without any control request: see `SPECIAL`."""
+"""Numbers with this prefix and four more digits may misbehave: see `SPECIAL`."""
 
 PRICE = "0.35"
 """The price of a call in the provider's document."""
@@ -16,48 +16,23 @@ _BODILESS = {204, 304}
 
 
 class Behaviour(BaseModel):
-    """One way to answer. The defaults are the provider's document."""
+    """One way to answer: docs/simulator.md says what each member does. The defaults are the provider's document."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    answer: Annotated[
-        Literal["ok", "error", "html", "empty", "truncated", "not_json"], Field(description="What the body is.")
-    ] = "ok"
-    error_code: Annotated[str, StringConstraints(max_length=500), Field(description="For `error`.")] = "unknown_request"
-    status: Annotated[int, Field(ge=200, le=599, description="HTTP status.")] = 200
-    code: Annotated[
-        Literal["string", "number", "short", "long", "letters", "missing"],
-        Field(description="`number` loses leading zeros, as the provider does."),
-    ] = "string"
-    digits: Annotated[
-        str | None,
-        StringConstraints(pattern=r"^[0-9]{4,6}$"),
-        Field(description="The end of the calling number, instead of a random one."),
-    ] = None
-    price: Annotated[
-        JsonValue,
-        Field(
-            description="`string` or `number`: the usual price as such; `absent`; `nan`: the constant NaN; any other value is sent as it is."
-        ),
-    ] = PRICE
-    id: Annotated[
-        str,
-        StringConstraints(max_length=500),
-        Field(
-            description="`string` or `number`: the call's own id as such; `absent`; any other text is sent as it is."
-        ),
-    ] = "string"
+    answer: Literal["ok", "error", "html", "empty", "truncated", "not_json"] = "ok"
+    error_code: str = Field(default="unknown_request", max_length=500)
+    status: int = Field(default=200, ge=200, le=599)
+    code: Literal["string", "number", "short", "long", "letters", "missing"] = "string"
+    digits: str | None = Field(default=None, pattern=r"^[0-9]{4,6}$")
+    price: JsonValue = PRICE
+    id: str = Field(default="string", max_length=500)
     number: Literal["same", "other", "absent"] = "same"
-    delay: Annotated[float, Field(ge=0, le=120, description="Seconds before the answer.")] = 0
-    hang: Annotated[bool, Field(description="Never answer: the client has to give up.")] = False
-    close: Annotated[
-        Literal["before_read", "after_read"] | None,
-        Field(description="Close the connection without an answer, before or after the body was read."),
-    ] = None
-    places_call: Annotated[
-        bool | None, Field(description="Whether it counts as placed; by default all but errors and `before_read` do.")
-    ] = None
-    times: Annotated[int | None, Field(ge=1, description="For so many requests only.")] = None
+    delay: float = Field(default=0, ge=0, le=120)
+    hang: bool = False
+    close: Literal["before_read", "after_read"] | None = None
+    places_call: bool | None = None
+    times: int | None = Field(default=None, ge=1)
 
     @field_validator("status")
     @classmethod
@@ -89,7 +64,7 @@ class Behaviour(BaseModel):
 
 DOCUMENTED = Behaviour()
 
-SPECIAL: dict[str, Behaviour] = {
+_BY_LAST_DIGITS = {
     "0001": Behaviour(answer="error", error_code="authorisation_failed"),
     "0002": Behaviour(answer="error", error_code="not_enough_money"),
     "0003": Behaviour(answer="error", error_code="number_not_valid"),
@@ -123,76 +98,54 @@ SPECIAL: dict[str, Behaviour] = {
     "0032": Behaviour(price="3,50 руб."),
     "0033": Behaviour(price="1e3"),
 }
-
-_BY_NUMBER = {SPECIAL_PREFIX + end: behaviour for end, behaviour in SPECIAL.items()}
+SPECIAL = {SPECIAL_PREFIX + digits: behaviour for digits, behaviour in _BY_LAST_DIGITS.items()}
+"""The numbers that misbehave without any control request."""
 
 
 class Behaviours:
-    """The behaviours set over HTTP: for all numbers, or for one."""
+    """The behaviours set over HTTP: of one number, or by None of all. `times` of each is what is left of it."""
 
     def __init__(self) -> None:
-        self._general: Behaviour | None = None
-        self._of: dict[str, Behaviour] = {}
-        self._left: dict[str | None, int] = {}
+        self._of: dict[str | None, Behaviour] = {}
 
     def set(self, number: str | None, behaviour: Behaviour) -> None:
         """Answer so from now on; `number` is None for all."""
-        if number is None:
-            self._general = behaviour
-        else:
-            self._of[number] = behaviour
-        self._left.pop(number, None)
-        if behaviour.times is not None:
-            self._left[number] = behaviour.times
+        self._of[number] = behaviour
 
     def clear(self, number: str | None) -> None:
         """Answer as documented again; None for all numbers at once."""
         if number is None:
-            self._general = None
             self._of.clear()
-            self._left.clear()
         else:
             self._of.pop(number, None)
-            self._left.pop(number, None)
 
     def take(self, number: str) -> Behaviour:
         """How to answer this request; counts down `times`."""
-        key = number if number in self._of else None
-        behaviour = self._of.get(number) or self._general
-        if behaviour is None:
-            return _BY_NUMBER.get(number, DOCUMENTED)
-        if key in self._left:
-            self._left[key] -= 1
-            if self._left[key] == 0:
-                self._forget(key)
-        return behaviour
+        for key in (number, None):
+            if key in self._of:
+                return self._use(key)
+        return SPECIAL.get(number, DOCUMENTED)
 
     def closes_unread(self) -> bool:
         """Whether to close the connection before the request's body is read; counts down `times`.
 
         False while a number has a behaviour of its own, or if the call must count: for both, the number has to be read.
         """
-        general = self._general
-        unread = general is not None and general.close == "before_read" and not general.counts and not self._of
-        if unread and None in self._left:
-            self._left[None] -= 1
-            if self._left[None] == 0:
-                self._forget(None)
+        general = self._of.get(None, DOCUMENTED)
+        unread = general.close == "before_read" and not general.counts and len(self._of) == 1
+        if unread:
+            self._use(None)
         return unread
 
-    def _forget(self, key: str | None) -> None:
-        self._left.pop(key, None)
-        if key is None:
-            self._general = None
-        else:
-            self._of.pop(key, None)
+    def _use(self, key: str | None) -> Behaviour:
+        behaviour = self._of[key]
+        if behaviour.times == 1:
+            del self._of[key]
+        elif behaviour.times is not None:
+            self._of[key] = behaviour.model_copy(update={"times": behaviour.times - 1})
+        return behaviour
 
     def to_json(self) -> dict[str, object]:
-        """What is in force, for `GET /behaviour`; `times` is what is left of it."""
-        return {
-            "default": self._left_of(None, self._general or DOCUMENTED),
-            "numbers": {number: self._left_of(number, behaviour) for number, behaviour in self._of.items()},
-        }
-
-    def _left_of(self, key: str | None, behaviour: Behaviour) -> dict[str, object]:
-        return behaviour.model_dump() | {"times": self._left.get(key)}
+        """What is in force, for `GET /behaviour`."""
+        numbers = {number: behaviour.model_dump() for number, behaviour in self._of.items() if number is not None}
+        return {"default": self._of.get(None, DOCUMENTED).model_dump(), "numbers": numbers}

@@ -22,50 +22,43 @@ NUMBER = re.compile(r"[0-9]{7,15}")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call."""
+    """One call; `calling` is the number that it comes from, and `at` is in UTC."""
 
     id: str
     number: str
     calling: str
-    code: str
-    capacity: str
+    capacity: int
     at: datetime
 
+    @property
+    def code(self) -> str:
+        """The last `capacity` digits of the number that calls."""
+        return self.calling[-self.capacity :]
+
     def to_json(self) -> dict[str, str]:
-        """The call as JSON shows it; `from` is the number that called."""
-        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        """The call as JSON shows it."""
         return {
             "id": self.id,
             "number": self.number,
             "from": self.calling,
             "code": self.code,
-            "capacity": self.capacity,
-            "at": at,
+            "capacity": str(self.capacity),
+            "at": self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
 
 
 class Calls:
-    """All calls, and the pool of numbers that they come from."""
+    """All calls, and the pool of numbers that they come from.
 
-    def __init__(
-        self,
-        pool: int = 10_000,
-        seed: int | None = None,
-        *,
-        kept_calls: int = KEPT_CALLS,
-        kept_numbers: int = KEPT_NUMBERS,
-    ) -> None:
-        """Draw the pool.
+    Args:
+        pool: how many calling numbers there are.
+        seed: gives the same numbers at each run; None takes the system's randomness.
 
-        Args:
-            pool: how many calling numbers there are.
-            seed: gives the same numbers at each run; None takes the system's randomness.
-            kept_calls: how many calls are kept in detail.
-            kept_numbers: how many subscribers are counted.
+    Raises:
+        ValueError: the pool is empty, or larger than there are numbers.
+    """
 
-        Raises:
-            ValueError: the pool is empty, or larger than there are numbers.
-        """
+    def __init__(self, pool: int = 10_000, seed: int | None = None) -> None:
         if not 1 <= pool <= MAX_CALLING_NUMBERS:
             raise ValueError(f"pool is {pool}: choose 1 to {MAX_CALLING_NUMBERS} calling numbers")
         self._random: random.Random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311  a seed is asked for to repeat a run
@@ -73,28 +66,31 @@ class Calls:
         ends = 10_000 if pool <= 10_000 else MAX_CALLING_NUMBERS  # noqa: PLR2004
         drawn = self._random.sample(range(ends), pool)
         self._pool = [f"7495{self._random.randrange(0, MAX_CALLING_NUMBERS, ends) + end:07d}" for end in drawn]
-        self._kept: deque[Call] = deque(maxlen=kept_calls)
+        self._next = 1000
+        self.forget()
+
+    def forget(self) -> None:
+        """Delete all calls and counts."""
+        self._kept: deque[Call] = deque(maxlen=KEPT_CALLS)
         self._counts: Counter[str] = Counter()
         self._total = 0
-        self._kept_numbers = kept_numbers
         self._uncounted = False
-        self._next = 1000
 
     def calling_number(self, digits: str | None) -> str:
         """A random number of the pool; with `digits`, one that ends in them."""
         drawn = self._random.choice(self._pool)
         return drawn if digits is None else drawn[: -len(digits)] + digits
 
-    def next_id(self) -> str:
-        """The provider's name for the next call."""
+    def new(self, number: str, capacity: int, digits: str | None = None) -> Call:
+        """A call that is not placed yet. Its calling number ends in `digits`, if there are any."""
         self._next += 1
-        return str(self._next)
+        return Call(str(self._next), number, self.calling_number(digits), capacity, datetime.now(UTC))
 
     def place(self, call: Call) -> None:
         """Count a call as placed."""
         self._total += 1
         self._kept.append(call)
-        if call.number in self._counts or len(self._counts) < self._kept_numbers:
+        if call.number in self._counts or len(self._counts) < KEPT_NUMBERS:
             self._counts[call.number] += 1
         else:
             self._uncounted = True
@@ -108,15 +104,3 @@ class Calls:
     def newest(self, number: str | None = None) -> Iterator[Call]:
         """The kept calls, newest first."""
         return (call for call in reversed(self._kept) if number is None or call.number == number)
-
-    def forget(self) -> None:
-        """Delete all calls and counts."""
-        self._kept.clear()
-        self._counts.clear()
-        self._total, self._uncounted = 0, False
-
-
-def new_call(calls: Calls, number: str, capacity: str, digits: str | None) -> Call:
-    """A call that is not placed yet. The last `capacity` digits of its calling number are the code."""
-    calling = calls.calling_number(digits)
-    return Call(calls.next_id(), number, calling, calling[-int(capacity) :], capacity, datetime.now(UTC))

@@ -1,6 +1,8 @@
 """The routes for tests and people. They need no key: the simulator listens on loopback by default."""
 
-from collections.abc import Sequence
+import base64
+import hashlib
+from importlib.resources import files
 from itertools import islice
 
 from pydantic import ValidationError
@@ -11,11 +13,18 @@ from starlette.routing import Route
 
 from app.simulator.behaviour import Behaviour, Behaviours
 from app.simulator.calls import NUMBER, Calls
-from app.simulator.page import page
 
 _MAX_LIMIT_DIGITS = 9
-_HOW_TO_WRITE_A_NUMBER = "write the number as the provider gets it: 7 to 15 digits and nothing else, 79991234567"
-_HOW_TO_WRITE_A_LIMIT = "write a number of calls, or leave it out: limit=50"
+_BAD_NUMBER = ("number", "write the number as the provider gets it: 7 to 15 digits and nothing else, 79991234567")
+_BAD_LIMIT = ("limit", "write a number of calls, or leave it out: limit=50")
+_POLICY = (
+    "default-src 'none'",
+    "connect-src 'self'",
+    "img-src data:",  # the empty icon, without which browsers ask for /favicon.ico
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+    "form-action 'none'",
+)
 
 
 class Control:
@@ -27,7 +36,7 @@ class Control:
     def __init__(self, calls: Calls, behaviours: Behaviours) -> None:
         self._calls = calls
         self._behaviours = behaviours
-        self._page = page()
+        self._page = _page()
 
     def routes(self) -> list[Route]:
         """All routes but the provider's."""
@@ -47,9 +56,9 @@ class Control:
         number = request.path_params.get("number", request.query_params.get("number"))
         limit = request.query_params.get("limit")
         if not _fits(number):
-            return _refuse("number", _HOW_TO_WRITE_A_NUMBER)
+            return _refuse(_BAD_NUMBER)
         if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) <= _MAX_LIMIT_DIGITS):
-            return _refuse("limit", _HOW_TO_WRITE_A_LIMIT)
+            return _refuse(_BAD_LIMIT)
         listed = [call.to_json() for call in islice(self._calls.newest(number), None if limit is None else int(limit))]
         named = {} if number is None else {"number": number}
         return JSONResponse({**named, "count": self._calls.count(number), "calls": listed})
@@ -64,28 +73,24 @@ class Control:
     async def _set_behaviour(self, request: Request) -> Response:
         number = request.path_params.get("number")
         if not _fits(number):
-            return _refuse("number", _HOW_TO_WRITE_A_NUMBER)
+            return _refuse(_BAD_NUMBER)
         try:
             behaviour = Behaviour.model_validate_json(await request.body())
         except ValidationError as error:
-            return _refuse_all(error.errors(include_url=False, include_context=False, include_input=False))
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            return _refuse(*((".".join(map(str, problem["loc"])), _message(problem)) for problem in problems))
         self._behaviours.set(number, behaviour)
         return JSONResponse(behaviour.model_dump())
 
     async def _clear_behaviour(self, request: Request) -> Response:
         number = request.path_params.get("number")
         if not _fits(number):
-            return _refuse("number", _HOW_TO_WRITE_A_NUMBER)
+            return _refuse(_BAD_NUMBER)
         self._behaviours.clear(number)
         return Response(status_code=204)
 
     async def _show(self, _: Request) -> Response:
-        headers = {
-            "Content-Security-Policy": self._page.policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-        }
-        return HTMLResponse(self._page.html, headers=headers)
+        return self._page
 
 
 def _fits(number: str | None) -> bool:
@@ -93,13 +98,8 @@ def _fits(number: str | None) -> bool:
     return number is None or NUMBER.fullmatch(number) is not None
 
 
-def _refuse(field: str, message: str) -> Response:
-    return JSONResponse({"errors": [{"field": field, "message": message}]}, 422)
-
-
-def _refuse_all(problems: Sequence[ErrorDetails]) -> Response:
-    errors = [{"field": ".".join(map(str, problem["loc"])), "message": _message(problem)} for problem in problems]
-    return JSONResponse({"errors": errors}, 422)
+def _refuse(*errors: tuple[str, str]) -> Response:
+    return JSONResponse({"errors": [{"field": field, "message": message} for field, message in errors]}, 422)
 
 
 def _message(problem: ErrorDetails) -> str:
@@ -107,3 +107,22 @@ def _message(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         return f"there is no such member: choose among {', '.join(Behaviour.model_fields)}"
     return problem["msg"].removeprefix("Value error, ")
+
+
+def _page() -> Response:
+    """The page: one document that loads nothing, with a policy that lets its own style and script run and nothing else."""
+    html, style, script = (
+        files(__package__).joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+    )
+    policy = (*_POLICY, f"style-src {_digest(style)}", f"script-src {_digest(script)}")
+    headers = {
+        "Content-Security-Policy": "; ".join(policy),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    return HTMLResponse(html.replace("/* page.css */", style).replace("/* page.js */", script), headers=headers)
+
+
+def _digest(text: str) -> str:
+    """An element's content as a policy names it (CSP Level 3, section 2.3.1)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

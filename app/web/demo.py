@@ -42,6 +42,7 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+_NOT_KEPT = {"Cache-Control": "no-store"}
 # Swagger UI sets styles of its own and shows pictures from data: URLs. It makes markup from strings, so it takes no Trusted Types.
 _DOCS_HEADERS = _PAGE_HEADERS | {
     "Content-Security-Policy": "; ".join(
@@ -73,15 +74,13 @@ class DemoContext:
         simulator_url: `http://127.0.0.1:8001`.
         public_key: of the sandbox's web client: the page shows it.
         secret_key: of the sandbox's backend: the server reads the policy by it.
-        capped_key: a public key whose client may spend on one call an hour; without it the demo shows no cap.
-        challenged_key: a public key whose client must solve a challenge for each start; without it the demo says how to switch challenges on.
+        capped_key: a public key whose client may spend on one call an hour.
     """
 
     simulator_url: str
     public_key: str
     secret_key: str = field(repr=False)
-    capped_key: str | None = None
-    challenged_key: str | None = None
+    capped_key: str
 
 
 def demo_routes(context: DemoContext) -> list[Route]:
@@ -108,27 +107,22 @@ class _Demo:
     """What the page asks for while it is open."""
 
     def __init__(self, context: DemoContext) -> None:
-        self._context = context
-        self._integrity = widget_files()["phone-verify.js"].integrity
+        self._simulator = context.simulator_url
         self._key = {"Authorization": f"Bearer {context.secret_key}"}
+        self._shown = {
+            "public_key": context.public_key,
+            "capped_key": context.capped_key,
+            "integrity": widget_files()["phone-verify.js"].integrity,
+            "docs": find_spec(_VIEWER) is not None,
+        }
 
     async def context(self, _: Request) -> Response:
         """The public keys, and the widget's hash for the lines to paste."""
-        known = self._context
-        return JSONResponse(
-            {
-                "public_key": known.public_key,
-                "capped_key": known.capped_key,
-                "challenged_key": known.challenged_key,
-                "integrity": self._integrity,
-                "docs": find_spec(_VIEWER) is not None,
-            },
-            headers={"Cache-Control": "no-store"},
-        )
+        return JSONResponse(self._shown, headers=_NOT_KEPT)
 
     async def calls(self, _: Request) -> Response:
         """The newest calls that the simulator placed."""
-        return await _ask("GET", f"{self._context.simulator_url}/calls", params={"limit": _SHOWN_CALLS})
+        return await _ask("GET", f"{self._simulator}/calls", params={"limit": _SHOWN_CALLS})
 
     async def policy(self, request: Request) -> Response:
         """`GET /policy` of this service."""
@@ -136,27 +130,24 @@ class _Demo:
 
     async def returned(self, request: Request) -> Response:
         """Where the hosted page returns to: what it brought, and what a backend learns of the token."""
-        fields = {
-            name: values[0] for name, values in parse_qs((await request.body()).decode("utf-8", "replace")).items()
-        }
-        redeemed = await self._redeem(request, fields["token"]) if "token" in fields else None
-        shown = {"fields": json.dumps(fields, indent=2), "redeemed": json.dumps(redeemed, indent=2) if redeemed else ""}
+        brought = parse_qs((await request.body()).decode("utf-8", "replace"))
+        fields = {name: values[0] for name, values in brought.items()}
+        redeemed = ""
+        if token := fields.get("token"):
+            url = f"{_own_address(request)}/verify/redeem"
+            told = await _ask("POST", url, headers=self._key, json={"token": token})
+            redeemed = json.dumps(json.loads(bytes(told.body)), indent=2)
         html = _RETURNED.substitute(
-            {name: escape(text) for name, text in shown.items()}, state="" if redeemed else "hidden"
+            fields=escape(json.dumps(fields, indent=2)), redeemed=escape(redeemed), state="" if redeemed else "hidden"
         )
-        return HTMLResponse(html, headers={**_PAGE_HEADERS, "Cache-Control": "no-store"})
-
-    async def _redeem(self, request: Request, token: str) -> object:
-        answer = await _ask("POST", f"{_own_address(request)}/verify/redeem", headers=self._key, json={"token": token})
-        return json.loads(bytes(answer.body))
+        return HTMLResponse(html, headers=_PAGE_HEADERS | _NOT_KEPT)
 
     async def choose_scenario(self, request: Request) -> Response:
         """Have the simulator behave by a named scenario: `{"name": "busy"}`."""
         name = await _scenario_name(request)
         if name not in SCENARIOS:
             raise HTTPException(404)
-        behaviour = SCENARIOS[name]
-        url = f"{self._context.simulator_url}/behaviour"
+        behaviour, url = SCENARIOS[name], f"{self._simulator}/behaviour"
         return await (_ask("DELETE", url) if behaviour is None else _ask("PUT", url, json=behaviour))
 
 
@@ -185,11 +176,7 @@ async def _ask(method: str, url: str, **options: Any) -> Response:  # noqa: ANN4
             got = await client.request(method, url, **options)
     except httpx2.TransportError:
         return JSONResponse({"error": "no answer"}, 502)
-    media_type = got.headers.get("Content-Type")
-    return Response(got.content, got.status_code, {"Cache-Control": "no-store"}, media_type)
-
-
-# ---- documentation
+    return Response(got.content, got.status_code, _NOT_KEPT, got.headers.get("Content-Type"))
 
 
 def _docs_routes() -> list[Route]:

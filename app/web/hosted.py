@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
@@ -65,14 +65,6 @@ class _Query(BaseModel):
     purpose: Annotated[str, StringConstraints(pattern=PURPOSE)] | None = None
 
 
-class _Opened(NamedTuple):
-    """A page that may be shown."""
-
-    query: _Query
-    client: Registered
-    url: ReturnUrl
-
-
 def hosted_routes() -> list[BaseRoute]:
     """The page, and its own files."""
     return [*router.routes, static_route("/hosted", load(files(__package__) / "static" / "hosted"), _STATIC_HEADERS)]
@@ -90,17 +82,17 @@ async def page(request: Request) -> Response:
     language = _language_of(request)
     service = service_of(request)
     try:
-        opened = _open(request.query_params, service)
+        query, client, url = _open(request.query_params, service)
     except RequestRejected as refusal:
         return _refuse(request, language, refusal)
-    request.scope["client_id"] = opened.client.id
-    return _shown(opened, language, _countries(service))
+    request.scope["client_id"] = client.id
+    return _shown(query, url, language, _countries(service))
 
 
 # ---- what it is opened with
 
 
-def _open(given: QueryParams, service: Service) -> _Opened:
+def _open(given: QueryParams, service: Service) -> tuple[_Query, Registered, ReturnUrl]:
     """Judge what the page is opened with.
 
     Raises:
@@ -120,7 +112,7 @@ def _open(given: QueryParams, service: Service) -> _Opened:
     if url is None:
         detail = f'Add exactly this return_url to return_urls of client "{client.id}" in the clients file. Each character counts.'
         raise RequestRejected(RequestError.RETURN_URL_NOT_ALLOWED, detail)
-    return _Opened(query, client, url)
+    return query, client, url
 
 
 def _client_of(key: str, service: Service) -> Registered:
@@ -138,8 +130,7 @@ def _client_of(key: str, service: Service) -> Registered:
 # ---- what people see
 
 
-def _shown(opened: _Opened, language: str, countries: str) -> Response:
-    query, url = opened.query, opened.url
+def _shown(query: _Query, url: ReturnUrl, language: str, countries: str) -> Response:
     words = _WORDS[language]
     flow = json.dumps([query.return_url, query.state, query.purpose])
     return _html(

@@ -1,13 +1,16 @@
-"""Chromium, pages that ask only their own addresses, the service that they verify phones with, and the tools of clients/js."""
+"""Chromium, pages that ask only their own addresses, the services that they verify phones with, and the tools of clients/js."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.shop import Shop, shop_at
+from tests.browser.visit import Open, Visit
+from tests.consumers.page import Sandbox, sandboxed
 from tests.harness import Simulator
 from tests.npm import CLIENT, install
 
@@ -38,6 +41,21 @@ def page(chromium: Browser) -> Iterator[Page]:
     context.close()
 
 
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Open]:
+    """Opens an address as a person of their own, by options of Playwright's `new_context`. In the end no page may have reported an error."""
+    visits: list[Visit] = []
+
+    def open_at(url: str, **options: Any) -> Visit:
+        visits.append(Visit(chromium.new_context(**{"locale": "en-US", **options}).new_page()))
+        return visits[-1].go(url)
+
+    yield open_at
+    for each in visits:
+        each.page.context.close()
+    assert [error for each in visits for error in each.errors] == []
+
+
 @pytest.fixture(scope="session")
 def tools() -> Path:
     """The folder of clients/js's installed packages."""
@@ -52,7 +70,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
 
 
 @pytest.fixture(scope="session")
-def challenging_shop(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Shop]:
-    """The same, where each start must bring a solved challenge."""
-    with shop_at(tmp_path_factory.mktemp("challenging"), simulator, CHALLENGE="always") as running:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The sandbox as a newcomer starts it, with a limit that a test suite does not use up."""
+    with sandboxed(tmp_path_factory.mktemp("sandbox"), CALLS_PER_IP="10000/hour") as running:
         yield running

@@ -1,10 +1,9 @@
 """What the documents show for a page works as it stands: on a page of its own, in Chromium, against a sandbox as `make run` starts it."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -13,8 +12,9 @@ import pytest
 from lastdigits_client import Client
 from playwright.sync_api import Page
 
-from tests.browser.shop import Visit
-from tests.consumers.page import GUIDES, Sandbox, as_served, marked, sandboxed
+from tests.browser.visit import Open, Visit
+from tests.consumers.loopback import listening
+from tests.consumers.page import GUIDES, Sandbox, as_served, marked
 from tests.harness import ROOT
 from tests.npm import install, run_node
 
@@ -57,20 +57,11 @@ class _Site(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with sandboxed(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     """Serves the test's folder on another port than the service's, as a person's own page is."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Site, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://localhost:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with listening(partial(_Site, directory=str(tmp_path))) as url:
+        yield url.replace("127.0.0.1", "localhost")
 
 
 def own(code: str, sandbox: Sandbox) -> str:
@@ -78,11 +69,10 @@ def own(code: str, sandbox: Sandbox) -> str:
     return as_served(code.replace("https://verify.example.com", sandbox.url), sandbox)
 
 
-def verify(visit: Visit, sandbox: Sandbox) -> str:
+def verified(visit: Visit, sandbox: Sandbox) -> str:
     """A person verifies a phone on the page; returns it."""
     phone = visit.start()
-    visit.type_code(sandbox.code(phone))
-    visit.step("approved")
+    visit.approve(sandbox.code(phone))
     return phone
 
 
@@ -97,33 +87,30 @@ def redeemed(token: str, sandbox: Sandbox) -> tuple[str, str | None]:
     [PAGE["page-html"], *(marked(ROOT / page)["readme-page"] for page in ("README.md", "README.ru.md"))],
     ids=["guide", "README.md", "README.ru.md"],
 )
-def test_a_form_sends_the_token(html: str, page: Page, sandbox: Sandbox, site: str, tmp_path: Path) -> None:
+def test_a_form_sends_the_token(html: str, visit: Open, sandbox: Sandbox, site: str, tmp_path: Path) -> None:
     if "<form" not in html:
         html = f'<form action="/login" method="post">{html}<button>Continue</button></form>'
     (tmp_path / "index.html").write_text(HTML.format(head="", body=own(html, sandbox)), "utf-8")
-    visit = Visit.of(page, site)
-    phone = verify(visit, sandbox)
-    with page.expect_request("**/login") as sent:
-        page.get_by_role("button", name="Continue").click()
+    someone = visit(site)
+    phone = verified(someone, sandbox)
+    with someone.page.expect_request("**/login") as sent:
+        someone.page.get_by_role("button", name="Continue").click()
     assert sent.value.method == "POST"
     [token] = parse_qs(sent.value.post_data or "")["phone_token"]
     assert redeemed(token, sandbox) == (phone, "login")
-    assert visit.errors == []
 
 
 def test_by_the_readme_alone_a_newcomer_verifies_a_phone(
-    page: Page, sandbox: Sandbox, site: str, tmp_path: Path
+    visit: Open, sandbox: Sandbox, site: str, tmp_path: Path
 ) -> None:
     """Its two lines are the whole page, and the simulator's page shows which number called."""
     (tmp_path / "index.html").write_text(own(marked(ROOT / "README.md")["readme-page"], sandbox), "utf-8")
-    visit = Visit.of(page, site)
-    visit.start()
-    simulator = page.context.new_page()
+    someone = visit(site)
+    someone.start()
+    simulator = someone.page.context.new_page()
     simulator.goto(sandbox.simulator)
     called = simulator.locator("tbody tr").first.locator("td").last.inner_text()
-    visit.type_code(called[-4:])
-    visit.step("approved")
-    assert visit.errors == []
+    someone.approve(called[-4:])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +122,7 @@ def test_by_the_readme_alone_a_newcomer_verifies_a_phone(
     ids=["react", "vue"],
 )
 def test_a_component_gets_the_token(
-    framework: str, files: dict[str, str], page: Page, sandbox: Sandbox, site: str, tmp_path: Path
+    framework: str, files: dict[str, str], visit: Open, sandbox: Sandbox, site: str, tmp_path: Path
 ) -> None:
     (tmp_path / "node_modules").symlink_to(install(FRAMEWORKS), target_is_directory=True)
     start = '<div id="app"></div><script type="module" src="/main.jsx"></script>'
@@ -148,21 +135,18 @@ def test_a_component_gets_the_token(
     )  # then Vue warns of a tag that it does not know
     assert built.returncode == 0, built.stderr
     shutil.copytree(tmp_path / "dist" / "assets", tmp_path / "assets")
-    visit = Visit.of(page, f"{site}/dist/index.html")
-    phone = verify(visit, sandbox)
-    page.locator("body[data-token]").wait_for()
-    token = page.locator("body").get_attribute("data-token") or ""
+    someone = visit(f"{site}/dist/index.html")
+    phone = verified(someone, sandbox)
+    token = someone.page.locator("body[data-token]").get_attribute("data-token") or ""
     assert redeemed(token, sandbox) == (phone, "login")
-    assert visit.errors == []
 
 
-def test_a_page_without_a_form_listens(page: Page, sandbox: Sandbox, site: str, tmp_path: Path) -> None:
+def test_a_page_without_a_form_listens(visit: Open, sandbox: Sandbox, site: str, tmp_path: Path) -> None:
     listening = f"<script>const login = (token) => {{ document.title = token }}\n{WIDGET['widget-listen']}</script>"
     (tmp_path / "index.html").write_text(own(HTML.format(head="", body=WIDGET["widget-page"] + listening), sandbox))
-    visit = Visit.of(page, site)
-    phone = verify(visit, sandbox)
-    assert redeemed(page.title(), sandbox)[0] == phone
-    assert visit.errors == []
+    someone = visit(site)
+    phone = verified(someone, sandbox)
+    assert redeemed(someone.page.title(), sandbox)[0] == phone
 
 
 def test_a_page_without_the_widget(page: Page, sandbox: Sandbox, site: str, tmp_path: Path) -> None:

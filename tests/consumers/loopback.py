@@ -16,6 +16,17 @@ Respond: TypeAlias = Callable[[str, dict[str, str], bytes], tuple[int, bytes] | 
 
 
 @contextmanager
+def listening(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve by this handler until the block ends; yields the server's URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
 def answering(respond: Respond) -> Iterator[str]:
     """Answer requests until the block ends; yields the server's URL."""
 
@@ -37,12 +48,8 @@ def answering(respond: Respond) -> Iterator[str]:
         def log_message(self, *_arguments: object) -> None:
             """Tests are quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
+    with listening(Handler) as url:
+        yield url
 
 
 @dataclass

@@ -4,8 +4,7 @@ from typing import Literal
 
 import pytest
 
-from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
-from app.provider.mobilgroup import Mobilgroup
+from app.provider.mobilgroup import Credentials, Mobilgroup, body_key, header_key, login
 from app.verification.model import Refusal
 from app.verification.ports import Placed, Refused
 from tests.contract.independent_client import Answer, read_answer, send
@@ -18,8 +17,8 @@ WAYS = ["header", "body_key", "login"]
 
 def _credentials(provider: IndependentProvider, way: str) -> Credentials:
     if way == "login":
-        return Login(provider.login, provider.password)
-    return HeaderKey(provider.api_key) if way == "header" else BodyKey(provider.api_key)
+        return login(provider.login, provider.password)
+    return header_key(provider.api_key) if way == "header" else body_key(provider.api_key)
 
 
 @pytest.mark.parametrize("shape", ["documented", "numbers", "sparse"])

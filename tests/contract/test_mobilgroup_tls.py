@@ -1,12 +1,12 @@
 """Mobilgroup's client over TLS, and through a proxy: a server that is not the one in the URL gets no request."""
 
 import asyncio
-import contextlib
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.provider.credentials import HeaderKey
-from app.provider.mobilgroup import Limits, Mobilgroup
+from app.provider.mobilgroup import Limits, Mobilgroup, header_key
 from app.verification.model import Refusal
 from app.verification.ports import CallOutcome, Placed, Refused, Unknown
-from tests.contract.raw_provider import OK, RawProvider, answer, close
+from tests.contract.raw_provider import OK, RawProvider, answer
 
 PHONE = "+79161234567"
 PLACED = Placed("0427", "1234", Decimal("0.35"))
@@ -31,7 +30,7 @@ def assert_never_sent(outcome: CallOutcome) -> None:
     assert outcome.detail
 
 
-def identity(directory: Path, *names: str, days: int = 1) -> ssl.SSLContext:
+def identity(directory: Path, *names: str) -> ssl.SSLContext:
     """A server's identity under these names, signed by itself: `directory / "certificate.pem"`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "provider")])
@@ -39,7 +38,7 @@ def identity(directory: Path, *names: str, days: int = 1) -> ssl.SSLContext:
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([_general(each) for each in names]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -53,10 +52,7 @@ def identity(directory: Path, *names: str, days: int = 1) -> ssl.SSLContext:
 
 
 def _general(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+    return x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
 
 
 @pytest.fixture
@@ -67,43 +63,19 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def client_of(provider: RawProvider, host: str, limits: Limits | None = None, proxy: str | None = None) -> Mobilgroup:
-    return Mobilgroup(f"https://{host}:{provider.port}/send/", HeaderKey("key"), limits or Limits(), proxy)
+    return Mobilgroup(f"https://{host}:{provider.port}/send/", header_key("key"), limits or Limits(), proxy)
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 async def test_a_certificate_of_ssl_cert_file_is_trusted_for_its_names(trusted: Path, host: str) -> None:
     context = identity(trusted, "localhost", "127.0.0.1")
-    asked_for: list[str | None] = []
-    context.sni_callback = lambda _connection, name, _context: asked_for.append(name)
     async with RawProvider(answer(OK), tls=context) as provider, client_of(provider, host) as client:
         assert await client.place(PHONE, 4) == PLACED
-    # A name is sent only if the URL has one (RFC 6066, 3).
-    assert asked_for == [None if host == "127.0.0.1" else "localhost"]
 
 
-async def test_a_tls_connection_that_ends_before_its_answer_is_unknown_and_not_repeated(trusted: Path) -> None:
-    context = identity(trusted, "localhost")
-    async with RawProvider(close, tls=context) as provider, client_of(provider, "localhost") as client:
-        assert isinstance(await client.place(PHONE, 4), Unknown)
-        assert provider.connections == len(provider.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("host", "names", "days"),
-    [
-        ("localhost", ["other.example"], 1),
-        ("localhost", ["127.0.0.1"], 1),
-        ("127.0.0.1", ["localhost"], 1),
-        ("127.0.0.1", ["127.0.0.2"], 1),
-        ("localhost", ["localhost"], -1),
-    ],
-    ids=["another name", "an address for a name", "a name for an address", "another address", "expired"],
-)
-async def test_a_server_that_is_not_the_one_in_the_url_is_sent_nothing(
-    trusted: Path, host: str, names: list[str], days: int
-) -> None:
-    context = identity(trusted, *names, days=days)
-    async with RawProvider(answer(OK), tls=context) as provider, client_of(provider, host) as client:
+@pytest.mark.parametrize(("host", "name"), [("localhost", "127.0.0.1"), ("127.0.0.1", "localhost")])
+async def test_a_server_that_is_not_the_one_in_the_url_is_sent_nothing(trusted: Path, host: str, name: str) -> None:
+    async with RawProvider(answer(OK), tls=identity(trusted, name)) as provider, client_of(provider, host) as client:
         assert_never_sent(await client.place(PHONE, 4))
         assert provider.requests == []
 
@@ -134,7 +106,7 @@ class Proxy:
         self.heads: list[str] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with closing(writer), suppress(OSError, asyncio.IncompleteReadError):
             self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
             status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
             if status is None:
@@ -143,7 +115,7 @@ class Proxy:
             if status == 200:
                 port = int(self.heads[-1].split(" ")[1].partition(":")[2])
                 there, back = await asyncio.open_connection("127.0.0.1", port)
-                with contextlib.closing(back):
+                with closing(back):
                     await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,42 +124,33 @@ class Proxy:
         writer.close()
 
 
-@contextlib.asynccontextmanager
+@asynccontextmanager
 async def proxying(*statuses: int | None) -> AsyncIterator[tuple[Proxy, str]]:
     proxy = Proxy(*statuses)
     async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
         yield proxy, f"http://user:hidden@127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_a_call_goes_through_the_proxy_and_the_proxy_sees_only_where_to(trusted: Path) -> None:
-    context = identity(trusted, "localhost")
+async def test_a_call_goes_through_the_proxy_which_sees_only_where_to_and_is_asked_again_if_it_refuses(
+    trusted: Path,
+) -> None:
     async with (
-        proxying(200) as (proxy, url),
-        RawProvider(answer(OK), tls=context) as provider,
+        proxying(503, 200) as (proxy, url),
+        RawProvider(answer(OK), tls=identity(trusted, "localhost")) as provider,
         client_of(provider, "localhost", proxy=url) as client,
     ):
         assert await client.place(PHONE, 4) == PLACED
         assert await client.place(PHONE, 4) == PLACED
-        assert provider.connections == len(proxy.heads) == 2
-        assert proxy.heads[0].startswith(f"CONNECT localhost:{provider.port} HTTP/1.1\r\n")
-        assert "Proxy-Authorization: Basic" in proxy.heads[0]
-        assert "\r\nAuthorization: " not in proxy.heads[0]
+        assert (len(proxy.heads), provider.connections, len(provider.requests)) == (3, 2, 2)
+        for head in proxy.heads:
+            assert head.startswith(f"CONNECT localhost:{provider.port} HTTP/1.1\r\n")
+            assert "Proxy-Authorization: Basic" in head
+            assert "\r\nAuthorization: " not in head
         assert "proxy-authorization" not in provider.requests[0].headers
 
 
-async def test_a_tunnel_that_the_proxy_refuses_is_tried_once_more(trusted: Path) -> None:
-    context = identity(trusted, "localhost")
-    async with (
-        proxying(503, 200) as (_, url),
-        RawProvider(answer(OK), tls=context) as provider,
-        client_of(provider, "localhost", proxy=url) as client,
-    ):
-        assert await client.place(PHONE, 4) == PLACED
-        assert len(provider.requests) == 1
-
-
-async def test_a_tunnel_that_the_proxy_refuses_twice_is_unreachable(trusted: Path) -> None:
-    async with proxying(407) as (proxy, url), Mobilgroup("https://a.example/", HeaderKey("key"), proxy=url) as client:
+async def test_a_tunnel_that_the_proxy_refuses_twice_is_unreachable() -> None:
+    async with proxying(407) as (proxy, url), Mobilgroup("https://a.example/", header_key("key"), proxy=url) as client:
         outcome = await client.place(PHONE, 4)
         assert outcome == Refused(Refusal.UNREACHABLE, "ProxyError 407 Foreign words")
         assert len(proxy.heads) == 2
@@ -195,7 +158,7 @@ async def test_a_tunnel_that_the_proxy_refuses_twice_is_unreachable(trusted: Pat
 
 async def test_a_proxy_that_closes_instead_of_answering_is_unknown_and_not_asked_again() -> None:
     """httpx2 reports it as a lost answer, and no one can see that it was not the provider's."""
-    async with proxying(None) as (proxy, url), Mobilgroup("https://a.example/", HeaderKey("key"), proxy=url) as client:
+    async with proxying(None) as (proxy, url), Mobilgroup("https://a.example/", header_key("key"), proxy=url) as client:
         assert isinstance(await client.place(PHONE, 4), Unknown)
         assert len(proxy.heads) == 1
 
@@ -204,16 +167,6 @@ async def test_an_environments_proxy_is_ignored(monkeypatch: pytest.MonkeyPatch)
     async with proxying(200) as (proxy, url), RawProvider(answer(OK)) as provider:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, url)
-        async with Mobilgroup(provider.url, HeaderKey("key")) as client:
+        async with Mobilgroup(provider.url, header_key("key")) as client:
             assert await client.place(PHONE, 4) == PLACED
         assert proxy.heads == []
-
-
-@pytest.mark.parametrize(
-    "proxy", ["hidden", "ftp://hidden/", "socks5://hidden", "http://", "http://user:hidden@a b\x01", ""]
-)
-def test_an_invalid_proxy_is_refused_and_not_repeated(proxy: str) -> None:
-    with pytest.raises(ValueError, match="proxy's URL") as error:
-        Mobilgroup("https://provider.example/", HeaderKey("key"), proxy=proxy)
-    assert "hidden" not in str(error.value)
-    assert error.value.__cause__ is None

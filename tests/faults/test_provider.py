@@ -4,20 +4,18 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from app.api.clients import Kind, clients_entry, new_key
 from app.main import provider_of
 from app.settings import load_settings
 from app.store.connection import connect
-from app.telemetry.logging import LogObserver
-from app.verification.ports import CallEnded, CallOutcome, Placed
+from app.verification.model import Refusal
+from app.verification.ports import Placed, Refused
 from tests.harness import PROVIDER_KEY, Service, Simulator, serving
 
 UNKNOWN = [
@@ -52,71 +50,31 @@ def test_an_unknown_call_is_answered_so_never_redialled_and_leaves_nothing_pendi
     assert simulator.count(phone) <= 1
 
 
-@pytest.mark.parametrize(
-    ("error_code", "status", "code"),
-    [
-        ("number_is_empty", 422, "phone_refused"),
-        ("number_not_valid", 422, "phone_refused"),
-        ("number_not_permitted", 422, "destination_not_permitted"),
-        ("number_in_spam_list", 429, "phone_called_too_often"),
-        ("authorisation_failed", 503, "call_not_placed"),
-        ("user_disabled", 503, "call_not_placed"),
-        ("not_enough_money", 503, "call_not_placed"),
-        ("unknown_request", 503, "call_not_placed"),
-        ("code_not_valid", 503, "call_not_placed"),
-        ("ani_phone_not_valid", 503, "call_not_placed"),
-        ("Недостаточно средств на счёте", 503, "call_not_placed"),
-    ],
-)
+REFUSED = [
+    ("number_not_valid", 422, "phone_refused", "not_a_number", "caller"),
+    ("number_not_permitted", 422, "destination_not_permitted", "not_permitted", "caller"),
+    ("number_in_spam_list", 429, "phone_called_too_often", "called_too_often", "caller"),
+    ("authorisation_failed", 503, "call_not_placed", "credentials", "operator"),
+    ("not_enough_money", 503, "call_not_placed", "balance", "operator"),
+    ("unknown_request", 503, "call_not_placed", "malformed", "us"),
+    ("Недостаточно средств на счёте", 503, "call_not_placed", "other", "provider"),
+]
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row[0])
 def test_a_refusal_is_answered_by_who_can_fix_it_and_costs_nothing(
-    service: Service, simulator: Simulator, phone: str, error_code: str, status: int, code: str
+    service: Service, simulator: Simulator, phone: str, row: tuple[str, int, str, str, str]
 ) -> None:
+    error_code, status, code, reason, responsibility = row
     simulator.behave(phone, answer="error", error_code=error_code, times=1)
     answer = service.start(phone)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert error_code not in answer.text
+    line = [line for line in service.lines() if line["event"] == "call"][-1]
+    assert (line["reason"], line["responsibility"]) == (reason, responsibility)
     assert service.get(f"/verify/{answer.json()['id']}").json()["status"] == "failed"
     assert simulator.count(phone) == 0
     assert service.start(phone).status_code == 201, "a refused call takes no place in any limit"
-
-
-def test_a_connection_that_was_never_made_is_tried_once_more_and_costs_nothing(tmp_path: Path, phone: str) -> None:
-    with serving(tmp_path, "http://127.0.0.1:9/api/call-password/send/", WORKERS="1") as service:
-        for _ in range(2):
-            answer = service.start(phone)
-            assert (answer.status_code, answer.json()["code"]) == (503, "call_not_placed")
-        (line, *_) = [line for line in service.lines() if line["event"] == "call"]
-        assert line["reason"] == "unreachable"
-
-
-Called = Callable[..., Awaitable[CallOutcome]]
-
-
-@pytest.fixture
-def called(tmp_path: Path, simulator: Simulator, phone: str, monkeypatch: pytest.MonkeyPatch) -> Called:
-    """What becomes of a call by the provider that settings name."""
-    (tmp_path / "clients.toml").write_text(clients_entry("backend", Kind.SECRET, new_key(Kind.SECRET)), "utf-8")
-    monkeypatch.chdir(tmp_path)
-
-    async def call(**settings: str) -> CallOutcome:
-        for name, value in (settings | {"PROVIDER_URL": simulator.send_url, "CLIENTS_FILE": "clients.toml"}).items():
-            monkeypatch.setenv(f"LASTDIGITS_{name}", value)
-        found = load_settings(None).provider
-        assert found
-        async with provider_of(found) as provider:
-            return await provider.place(phone, 4)
-
-    return call
-
-
-async def test_wrong_credentials_are_the_operators_to_fix_and_are_shown_to_no_one(called: Called) -> None:
-    outcome = await called(PROVIDER_API_KEY="wrong-key-8c1e")
-    with capture_logs() as lines:
-        LogObserver()(CallEnded("vrf_1", "+79161234567", outcome, 0.1, 3500))
-    (line,) = lines
-    assert (line["event"], line["log_level"]) == ("call", "error")
-    assert (line["reason"], line["responsibility"]) == ("credentials", "operator")
-    assert "wrong-key" not in str(line) + repr(outcome)
 
 
 @pytest.mark.parametrize(
@@ -125,32 +83,26 @@ async def test_wrong_credentials_are_the_operators_to_fix_and_are_shown_to_no_on
         {"PROVIDER_API_KEY": PROVIDER_KEY, "PROVIDER_AUTH": "header"},
         {"PROVIDER_API_KEY": PROVIDER_KEY, "PROVIDER_AUTH": "body"},
         {"PROVIDER_LOGIN": "user", "PROVIDER_PASSWORD": "provider-password-1"},
+        {"PROVIDER_API_KEY": "wrong-key-8c1e"},
     ],
-    ids=["header", "body", "login"],
+    ids=["header", "body", "login", "wrong"],
 )
 async def test_all_three_ways_to_authorise_place_calls(
-    called: Called, simulator: Simulator, phone: str, given: dict[str, str]
+    simulator: Simulator, phone: str, given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = await called(**given)
-    assert isinstance(outcome, Placed)
-    assert outcome.code == simulator.code(phone)
-
-
-async def test_a_slow_provider_does_not_slow_checks(service: Service, simulator: Simulator, phones: Any) -> None:
-    checked, slow = phones(), [phones() for _ in range(30)]
-    verification = service.start(checked).json()["id"]
-    for phone in slow:
-        simulator.behave(phone, delay=1.5)
-    async with service.asynchronous() as http:
-        starts = [asyncio.ensure_future(http.post("/verify/start", json={"phone": phone})) for phone in slow]
-        await asyncio.sleep(0.2)
-        began = time.monotonic()
-        answer = await http.post("/verify/check", json={"id": verification, "code": simulator.code(checked)})
-        assert answer.status_code == 200
-        assert not any(start.done() for start in starts), (
-            f"the check waited {time.monotonic() - began:.1f} s for the calls"
-        )
-        assert {(await start).status_code for start in starts} == {201}
+    (tmp_path / "clients.toml").write_text(clients_entry("backend", Kind.SECRET, new_key(Kind.SECRET)), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name, value in (given | {"PROVIDER_URL": simulator.send_url, "CLIENTS_FILE": "clients.toml"}).items():
+        monkeypatch.setenv(f"LASTDIGITS_{name}", value)
+    settings = load_settings(None).provider
+    assert settings
+    async with provider_of(settings) as provider:
+        outcome = await provider.place(phone, 4)
+    if "wrong-key-8c1e" in given.values():
+        assert outcome == Refused(Refusal.CREDENTIALS, "authorisation_failed")
+    else:
+        assert isinstance(outcome, Placed)
+        assert outcome.code == simulator.code(phone)
 
 
 async def test_a_caller_that_hangs_up_loses_no_code_and_gets_no_second_call(

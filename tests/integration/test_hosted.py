@@ -39,6 +39,9 @@ def test_it_shows_the_widget_of_the_client(service: Service) -> None:
     assert state
     assert unescape(state[1]) == "s 1&<\"'>"
     assert "<b>shop.example</b> просит подтвердить телефон" in html
+    plain = _open(service, state="", purpose="").text
+    assert "<input" not in plain
+    assert "purpose" not in plain
 
 
 def test_the_widgets_words_are_loaded_with_it(service: Service) -> None:
@@ -46,12 +49,6 @@ def test_the_widgets_words_are_loaded_with_it(service: Service) -> None:
     assert link
     assert "immutable" in service.http.get(link[1]).headers["cache-control"], "the version is the file's"
     assert 'preload" as' not in _open(service, lang="en").text
-
-
-def test_no_state_and_no_purpose_are_none(service: Service) -> None:
-    html = _open(service, state="", purpose="").text
-    assert "<input" not in html
-    assert "purpose" not in html
 
 
 def test_nothing_of_it_is_kept_framed_or_handed_on(service: Service) -> None:
@@ -91,13 +88,11 @@ def test_the_form_goes_to_the_return_url_only(service: Service) -> None:
     "url",
     [
         *("https://shop.example/verified/", "https://shop.example/Verified", "https://SHOP.example/verified"),
-        *("https://shop.example:443/verified", "https://shop.example:8443/verified", "http://shop.example/verified"),
-        *("https://shop.example//verified", "https://shop.example/./verified", "https://shop.example/x/../verified"),
-        *("https://shop.example/verified?", "https://shop.example/verified?a", "https://shop.example/%76erified"),
-        *("https://shop.example/v?next=/cart&step=2", "https://shop.example/v?step=2", "https://shop.example/v"),
-        *("https://shop.example", "https://shop.example./verified", "https://www.shop.example/verified"),
+        *("https://shop.example:443/verified", "http://shop.example/verified", "https://shop.example/x/../verified"),
+        *("https://shop.example/verified?", "https://shop.example/%76erified", "https://shop.example/verified%20"),
+        *("https://shop.example/v?next=/cart&step=2", "https://shop.example/v", "https://www.shop.example/verified"),
         *("https://shop.example.evil.example/verified", "https://evil.example/?https://shop.example/verified"),
-        *("http://localhost:5000/verified", "https://127.0.0.1/verified", "https://shop.example/verified%20"),
+        "http://localhost:5000/verified",
     ],
 )
 def test_an_address_that_is_not_listed_to_the_letter_is_refused(service: Service, url: str) -> None:
@@ -109,17 +104,16 @@ def test_an_address_that_is_not_listed_to_the_letter_is_refused(service: Service
 @pytest.mark.parametrize(
     "url",
     [
-        *("", "//shop.example/verified", "/verified", "shop.example/verified", "https:/shop.example/verified"),
-        *("javascript:alert(1)", "JaVaScRiPt:alert(1)//https://shop.example/verified", "data:text/html,<script>"),
-        *("https://user@shop.example/verified", "https://shop.example@evil.example/verified", "\\\\shop.example"),
-        *("https://shop.example/verified#", "https://shop.example/verified#token=x", "https://shop.example/verified "),
-        *(" https://shop.example/verified", "https://shop.example/verified\n", "https://shop.example/verified\x00"),
         *(
-            "https%3A%2F%2Fshop.example%2Fverified",
-            "https://shop.example\\@evil.example/verified",
-            "view-source:https://a.b",
+            "",
+            "/verified",
+            "javascript:alert(1)",
+            "https://user@shop.example/verified",
+            f" {VERIFIED}",
+            f"{VERIFIED}\n",
         ),
-        *("https://shop.example\u3002evil.example/verified\u2044", 'https://shop.example/"><script>alert(1)</script>'),
+        *("https://shop.example\\@evil.example/verified", 'https://shop.example/"><script>alert(1)</script>'),
+        *(f"{VERIFIED}#token=x", "https%3A%2F%2Fshop.example%2Fverified"),
     ],
 )
 def test_what_is_no_address_is_refused(service: Service, url: str) -> None:
@@ -134,6 +128,9 @@ def test_what_is_no_address_is_refused(service: Service, url: str) -> None:
         ({"client_key": ""}, 401, "Open this page with client_key, a public key"),
         ({"client_key": "pk_nobody"}, 401, "No client has this client_key."),
         ({"client_key": "sk_nobody"}, 403, "client_key is a secret key"),
+        ({"client_key": "{backend}"}, 403, "Replace it by a new one"),
+        ({"client_key": "{web}"}, 403, 'return_urls of client "web"'),
+        ({"client_key": "{app}"}, 403, 'return_urls of client "app"'),
         ({"return_mode": "redirect"}, 422, "return_mode: "),
         ({"state": "a" * 513}, 422, "state: "),
         ({"state": "two\nlines"}, 422, "state: "),
@@ -142,23 +139,10 @@ def test_what_is_no_address_is_refused(service: Service, url: str) -> None:
     ],
 )
 def test_what_is_wrong_is_named_with_its_fix(service: Service, given: dict[str, str], status: int, fix: str) -> None:
-    answer = _open(service, **given)
+    answer = _open(service, **{name: value.format(**service.keys) for name, value in given.items()})
     assert answer.status_code == status
     _assert_plain(answer, fix)
-
-
-def test_a_secret_key_is_refused_wherever_it_stands(service: Service) -> None:
-    answer = _open(service, client_key=service.keys["backend"])
-    assert answer.status_code == 403
-    _assert_plain(answer, "Replace it by a new one")
     assert service.keys["backend"] not in answer.text + service.log.read_text()
-
-
-@pytest.mark.parametrize("client", ["web", "app"])
-def test_a_client_without_return_urls_has_no_hosted_page(service: Service, client: str) -> None:
-    answer = _open(service, client_key=service.keys[client])
-    assert answer.status_code == 403
-    _assert_plain(answer, f'return_urls of client "{client}"')
 
 
 def _assert_plain(answer: httpx.Response, fix: str) -> None:
@@ -171,27 +155,24 @@ def _assert_plain(answer: httpx.Response, fix: str) -> None:
     assert "evil" not in html
 
 
-def test_the_language_is_the_one_asked_for_then_the_browsers(service: Service) -> None:
-    for given, accepted, language in (
-        ("kk", "ru", "kk"),
-        ("", "de-DE,ru-RU;q=0.8,en;q=0.5", "ru"),
-        ("xx", "kk-KZ", "kk"),
-        ("", "de", "en"),
-        ("", "", "en"),
-    ):
-        query = {"client_key": service.keys["hosted"], "return_url": VERIFIED, "lang": given}
-        answer = service.http.get("/verify", params=query, headers={"Accept-Language": accepted})
-        assert f'<html lang="{language}">' in answer.text, (given, accepted)
-
-
 @pytest.mark.parametrize(
-    ("lang", "said"),
-    [("en", "This link does not work"), ("ru", "Ссылка не работает"), ("kk", "Сілтеме жұмыс істемейді")],
+    ("given", "accepted", "language", "refused"),
+    [
+        ("kk", "ru", "kk", "Сілтеме жұмыс істемейді"),
+        ("", "de-DE,ru-RU;q=0.8,en;q=0.5", "ru", "Ссылка не работает"),
+        ("xx", "kk-KZ", "kk", "Сілтеме жұмыс істемейді"),
+        ("", "de", "en", "This link does not work"),
+        ("", "", "en", "This link does not work"),
+    ],
 )
-def test_a_refusal_is_said_in_the_persons_language(service: Service, lang: str, said: str) -> None:
-    answer = _open(service, lang=lang, client_key="")
-    assert f"<h1>{said}</h1>" in answer.text
-    assert f'<html lang="{lang}">' in answer.text
+def test_the_language_is_the_one_asked_for_then_the_browsers(
+    service: Service, given: str, accepted: str, language: str, refused: str
+) -> None:
+    query = {"client_key": service.keys["hosted"], "return_url": VERIFIED, "lang": given}
+    shown = service.http.get("/verify", params=query, headers={"Accept-Language": accepted}).text
+    assert f'<html lang="{language}">' in shown
+    problem = service.http.get("/verify", params={"lang": given}, headers={"Accept-Language": accepted}).text
+    assert f"<h1>{refused}</h1>" in problem
 
 
 def test_head_works_and_other_methods_are_named(service: Service) -> None:
@@ -223,13 +204,10 @@ def _start(service: Service, client: str, phone: str, **headers: str) -> httpx.R
 def test_the_page_itself_may_use_the_key(service: Service, phone: str) -> None:
     own = service.url
     assert _start(service, "hosted", phone, Origin=own, Sec_Fetch_Site="same-origin").status_code == 201
-    # A browser that does not say where a request comes from.
-    assert _start(service, "hosted", phone, Origin=own).json()["code"] == "limit_reached"
-
-
-def test_a_proxy_that_changes_host_is_no_obstacle(service: Service, phone: str) -> None:
-    page = {"Origin": "https://verify.example.com", "Sec_Fetch_Site": "same-origin", "Host": "10.0.0.5:8000"}
-    assert _start(service, "hosted", phone, **page).status_code == 201
+    # A browser that does not say where a request comes from, and a proxy that changes Host: admitted, and limited.
+    proxied = {"Origin": "https://verify.example.com", "Sec_Fetch_Site": "same-origin", "Host": "10.0.0.5:8000"}
+    for page in ({"Origin": own}, proxied):
+        assert _start(service, "hosted", phone, **page).json()["code"] == "limit_reached"
 
 
 @pytest.mark.parametrize(
@@ -271,17 +249,22 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> I
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:5000/verified", "http://127.0.0.1/v", "https://[::1]:8443/", VERIFIED]
+    ("url", "status"),
+    [
+        *[
+            (url, 200)
+            for url in ("http://localhost:5000/verified", "http://127.0.0.1/v", "https://[::1]:8443/", VERIFIED)
+        ],
+        *[
+            (url, 403)
+            for url in ("http://shop.example/verified", "http://localhost.evil.example/", "https://evil.example/")
+        ],
+    ],
 )
-def test_a_sandbox_returns_to_this_machine_without_an_entry(sandbox: Service, url: str) -> None:
-    assert _open(sandbox, return_url=url).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "url", ["http://shop.example/verified", "http://localhost.evil.example/", "https://evil.example/"]
-)
-def test_and_nowhere_else(sandbox: Service, url: str) -> None:
-    assert _open(sandbox, return_url=url).status_code == 403
+def test_a_sandbox_returns_to_this_machine_without_an_entry_and_nowhere_else(
+    sandbox: Service, url: str, status: int
+) -> None:
+    assert _open(sandbox, return_url=url).status_code == status
 
 
 def test_its_pages_may_use_every_public_key(sandbox: Service) -> None:

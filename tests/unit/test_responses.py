@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.provider.responses import MAX_BYTES, MAX_UNREADABLE_PRICE, MAX_WORDS, REFUSAL_OF, one_line, read_response
+from app.provider.responses import MAX_BYTES, MAX_UNREADABLE_PRICE, MAX_WORDS, read_response
 from app.verification.model import Refusal
 from app.verification.ports import CallOutcome, Placed, Refused, Unknown
 
@@ -36,11 +36,8 @@ def test_the_documented_answer_is_placed() -> None:
     assert read(OK) == PLACED
     assert read({"result": "ok", "code": "0427"}) == Placed("0427", None, None)
     assert read(b"\xef\xbb\xbf" + json.dumps(OK).encode()) == PLACED, "a byte order mark is skipped"
-
-
-@pytest.mark.parametrize("number", ["79990000000", 79161234567, None])
-def test_the_number_is_never_compared(number: object) -> None:
-    assert read(OK | {"number": number}) == PLACED
+    for number in ("79990000000", 79161234567, None):
+        assert read(OK | {"number": number}) == PLACED, "the number is never compared"
 
 
 @given(number=st.integers(0, 999_999), code_length=st.integers(4, 6))
@@ -70,23 +67,13 @@ def test_ok_under_an_error_status_is_unknown(status: int) -> None:
 PRICES: dict[str, list[object]] = {
     "0.35": ["0.35", 0.35, ".35", "0,350", "0,35 RUB"],
     "0.30000000000000004": [0.1 + 0.2],
-    "3.5": [
-        "3.50",
-        "3,50",
-        "003.50",
-        "3.50 RUB",
-        "rub 3.50",
-        "RUB3,5",
-        "3,50 руб.",
-        "3,50руб",
-        "3,5 рубля",
-        "3,50 р.",
-        "3.50р",
+    "3.50": [
+        *("3.50", "3,50", "003.50", "3.50 RUB", "rub 3.50", "RUB3,5", "3,50 руб.", "3,50руб", "3,5 рубля", "3,50 р."),
+        *("₽ 3.50", "3.50₽", "$3.5", "3,50 тенге", " 3,50\u00a0₽ ", "3,50\u202fруб.", "\t3.5\n"),
     ],
-    "3.50": ["₽ 3.50", "3.50₽", "$3.5", "3,50 тенге", " 3,50\u00a0₽ ", "3,50\u202fруб.", "\t3.5\n"],
     "5": ["5", 5, 5.0, "5 рублей", "5.00 USD"],
     "1.234": ["1.234", 1.234, "1,2340"],
-    "1234.5": ["1234.5", "1 234,50", "1\u00a0234.5", "1,234.50", "1.234,50 RUB"],
+    "1234.5": ["1234.5", "1 234,50", "1\u00a0234.5"],
 }
 
 
@@ -110,6 +97,7 @@ UNREADABLE_PRICES: dict[str, list[object]] = {
     "dict": [{}],
     "#": ["1234567", 1234567, "9" * 50],
     "#,#": ["1,234"],
+    "#,#.#": ["1,234.50"],
     "# # #": ["1 234 567"],
     "# code #": ["79160000065 code 0427"],
     "# # # # x": ["0 4 2 7 x"],
@@ -148,26 +136,26 @@ def test_an_id_that_may_be_a_phone_the_code_a_key_or_any_text_is_dropped(call_id
 # ---- result: error
 
 
-def test_the_table_of_errors_is_what_clients_have_met() -> None:
-    assert REFUSAL_OF == {
-        "authorisation_failed": Refusal.CREDENTIALS,
-        "user_disabled": Refusal.CREDENTIALS,
-        "not_enough_money": Refusal.BALANCE,
-        "number_is_empty": Refusal.NOT_A_NUMBER,
-        "number_not_valid": Refusal.NOT_A_NUMBER,
-        "number_not_permitted": Refusal.NOT_PERMITTED,
-        "number_in_spam_list": Refusal.CALLED_TOO_OFTEN,
-        "unknown_request": Refusal.MALFORMED,
-        "code_not_valid": Refusal.MALFORMED,
-        "ani_phone_not_valid": Refusal.MALFORMED,
-    }
+ERRORS = {
+    "authorisation_failed": Refusal.CREDENTIALS,
+    "user_disabled": Refusal.CREDENTIALS,
+    "not_enough_money": Refusal.BALANCE,
+    "number_is_empty": Refusal.NOT_A_NUMBER,
+    "number_not_valid": Refusal.NOT_A_NUMBER,
+    "number_not_permitted": Refusal.NOT_PERMITTED,
+    "number_in_spam_list": Refusal.CALLED_TOO_OFTEN,
+    "unknown_request": Refusal.MALFORMED,
+    "code_not_valid": Refusal.MALFORMED,
+    "ani_phone_not_valid": Refusal.MALFORMED,
+}
+"""As clients have met them."""
 
 
-@pytest.mark.parametrize("word", REFUSAL_OF)
+@pytest.mark.parametrize(("word", "reason"), ERRORS.items())
 @pytest.mark.parametrize("status", [200, 403, 500])
-def test_a_known_error_is_refused_for_its_reason_under_any_status(word: str, status: int) -> None:
-    assert read({"result": "error", "error_code": f" {word.upper()}"}, status) == Refused(REFUSAL_OF[word], word)
-    assert read(OK | {"result": "error", "error_code": word}, status) == Refused(REFUSAL_OF[word], word)
+def test_a_known_error_is_refused_for_its_reason_under_any_status(word: str, reason: Refusal, status: int) -> None:
+    assert read({"result": "error", "error_code": f" {word.upper()}"}, status) == Refused(reason, word)
+    assert read(OK | {"result": "error", "error_code": word}, status) == Refused(reason, word)
 
 
 FOREIGN_WORDS = {
@@ -195,12 +183,6 @@ def test_an_error_without_words_is_refused(members: dict[str, Any]) -> None:
 def test_an_error_in_another_charset_is_still_refused() -> None:
     outcome = read('{"result": "error", "error_code": "Ошибка"}'.encode("cp1251"))
     assert isinstance(outcome, Refused)
-    assert outcome.reason is Refusal.OTHER
-
-
-def test_no_secret_is_cut_in_two() -> None:
-    assert one_line("x" * (MAX_WORDS - 5) + "key-1x-and-more", ("key-1x-and-more",)).endswith("x[sec…")
-    assert one_line("key KEY-\u200b1x bad, key-1X", ("key-1x", "")) == "key [secret] bad, [secret]"
 
 
 # ---- no answer that can be read
@@ -223,18 +205,11 @@ UNREADABLE = {
     "too long": json.dumps(OK | {"rest": "x" * MAX_BYTES}).encode(),
 }
 OF_STATUS: dict[int, Refusal | None] = {
-    200: None,
-    201: None,
-    408: None,
-    500: None,
-    502: None,
-    503: None,
-    504: None,
-    520: None,
-    101: None,
+    **dict.fromkeys((101, 200, 201, 408, 500, 502, 503, 504, 520)),
+    **dict.fromkeys((400, 404, 405, 413), Refusal.MALFORMED),
+    **dict.fromkeys((401, 403), Refusal.CREDENTIALS),
+    429: Refusal.OTHER,
 }
-OF_STATUS |= {400: Refusal.MALFORMED, 404: Refusal.MALFORMED, 405: Refusal.MALFORMED, 413: Refusal.MALFORMED}
-OF_STATUS |= {401: Refusal.CREDENTIALS, 403: Refusal.CREDENTIALS, 429: Refusal.OTHER}
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
@@ -302,10 +277,3 @@ def test_any_answer_is_read_without_raising_and_without_showing_a_code_or_phone(
         assert outcome.detail.isprintable()
         assert len(outcome.detail) <= 200
         assert not re.search(r"\d{4}", outcome.detail.replace(f"({len(answer)} bytes)", ""))
-
-
-@given(cut=st.integers(0, len(json.dumps(OK)) - 1))
-def test_an_answer_cut_anywhere_is_unknown_and_shows_no_code(cut: int) -> None:
-    outcome = read(json.dumps(OK).encode()[:cut])
-    assert isinstance(outcome, Unknown)
-    assert "0427" not in outcome.detail

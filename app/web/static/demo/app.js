@@ -44,7 +44,6 @@ function showScenarios() {
     ...Object.entries(words().scenarios).map(([name, [label]]) => {
       const chip = Object.assign(document.createElement("button"), { type: "button", textContent: label });
       chip.dataset.scenario = name;
-      chip.hidden = name === "capped" && !context?.capped_key;
       chip.setAttribute("aria-pressed", String(name === scenario));
       chip.addEventListener("click", () => choose(name));
       return chip;
@@ -63,11 +62,11 @@ async function choose(name) {
   phone.holdFirst = name === "late";
   const behaviour = name in { busy: 1, timeout: 1, slow: 1 } ? name : "fine";
   await fetch("/demo/scenario", { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: behaviour }) });
-  const key = { capped: context.capped_key, challenge: context.challenged_key }[name] ?? context.public_key;
+  const key = name === "capped" ? context.capped_key : context.public_key;
   if (widget.getAttribute("client-key") !== key) widget.setAttribute("client-key", key);
   if (widget.step !== "phone") widget.reset();
   if (name === "capped") await useUp();
-  hint(name === "challenge" && !(await challenges()) ? words().noChallenge : words().scenarios[name][1]);
+  hint(name === "challenge" && (await json("/demo/policy")).challenge !== "always" ? words().noChallenge : words().scenarios[name][1]);
 }
 
 /** Send digits that are not the code. */
@@ -85,10 +84,6 @@ async function useUp() {
   const number = `+7999${String(crypto.getRandomValues(new Uint32Array(1))[0] % 9_000_000 + 1_000_000)}`;
   const headers = { Authorization: `Bearer ${context.capped_key}`, "Content-Type": "application/json" };
   await logged("/verify/start", { method: "POST", headers, body: JSON.stringify({ phone: number }) });
-}
-
-async function challenges() {
-  return Boolean(context.challenged_key) || ((await json("/demo/policy")).challenge === "always");
 }
 
 // ---- requests
