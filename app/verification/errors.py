@@ -15,11 +15,4 @@ class StoreUnavailable(LastdigitsError):  # noqa: N818  a state of the world, no
     """The store did not answer, or refused to write.
 
     No right follows from it: nothing is approved, and nothing called. A step whose time limit passed does nothing later either (store/redis_store.py).
-
-    Attributes:
-        sent: whether the step may have reached the store, and only its reply was lost.
     """
-
-    def __init__(self, reason: str, *, sent: bool = True) -> None:
-        super().__init__(reason)
-        self.sent = sent
