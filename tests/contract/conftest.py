@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -21,12 +21,13 @@ from app.store.keys import Names
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.store.scripts import Script, load_script
+from app.verification.call import Refusal
 from app.verification.challenge import When
 from app.verification.client import Client, Lane
 from app.verification.guard import Guard
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import IdCodec, VerificationRef
-from app.verification.model import Verification
+from app.verification.model import Approval, Verification
 from app.verification.money import Spending
 from app.verification.networks import networks_of
 from app.verification.phone import PhoneRules
@@ -76,6 +77,11 @@ def stranger(address: str | None = None, **fields: Any) -> RequestContext:
 def device(address: str | None = None) -> RequestContext:
     """A request of the trusted lane with a public key."""
     return RequestContext(WEB, Lane.TRUSTED, networks_of(address or fresh_address()))
+
+
+def placed(answers: Iterable[Any]) -> int:
+    """How many calls were reserved."""
+    return sum(isinstance(answer, Reserved) for answer in answers)
 
 
 # ---- servers
@@ -173,6 +179,10 @@ class World:
         """The answer alone, of those who look at nothing else."""
         return (await self.reserve(phone, context))[1]
 
+    async def race(self, made: Callable[[], RequestContext], count: int = 100) -> list[Any]:
+        """The answers to starts at once, each for another phone."""
+        return await asyncio.gather(*(self.reserved(context=made()) for _ in range(count)))
+
     async def place(
         self,
         phone: str | None = None,
@@ -200,21 +210,42 @@ class World:
         assert isinstance(settled, Verification), settled
         return settled
 
+    async def reserve_resend(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Reserved:
+        """Another call of a verification."""
+        call = await self.store.reserve_resend(ref, context)
+        assert isinstance(call, Reserved), call
+        return call
+
     async def resend(
         self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345", price: int | None = None
     ) -> Verification:
         """Another call of a verification, placed."""
-        call = await self.store.reserve_resend(ref, context)
-        assert isinstance(call, Reserved), call
-        return await self.settle(ref, call, context, code, price)
+        return await self.settle(ref, await self.reserve_resend(ref, context), context, code, price)
+
+    async def end(
+        self, ref: VerificationRef, call: Any, refusal: Refusal | None, context: RequestContext = BACKEND
+    ) -> int:
+        """Report a call as refused, or as one of unknown outcome."""
+        if refusal:
+            return await self.store.cancel_reservation(ref, context, call, refusal)
+        return await self.store.commit_unknown(ref, context, call)
 
     async def check(self, ref: VerificationRef, digits: str, context: RequestContext = BACKEND) -> Any:
         return await self.store.check(ref, context.client, digits)
 
-    async def right(self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345") -> Any:
+    async def length(self, ref: VerificationRef) -> int:
+        """How many digits its code has."""
+        return int(await self.server.hget(self.names.verification(ref)["verification"], "code_length"))
+
+    async def right(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
         """Check the right code."""
-        length = int(await self.server.hget(self.names.verification(ref)["verification"], "code_length"))
-        return await self.check(ref, code[:length], context)
+        return await self.check(ref, "012345"[: await self.length(ref)], context)
+
+    async def approve(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Approval:
+        """Check the right code, and have it approved."""
+        answer = await self.right(ref, context)
+        assert isinstance(answer, Approval), answer
+        return answer
 
     async def wrong(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
         """Check a wrong code."""
@@ -239,8 +270,21 @@ class World:
 
     async def keys(self) -> dict[str, int]:
         """All keys of the deployment, and how many milliseconds they live."""
-        found = {key.decode(): await self.server.pttl(key) for key in await self.server.keys(f"{self.prefix}*")}
-        return dict(sorted(found.items()))
+        found = sorted(await self.server.keys(f"{self.prefix}*"))
+        return {key.decode(): await self.server.pttl(key) for key in found}
+
+    async def contents(self) -> dict[str, bytes]:
+        """All keys, and what each holds."""
+        return {key: await self.server.dump(key) for key in await self.keys()}
+
+    @asynccontextmanager
+    async def full(self) -> AsyncIterator[None]:
+        """Meanwhile the server has no memory left."""
+        await self.server.config_set("maxmemory", "1")
+        try:
+            yield
+        finally:
+            await self.server.config_set("maxmemory", "0")
 
 
 @asynccontextmanager
