@@ -1,18 +1,28 @@
 """Pipelines: each command answered by itself, none sent behind a server that hangs, none repeated, none lost to a neighbor that gave up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.retry import Retry
 
 from app.store import pipelines as module
 from app.store.connection import connect
+from app.store.embedded import socket_of
 from app.store.pipelines import MAX_COMMANDS, MAX_PIPELINES, Pipelines
 from app.verification.errors import StoreUnavailable
+from app.verification.ids import IdCodec
+from tests.contract.conftest import PEPPER, World
+from tests.contract.proxy import Proxy
+from tests.server import free_port
 
 
 @pytest.fixture
@@ -199,3 +209,70 @@ async def test_a_server_that_is_no_primary_any_more_is_left_for_a_new_connection
         with pytest.raises(ReadOnlyError):
             await pipelines.run("GET", "a")
         assert await pipelines.run("GET", "a") == b"OK"
+
+
+# ---- replies that are lost
+
+
+async def lose_replies(pipelines: Pipelines, proxy: Proxy, key: str) -> None:
+    """Each of three increments is executed once, and its reply is lost."""
+    for number in range(1, 4):
+        proxy.lose = b"INCR"
+        with pytest.raises((StoreUnavailable, RedisError)):
+            await pipelines.run("INCR", key)
+        assert (proxy.lost, int(await pipelines.run("GET", key))) == (number, number)
+
+
+async def test_no_command_is_repeated_whose_reply_was_lost(url: str, tmp_path: Path) -> None:
+    proxy = Proxy()
+    async with (
+        proxy.between(url, tmp_path / "relay") as address,
+        connect(address, 0.5) as client,
+        aclosing(Pipelines(client, 0.5)) as pipelines,
+    ):
+        await lose_replies(pipelines, proxy, f"lost:{tmp_path}")
+        await client.delete(f"lost:{tmp_path}")
+
+
+@pytest.fixture(scope="session")
+def cluster_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """A cluster of one node, which announces another port than it listens on: a relay's."""
+    port, bus, relay = (free_port() for _ in range(3))
+    options = f"--port {port} --bind 127.0.0.1 --cluster-enabled yes --cluster-port {bus} --save"
+    announced = f"--cluster-announce-ip 127.0.0.1 --cluster-announce-port {relay} --dir"
+    command = ["redis-server", *options.split(), "", *announced.split(), str(tmp_path_factory.mktemp("cluster"))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 100)) as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                time.sleep(0.05)
+        yield port, relay
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+@pytest.mark.redis
+async def test_no_command_is_repeated_on_a_cluster_and_the_scripts_run_there(
+    cluster_port: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, relay = cluster_port
+    proxy = Proxy()
+    async with (
+        proxy.between(f"redis://127.0.0.1:{port}", relay),
+        connect(f"redis+cluster://127.0.0.1:{relay}", 1.0) as client,
+    ):
+        pipelines = Pipelines(client, 1.0)
+        await pipelines.run("DEL", "{t}lost")
+        await lose_replies(pipelines, proxy, "{t}lost")
+        world = World(client, monkeypatch, pipelines)
+        ref = await world.place()
+        world.rule(codec=IdCodec(b"another pepper for the cluster, 32 bytes", PEPPER))
+        await world.approve(ref)
+
+
+async def test_a_url_names_the_database(embedded_url: str) -> None:
+    socket = socket_of(Path(embedded_url.removeprefix("embedded://")))
+    async with connect(f"unix://{socket}?db=3", 2.0) as client, aclosing(Pipelines(client, 2.0)) as pipelines:
+        assert b" db=3 " in await pipelines.run("CLIENT", "INFO")
