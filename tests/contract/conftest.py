@@ -101,17 +101,10 @@ def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"embedded://{path}"
 
 
-@pytest.fixture(scope="session")
-def redis_url() -> str:
-    """The server that TEST_REDIS_URL names."""
-    return os.environ["TEST_REDIS_URL"]
-
-
-@pytest.fixture(params=["redis_url" if "TEST_REDIS_URL" in os.environ else "embedded_url"])
+@pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
     """The address of the server of this run: the embedded Valkey, or by `make test-redis` a Redis."""
-    found: str = request.getfixturevalue(request.param)
-    return found
+    return os.environ.get("TEST_REDIS_URL") or str(request.getfixturevalue("embedded_url"))
 
 
 @pytest.fixture

@@ -281,15 +281,6 @@ async def test_a_challenge_is_required_once_half_of_a_phones_public_calls_led_to
     assert isinstance(await solved(world, "one", 3, stranger(), phone), Reserved)
 
 
-async def test_a_challenge_is_required_while_codes_are_sprayed(watched: World) -> None:
-    watched.rule(guard=Guard(0, 1, 1, 1, 2))
-    for _ in range(3):
-        await watched.wrong(await watched.place())
-    assert await challenged(watched)
-    await watched.travel(901)
-    assert not await challenged(watched)
-
-
 @pytest.mark.parametrize("when", When)
 async def test_the_trusted_lane_is_never_challenged_and_the_public_one_as_configured(
     watched: World, when: When

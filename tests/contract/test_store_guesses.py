@@ -35,22 +35,6 @@ async def lock(world: World, phone: str) -> VerificationRef:
     return ref
 
 
-async def test_what_the_public_lane_guesses_leaves_the_trusted_lane_its_share(busy: World) -> None:
-    phone = fresh_phone()
-    refs = [await busy.place(phone, stranger()) for _ in range(50)]
-    assert [await busy.length(ref) for ref in refs[:3]] == [4, 4, 5], "two of 300 fit into 700, held or counted"
-    assert isinstance(await busy.reserved(phone, stranger()), LimitReached)
-    for ref in refs:
-        for _ in range(3):
-            await busy.wrong(ref, stranger())
-    assert (await busy.guessed(ref))["public"] <= 1000
-    owner = [await busy.place(phone, device()) for _ in range(3)]
-    assert [await busy.length(ref) for ref in owner] == [4, 5, 5]
-    backends = [await busy.place(phone) for _ in range(47)]
-    for ref in (*owner, *backends):
-        await busy.approve(ref, stranger() if ref in owner else BACKEND)
-
-
 async def test_no_call_is_placed_for_a_code_that_cant_be_checked(world: World) -> None:
     world.rule(cooldowns=(0,), calls_per_phone=OFTEN, guesses=GuessBudget(10, 5, 10, 10, 3))
     phone = fresh_phone()
@@ -154,20 +138,6 @@ async def test_an_approval_gives_back_from_the_slices_that_it_was_counted_in(bus
     await busy.approve(ref)
     counter = await busy.server.hgetall(busy.names.verification(ref)["guesses"])
     assert sorted(counter.values()) in ([b"100", b"100", b"100"], [b"100", b"200"]), "what others cost counts on"
-
-
-async def test_a_hundred_starts_at_once_hold_no_more_than_there_is(busy: World) -> None:
-    phone = fresh_phone()
-
-    async def start(context: RequestContext) -> Any:
-        ref, call = await busy.reserve(phone, context)
-        while not isinstance(call, Reserved):  # another call is being placed
-            ref, call = await busy.reserve(phone, context)
-        return await busy.settle(ref, call, context)
-
-    found = await asyncio.gather(*(start(stranger()) for _ in range(12)), *(start(BACKEND) for _ in range(12)))
-    lengths = [each.code_length for each in found]
-    assert (len(lengths), lengths.count(4)) == (24, 4), "two of each lane, or three and one"
 
 
 async def test_a_test_number_costs_nothing(busy: World) -> None:
