@@ -35,8 +35,6 @@ EXAMPLES = {
     "cluster": "redis+cluster://host1:6379,host2:6379 (rediss+cluster:// with TLS)",
     "embedded": "embedded://./data",
 }
-"""One of each kind."""
-
 PERCENT_ENCODE = (
     "a character in the user name or password must be percent-encoded: "
     """python3 -c 'import getpass, urllib.parse; print(urllib.parse.quote(getpass.getpass(), safe=""))' prints the encoded password"""
@@ -93,11 +91,7 @@ class StoreUrl:
 
 
 def parse_url(url: str) -> StoreUrl:
-    """Read a `REDIS_URL`.
-
-    Raises:
-        StoreUrlError: it is invalid.
-    """
+    """Read a `REDIS_URL`, or raise a StoreUrlError."""
     if not url.isprintable() or url != url.strip():
         raise StoreUrlError("it holds a line break, a control character or a space at an end: copy it again")
     scheme, _, rest = url.partition("://")
@@ -116,12 +110,15 @@ def parse_url(url: str) -> StoreUrl:
     if not path:
         raise StoreUrlError(f"what follows the host is not right: {EXAMPLES[kind]}")
     options, named = _query(kind, parts["query"] or "", tls=bool(known["tls"])), path.groupdict()
+    db = options.pop("db", "") or named.get("db") or "0"
+    if not re.fullmatch(r"\d{1,4}", db, re.ASCII):
+        raise StoreUrlError("the database is a number: redis://host:6379/0, unix:///run/redis/redis.sock?db=0")
     return StoreUrl(
         kind,
         hosts=_hosts(kind, parts["hosts"]),
         path=Path(unquote(named["socket"])) if kind == "unix" else None,
         service=named.get("service") or "",
-        db=_database(options.pop("db", "") or named.get("db") or "0"),
+        db=int(db),
         username=unquote(parts["username"]) if parts["username"] else None,
         password=unquote(parts["password"]) if parts["password"] else None,
         tls=bool(known["tls"]),
@@ -161,12 +158,6 @@ def _query(kind: str, query: str, *, tls: bool) -> dict[str, str]:
         may = f"only {', '.join(sorted(allowed))} may stand there, once each" if allowed else "nothing may stand there"
         raise StoreUrlError(f"after the question mark {may}; time-outs are settings of their own")
     return dict(given)
-
-
-def _database(text: str) -> int:
-    if not re.fullmatch(r"\d{1,4}", text, re.ASCII):
-        raise StoreUrlError("the database is a number: redis://host:6379/0, unix:///run/redis/redis.sock?db=0")
-    return int(text)
 
 
 # ---- the client

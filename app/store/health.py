@@ -121,8 +121,7 @@ class Health:
 
     Attributes:
         reachable: it answered, if only to refuse.
-        kinds: what makes it unsafe.
-        problems: the same in words, a sentence with its fix each.
+        kinds: what makes it unsafe; `problems` has the sentence of each.
         server: what it says it is: `valkey 9.1.2`.
         detail: its own words, for the operator and no stranger: they may name hosts, users and paths.
     """
@@ -158,11 +157,7 @@ async def examine(client: Client, prefix: str, replicas: int = 0) -> Health:
 
 
 async def read_clock(client: Client, prefix: str) -> float:
-    """The time of the server that has our keys, in unix seconds.
-
-    Raises:
-        RedisError: it does not answer.
-    """
+    """The time of the server that has our keys, in unix seconds. Raises what redis-py raises (`FAILURES`)."""
     seconds, micros = await client.eval("return redis.call('TIME')", 1, f"{prefix}scratch")
     return int(seconds) + int(micros) / 1e6
 

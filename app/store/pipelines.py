@@ -71,23 +71,19 @@ class Pipelines:
         self._replication = replication
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._scheduled = False
         self._turns = asyncio.Semaphore(MAX_ALONE)
 
     async def run(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
-        """Run one command.
-
-        Raises:
-            StoreUnavailable: the server did not answer in time (twice the timeout at most), or too many commands wait.
-            RedisError: the server refused this command.
-        """
+        """Run one command; its reply. Raises as `execute` does."""
         reply, _ = await self.execute(*command)
         return reply
 
     async def execute(self, *command: str | int | bytes, replicated: bool = False) -> tuple[Any, bool]:
         """Run one command; its reply, and, where `replicated` asks for that, whether enough replicas have what it wrote.
 
-        Raises: as `run`.
+        Raises:
+            StoreUnavailable: the server did not answer in time (twice the timeout at most), or too many commands wait.
+            RedisError: the server refused this command.
         """
         replicated = replicated and self._replication.replicas > 0
         if isinstance(self._client, RedisCluster):
@@ -98,22 +94,12 @@ class Pipelines:
             raise reached
         return reply, not replicated or reached >= self._replication.replicas
 
-    async def _together(self, command: Command, *, replicated: bool) -> tuple[Any, Any]:
-        if len(self._waiting) >= MAX_WAITING:
-            raise StoreUnavailable("too many commands wait for the store")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(command, loop.create_future(), loop.time(), replicated)
-        self._waiting.append(waiting)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._flush)
-        answer: tuple[Any, Any] = await waiting.answer
-        return answer
-
     async def aclose(self) -> None:
         """Wait for what is under way."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+
+    # ---- on a cluster
 
     async def _alone(self, client: RedisCluster, command: Command, *, replicated: bool) -> tuple[Any, Any]:
         try:
@@ -147,8 +133,20 @@ class Pipelines:
             raise reply
         return reply, reached
 
+    # ---- on any other server
+
+    async def _together(self, command: Command, *, replicated: bool) -> tuple[Any, Any]:
+        if len(self._waiting) >= MAX_WAITING:
+            raise StoreUnavailable("too many commands wait for the store")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(command, loop.create_future(), loop.time(), replicated)
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        answer: tuple[Any, Any] = await waiting.answer
+        return answer
+
     def _flush(self) -> None:
-        self._scheduled = False
         while self._waiting and len(self._under_way) < MAX_PIPELINES:
             if batch := self._next_batch():
                 task = asyncio.ensure_future(self._send(batch))
