@@ -56,6 +56,8 @@ POLICY = Policy(
 )
 PEPPER = b"pepper of the contract tests 0123456789"
 TIMEOUT = 5.0
+CODE = "012345"
+"""The code of each call, as far as it has digits, unless a test says another."""
 BACKEND = RequestContext(Client("backend", "backend"))
 OTHER = RequestContext(Client("other", "other"))
 WEB = Client("web", "web", public=True)
@@ -89,9 +91,9 @@ def placed(answers: Iterable[Any]) -> int:
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Under both loops whatever speaks to a network by itself: their transports differ in how they end."""
-    plain = {"asyncio": asyncio.new_event_loop}
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     both = "mobilgroup" in item.path.name or "pipelines" in item.path.name
-    return {**plain, "uvloop": uvloop.new_event_loop} if both else plain
+    return loops if both else {"asyncio": loops["asyncio"]}
 
 
 @pytest.fixture(scope="session")
@@ -177,17 +179,12 @@ class World:
         return await asyncio.gather(*(self.reserved(context=made()) for _ in range(count)))
 
     async def place(
-        self,
-        phone: str | None = None,
-        context: RequestContext = BACKEND,
-        code: str = "012345",
-        digits: int = 4,
-        price: int | None = None,
+        self, phone: str | None = None, context: RequestContext = BACKEND, digits: int = 4, **settled: Any
     ) -> VerificationRef:
         """A verification whose call was placed."""
         ref, call = await self.reserve(phone, context, digits)
         assert isinstance(call, Reserved), call
-        await self.settle(ref, call, context, code, price)
+        await self.settle(ref, call, context, **settled)
         return ref
 
     async def settle(
@@ -195,8 +192,9 @@ class World:
         ref: VerificationRef,
         call: Reserved,
         context: RequestContext = BACKEND,
-        code: str = "012345",
-        price: int | None = None,
+        *,
+        code: str = CODE,
+        price: Any = None,
     ) -> Verification:
         """Report a call as placed, with the first digits of `code`."""
         settled = await self.store.settle(ref, context, call, ref.digest(code[: call.code_length]), price)
@@ -209,11 +207,9 @@ class World:
         assert isinstance(call, Reserved), call
         return call
 
-    async def resend(
-        self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345", price: int | None = None
-    ) -> Verification:
+    async def resend(self, ref: VerificationRef, context: RequestContext = BACKEND, **settled: Any) -> Verification:
         """Another call of a verification, placed."""
-        return await self.settle(ref, await self.reserve_resend(ref, context), context, code, price)
+        return await self.settle(ref, await self.reserve_resend(ref, context), context, **settled)
 
     async def end(
         self, ref: VerificationRef, call: Any, refusal: Refusal | None, context: RequestContext = BACKEND
@@ -232,7 +228,7 @@ class World:
 
     async def right(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
         """Check the right code."""
-        return await self.check(ref, "012345"[: await self.length(ref)], context)
+        return await self.check(ref, CODE[: await self.length(ref)], context)
 
     async def approve(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Approval:
         """Check the right code, and have it approved."""

@@ -68,7 +68,7 @@ async def test_one_that_gives_up_takes_nothing_from_its_neighbors(pipelines: Pip
 async def scripted(
     directory: Path, answer: Callable[[bytes], bytes | float | None]
 ) -> AsyncIterator[tuple[Pipelines, list[bytes]]]:
-    """A server that answers as the test says: a reply, the seconds until it is late, or None to close the connection; and what it was sent, but the handshake."""
+    """A server that answers as the test says: a reply, the seconds until a late one, or None to close the connection; and what it was sent."""
     sent: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

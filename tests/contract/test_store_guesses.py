@@ -140,13 +140,6 @@ async def test_an_approval_gives_back_from_the_slices_that_it_was_counted_in(bus
     assert sorted(counter.values()) in ([b"100", b"100", b"100"], [b"100", b"200"]), "what others cost counts on"
 
 
-async def test_a_test_number_costs_nothing(busy: World) -> None:
-    ref = busy.codec.new(fresh_phone(), test=True)
-    await busy.settle(ref, await busy.store.reserve(ref, BACKEND, 4, None))  # type: ignore[arg-type]  # it is reserved
-    await busy.wrong(ref)
-    assert await busy.guessed(ref) == {}
-
-
 async def test_what_was_guessed_is_remembered_for_longer_than_a_day_whatever_is_called(busy: World) -> None:
     ref = await busy.place()
     await busy.wrong(ref)

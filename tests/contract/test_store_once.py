@@ -99,7 +99,7 @@ async def test_a_resend_is_executed_once_too(world: World) -> None:
     ref = await world.place(context=once(world))
     await world.travel(30)
     again = once(world, "two", operation="resend")
-    first = await world.resend(ref, again, "4567")
+    first = await world.resend(ref, again)
     assert await world.store.reserve_resend(ref, again) == Replayed(Pending(first))
 
 
@@ -124,7 +124,7 @@ async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anoth
     call = await world.reserve_resend(ref, one)
     await world.store.cancel_reservation(ref, other, None, Refusal.UNREACHABLE)
     assert isinstance(await world.reserved(ref.phone), model.CallInProgress)
-    await world.settle(ref, call, one, "4567")
+    await world.settle(ref, call, one, code="4567")
     assert isinstance(await world.check(ref, "4567"), model.Approval)
     assert await world.counted("money", "3600") == {"trusted": 7000}
 

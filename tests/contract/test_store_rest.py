@@ -41,10 +41,9 @@ async def test_the_records_of_a_phone_do_not_grow_from_day_to_day(world: World) 
         await world.travel(12_000)
         names = world.names.verification(ref)
         sizes.append([await world.server.hlen(names[name]) for name in ("phone", "guesses")])
-    assert [max(size) for size in zip(*sizes, strict=True)] == [
-        8 + 3,  # the calls of a day, the cooldowns' steps, and what the last one holds
-        8,
-    ]
+    calls, guesses = (max(size) for size in zip(*sizes, strict=True))
+    assert calls == 8 + 3, "the calls of a day, the cooldowns' steps, and what the last one holds"
+    assert guesses <= 13
 
 
 # ---- rotation
