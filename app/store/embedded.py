@@ -76,7 +76,12 @@ def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         _wait_until_ready(process, path)
         yield process
     finally:
-        _end(process)
+        process.terminate()  # it writes its file, and ends; by force if it does not
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
 
 
 def is_served(path: Path) -> bool:
@@ -181,13 +186,3 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", path: Path) -> None:
     raise EmbeddedStoreError(
         f"the embedded server did not answer within {START_TIMEOUT:.0f} s: see {log}", EX_UNAVAILABLE
     )
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Let the server write its file and end; by force if it does not."""
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(5)

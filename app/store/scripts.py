@@ -18,10 +18,8 @@ from app.verification.ids import RECURRENCE
 from app.verification.money import UNKNOWN_FACTOR
 from app.verification.policy import BLUR, MAX_LIFETIME, TOMBSTONE, Policy
 
-SCRIPTS = (
-    *("reserve", "settle", "cancel_reservation", "recall", "check"),
-    *("read", "cancel", "redeem", "sample", "status", "adopt"),
-)
+_FOLDER = files(__package__).joinpath("lua")
+SCRIPTS = sorted(path.name.removesuffix(".lua") for path in _FOLDER.iterdir() if path.name.endswith(".lua"))
 
 SLICES = 12
 """Parts of a window: the oldest counts in whole, so a limit may be stricter by a twelfth of its window."""
@@ -49,14 +47,12 @@ def load_script(name: str) -> Script:
     A first line `#!lua` makes Redis 7 judge the script as a whole before it runs: it is refused as a whole on a read-only replica and, unless its flags say
     otherwise, in a full store. So no script stops half-way.
     """
-    folder = files(__package__).joinpath("lua")
-    body = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    body = _FOLDER.joinpath(f"{name}.lua").read_text("utf-8")
     head, body = body.split("\n", 1) if body.startswith("#!") else ("#!lua", body)
     uses, _, rest = body.partition("\n")
     parts = ("script", *uses.removeprefix("-- uses:").split())
-    return Script(
-        "\n".join([head, *(folder.joinpath("lib", f"{part}.lua").read_text("utf-8") for part in parts), rest])
-    )
+    library = (_FOLDER.joinpath("lib", f"{part}.lua").read_text("utf-8") for part in parts)
+    return Script("\n".join([head, *library, rest]))
 
 
 def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:

@@ -27,10 +27,6 @@ def head_of(text: str) -> str:
     return found[0] if found else ""
 
 
-def test_every_script_is_known() -> None:
-    assert {path.name for path in _FOLDER.iterdir()} == {*(f"{name}.lua" for name in SCRIPTS), "lib"}
-
-
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_has_what_it_calls_and_uses_each_part_that_it_names(name: str) -> None:
     code = code_of(load_script(name).text)

@@ -83,7 +83,7 @@ end
 local function phone_denies(phone, lane, address)
   if phone.busy_until > now then return reply('in_progress', {wait = phone.busy_until - now}) end
   local wait, limit, place = wait_for_call(phone, lane, address)
-  return wait > 0 and reply('limited', {limit = limit, place = place, wait = wait}) or nil
+  if wait > 0 then return reply('limited', {limit = limit, place = place, wait = wait}) end
 end
 
 local function set_steps(phone, step, trusted_step)
@@ -115,12 +115,11 @@ end
 
 -- Gives a reserved call back, as if it had never been requested.
 local function give_call_back(phone, at)
-  if redis.call('HDEL', phone.key, 'call:' .. at) == 0 then return end
   for index, call in ipairs(phone.calls) do
     if call.at == at then
+      redis.call('HDEL', phone.key, 'call:' .. at)
       table.remove(phone.calls, index)
-      set_steps(phone, phone.step - 1, phone.trusted_step - (call.lane == 'trusted' and 1 or 0))
-      break
+      return set_steps(phone, phone.step - 1, phone.trusted_step - (call.lane == 'trusted' and 1 or 0))
     end
   end
 end

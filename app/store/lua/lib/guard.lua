@@ -59,7 +59,6 @@ local function guards_deny(guards)
     local wait, just_now = suspension_of(guard)
     if wait > 0 then return reply('suspended', {scope = guard.name, wait = wait, just_now = just_now}) end
   end
-  return nil
 end
 
 local function count_placed(guards)
