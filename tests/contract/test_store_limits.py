@@ -100,6 +100,15 @@ async def test_an_approval_gives_its_calls_back_to_address_and_network(world: Wo
     assert [await world.counted(key) for key in counters] == [{"public": 1}] * len(counters)
 
 
+async def test_an_approval_gives_nothing_back_that_counts_no_more(world: World) -> None:
+    world.rule(calls_per_ip=parse_rates("3/minute"))
+    context = stranger()
+    ref = await world.place(context=context)
+    await world.travel(100)
+    await world.approve(ref, context)
+    assert [key for key in await world.keys() if "address:" in key] == []
+
+
 async def test_a_denial_counts_nowhere(world: World) -> None:
     context = device()
     ref, _ = await world.reserve(context=context)
