@@ -25,9 +25,9 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from app.api.address import TrustedProxies
 from app.api.clients import Clients, ClientsError, load_clients
 from app.settings_sources import INJECTED_URL, PREFIX, Source, dotenv_file, environment, secret_files, unknown_names
+from app.store.connection import parse_url
 from app.store.embedded import keys_directory
 from app.store.pipelines import Replication
-from app.store.urls import parse_url, url_problem
 from app.verification.challenge import When
 from app.verification.errors import LastdigitsError
 from app.verification.guess_budget import GuessBudget
@@ -86,8 +86,7 @@ def _provider_url(url: str) -> str:
 
 
 def _store_url(url: str) -> str:
-    if problem := url_problem(url):
-        raise ValueError(problem)
+    parse_url(url)
     return url
 
 

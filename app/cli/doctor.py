@@ -19,7 +19,7 @@ from app.policy_report import usage_line
 from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
 from app.store.connection import FAILURES, Client, connect
-from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
+from app.store.embedded import embedded_server, is_served, server_binary, store_directory
 from app.store.health import examine, read_clock
 from app.verification.model import PhoneRejected
 from app.verification.phone import parse_phone
@@ -107,7 +107,6 @@ async def _used(settings: Settings) -> list[Finding]:
 def _sleeping(path: Path) -> Finding:
     """The embedded store while no service runs it: it is not started for a look, which would write files, perhaps as another user."""
     server_binary()
-    refuse_old_layout(path)
     store = store_directory(path)
     if not usable(store):
         return False, "redis", _another_user(store)

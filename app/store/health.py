@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from redis.asyncio.cluster import RedisCluster
@@ -32,77 +32,47 @@ log = structlog.get_logger()
 
 
 class StoreProblem(StrEnum):
-    """What keeps a server from being relied on."""
+    """What keeps a server from being relied on. Its word is what metrics name it by.
 
-    NO_ANSWER = "no_answer"
-    LOADING = "loading"
-    CREDENTIALS = "credentials"
-    PERMISSION = "permission"
-    CLUSTER_NODE = "cluster_node"
-    NOT_A_CLUSTER = "not_a_cluster"
-    CLUSTER_DOWN = "cluster_down"
-    NOT_A_SENTINEL = "not_a_sentinel"
-    NO_PRIMARY = "no_primary"
-    READ_ONLY = "read_only"
-    EVICTION = "eviction"
-    MEMORY_FULL = "memory_full"
-    CANNOT_SAVE = "cannot_save"
-    NO_REPLICAS = "no_replicas"
-    TOO_FEW_REPLICAS = "too_few_replicas"
-    TOO_OLD = "too_old"
-    BLOCKED = "blocked"
-    TOO_MANY_CONNECTIONS = "too_many_connections"
-    OTHER = "other"
+    Attributes:
+        sentence: for operators: what happened, and what to do.
+        signs: the errors that show it, by their first word, or, where that is only ERR or it is redis-py's own, by what they contain.
+    """
 
+    sentence: str
+    signs: tuple[str, ...]
 
-SENTENCES = {
-    StoreProblem.NO_ANSWER: "Redis does not answer. Start it, and check the address in REDIS_URL and the network between",
-    StoreProblem.LOADING: "Redis is still loading its data. Wait; if it takes long, see its log",
-    StoreProblem.CREDENTIALS: "Redis refuses the user or the password. Correct them in REDIS_URL",
-    StoreProblem.PERMISSION: "The ACL of our Redis user allows too little. "
-    "It needs +@read +@write +@scripting +@connection +info +time ~{prefix}*, on a cluster +cluster|slots, and with REDIS_WAIT_REPLICAS +wait",
-    StoreProblem.CLUSTER_NODE: "This Redis is a node of a cluster. Write redis+cluster:// in REDIS_URL",
-    StoreProblem.NOT_A_CLUSTER: "This Redis is not a cluster. Write redis:// in REDIS_URL",
-    StoreProblem.CLUSTER_DOWN: "The Redis cluster is down: no node serves our keys. Repair the cluster",
-    StoreProblem.NOT_A_SENTINEL: "This Redis is not a Sentinel. Name the Sentinels in REDIS_URL, or write redis://",
-    StoreProblem.NO_PRIMARY: "No Sentinel answers with a primary. Check the Sentinels, and the service's name in REDIS_URL",
-    StoreProblem.READ_ONLY: "This Redis is a read-only replica. Write the primary's address in REDIS_URL",
-    StoreProblem.EVICTION: "maxmemory-policy is {eviction}, so Redis drops counters when its memory is full. Set it to noeviction",
-    StoreProblem.MEMORY_FULL: "The memory of Redis is full. Raise its maxmemory, or give the service a server of its own",
-    StoreProblem.CANNOT_SAVE: "Redis can't save its data, and refuses to write. See its log, and the disk of its `dir`",
-    StoreProblem.NO_REPLICAS: "Redis has fewer replicas than its min-replicas-to-write, and refuses to write. Repair the replicas",
-    StoreProblem.TOO_FEW_REPLICAS: "Redis has fewer replicas than REDIS_WAIT_REPLICAS asks for. Repair the replicas",
-    StoreProblem.TOO_OLD: "Redis {version} is too old. Install 7.0 or newer, or Valkey",
-    StoreProblem.BLOCKED: "A slow script of another program blocks Redis. Stop it with SCRIPT KILL",
-    StoreProblem.TOO_MANY_CONNECTIONS: "Redis accepts no more connections. Raise its maxclients, or find out who holds them",
-    StoreProblem.OTHER: "Redis refuses to work. The log has its words under `not_ready`",
-}
-"""What happened and what to do, for operators."""
+    def __new__(cls, word: str, sentence: str, *signs: str) -> Self:
+        """Read a row of the table."""
+        problem = str.__new__(cls, word)
+        problem._value_, problem.sentence, problem.signs = word, sentence, signs
+        return problem
 
-_WORDS = {
-    "OOM": StoreProblem.MEMORY_FULL,
-    "READONLY": StoreProblem.READ_ONLY,
-    "MASTERDOWN": StoreProblem.READ_ONLY,
-    "NOPERM": StoreProblem.PERMISSION,
-    "MOVED": StoreProblem.CLUSTER_NODE,
-    "CLUSTERDOWN": StoreProblem.CLUSTER_DOWN,
-    "LOADING": StoreProblem.LOADING,
-    "MISCONF": StoreProblem.CANNOT_SAVE,
-    "NOREPLICAS": StoreProblem.NO_REPLICAS,
-    "BUSY": StoreProblem.BLOCKED,
-}
-"""A server's errors, by their first word."""
+    # fmt: off
+    NO_ANSWER = "no_answer", "Redis does not answer. Start it, and check the address in REDIS_URL and the network between"
+    LOADING = "loading", "Redis is still loading its data. Wait; if it takes long, see its log", "LOADING"
+    CREDENTIALS = "credentials", "Redis refuses the user or the password. Correct them in REDIS_URL"
+    PERMISSION = "permission", (
+        "The ACL of our Redis user allows too little. "
+        "It needs +@read +@write +@scripting +@connection +info +time ~{prefix}*, on a cluster +cluster|slots, and with REDIS_WAIT_REPLICAS +wait"
+    ), "NOPERM", "ACL failure in script", "The user executing the script can't"
+    CLUSTER_NODE = "cluster_node", "This Redis is a node of a cluster. Write redis+cluster:// in REDIS_URL", "MOVED"
+    NOT_A_CLUSTER = "not_a_cluster", "This Redis is not a cluster. Write redis:// in REDIS_URL", "cluster support disabled"
+    CLUSTER_DOWN = "cluster_down", "The Redis cluster is down: no node serves our keys. Repair the cluster", "CLUSTERDOWN", "not covered"
+    NOT_A_SENTINEL = "not_a_sentinel", "This Redis is not a Sentinel. Name the Sentinels in REDIS_URL, or write redis://", "unknown command 'SENTINEL'"
+    NO_PRIMARY = "no_primary", "No Sentinel answers with a primary. Check the Sentinels, and the service's name in REDIS_URL", "No master found"
+    READ_ONLY = "read_only", "This Redis is a read-only replica. Write the primary's address in REDIS_URL", "READONLY", "MASTERDOWN"
+    EVICTION = "eviction", "maxmemory-policy is {eviction}, so Redis drops counters when its memory is full. Set it to noeviction"
+    MEMORY_FULL = "memory_full", "The memory of Redis is full. Raise its maxmemory, or give the service a server of its own", "OOM"
+    CANNOT_SAVE = "cannot_save", "Redis can't save its data, and refuses to write. See its log, and the disk of its `dir`", "MISCONF"
+    NO_REPLICAS = "no_replicas", "Redis has fewer replicas than its min-replicas-to-write, and refuses to write. Repair the replicas", "NOREPLICAS"
+    TOO_FEW_REPLICAS = "too_few_replicas", "Redis has fewer replicas than REDIS_WAIT_REPLICAS asks for. Repair the replicas"
+    TOO_OLD = "too_old", "Redis {version} is too old. Install 7.0 or newer, or Valkey"
+    BLOCKED = "blocked", "A slow script of another program blocks Redis. Stop it with SCRIPT KILL", "BUSY"
+    TOO_MANY_CONNECTIONS = "too_many_connections", "Redis accepts no more connections. Raise its maxclients, or find out who holds them", "number of clients"
+    OTHER = "other", "Redis refuses to work. The log has its words under `not_ready`"
+    # fmt: on
 
-_PHRASES = {
-    "ACL failure in script": StoreProblem.PERMISSION,  # Valkey
-    "The user executing the script can't": StoreProblem.PERMISSION,  # Redis
-    "max number of clients": StoreProblem.TOO_MANY_CONNECTIONS,
-    "cluster support disabled": StoreProblem.NOT_A_CLUSTER,
-    "not covered": StoreProblem.CLUSTER_DOWN,
-    "unknown command 'SENTINEL'": StoreProblem.NOT_A_SENTINEL,
-    "No master found": StoreProblem.NO_PRIMARY,
-}
-"""Errors whose first word is only ERR, and redis-py's own, by what they contain."""
 
 _SILENCE = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError)
 _PASSING = {StoreProblem.NO_ANSWER, StoreProblem.LOADING, StoreProblem.CLUSTER_DOWN, StoreProblem.NO_PRIMARY}
@@ -131,8 +101,7 @@ class Health:
 
     Attributes:
         reachable: it answered, if only to refuse.
-        kinds: what makes it unsafe.
-        problems: the same in words, a sentence with its fix each.
+        kinds: what makes it unsafe; `problems` has the sentence of each.
         server: what it says it is: `valkey 9.1.2`.
         detail: its own words, for the operator and no stranger: they may name hosts, users and paths.
     """
@@ -162,17 +131,13 @@ async def examine(client: Client, prefix: str, replicas: int = 0) -> Health:
     except Exception as error:  # noqa: BLE001  a watch that ended here would see no more
         problem = _problem_of(error)
         if problem is not StoreProblem.OTHER or not found:
-            found.setdefault(problem, SENTENCES[problem].replace("{prefix}", prefix))
+            found.setdefault(problem, problem.sentence.replace("{prefix}", prefix))
         return Health(problem not in _UNREACHABLE, tuple(found), tuple(found.values()), server, words_of(error))
     return Health(reachable=True, kinds=tuple(found), problems=tuple(found.values()), server=server)
 
 
 async def read_clock(client: Client, prefix: str) -> float:
-    """The time of the server that has our keys, in unix seconds.
-
-    Raises:
-        RedisError: it does not answer.
-    """
+    """The time of the server that has our keys, in unix seconds. Raises what redis-py raises (`FAILURES`)."""
     seconds, micros = await client.eval("return redis.call('TIME')", 1, f"{prefix}scratch")
     return int(seconds) + int(micros) / 1e6
 
@@ -199,7 +164,7 @@ def _unsafe(info: dict[str, Any], version: str, replicas: int) -> dict[StoreProb
         StoreProblem.TOO_FEW_REPLICAS: int(info.get("connected_slaves", 0)) < replicas,
     }
     return {
-        problem: SENTENCES[problem].format(version=version, eviction=eviction)
+        problem: problem.sentence.format(version=version, eviction=eviction)
         for problem, holds in unsafe.items()
         if holds
     }
@@ -211,10 +176,10 @@ def _problem_of(error: BaseException) -> StoreProblem:
     if isinstance(error, AuthenticationError):
         return StoreProblem.CREDENTIALS
     text = str(error)
-    if problem := _WORDS.get(getattr(error, "status_code", None) or text.partition(" ")[0]):
-        return problem
-    if problem := next((problem for phrase, problem in _PHRASES.items() if phrase in text), None):
-        return problem
+    word = getattr(error, "status_code", None) or text.partition(" ")[0]
+    for problem in StoreProblem:
+        if word in problem.signs or any(" " in sign and sign in text for sign in problem.signs):
+            return problem
     return StoreProblem.NO_ANSWER if isinstance(error, _SILENCE) else StoreProblem.OTHER
 
 

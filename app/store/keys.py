@@ -6,7 +6,7 @@ capitals are keyed digests (app/verification/ids.py), which reveal nothing witho
 | key | type | what | lives |
 |---|---|---|---|
 | `verification:NAME` | hash | one verification (lua/lib/verification.lua) | until its call's deadline while the first call is being placed; then until 10 min after its expiry; 10 min after it ended |
-| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/phone.lua) | a day, or the longest limit of a phone, from its last call |
+| `phone:PHONE` | hash | the calls to one phone, its cooldown, and guesses that are held (lua/lib/calls.lua) | a day, or the longest limit of a phone, from its last call |
 | `guesses:PHONE` | hash | what wrong codes have cost, in slices of 24 h (lua/lib/counters.lua) | as long as any of them counts: up to 26 h |
 | `request:REQUEST` | hash | a request with an idempotency key (lua/lib/idempotency.lua) | 24 h from the first sending |
 | `address:ADDRESS:SECONDS` | hash | calls for an IPv4 address or IPv6 /64 that no approval gave back | the window, and a slice at most |
@@ -40,7 +40,7 @@ from app.verification.policy import SITE_FACTOR, TEST_CALLS, Policy
 from app.verification.ports import RequestContext
 
 Limit = dict[str, str | int | bool]
-"""A limit as the scripts read it (lua/lib/limits.lua)."""
+"""A limit as the scripts read it (lua/lib/calls.lua)."""
 
 Keys = dict[str, str]
 """Keys by the names that the scripts know them by."""
@@ -60,10 +60,6 @@ class Names:
         """A key of the deployment."""
         return self.prefix + ":".join(parts)
 
-    def client(self, client: Client) -> str:
-        """A client's digest."""
-        return self._pepper.digest_cached("client", client.id)
-
     def address(self, network: str) -> str:
         """An address's or a network's digest."""
         return self._pepper.digest_cached("address", network, size=8)
@@ -77,14 +73,6 @@ class Names:
             "guesses": self.key("guesses", phone),
         }
 
-    def request(self, context: RequestContext) -> Keys:
-        """The key of a request with an idempotency key."""
-        if context.idempotency is None:
-            return {}
-        return {
-            "request": self.key("request", self._pepper.digest("request", context.client.id, context.idempotency.key))
-        }
-
     def destination(self, ref: VerificationRef) -> Keys:
         """The keys of what becomes of calls to the phone's country and range; none for a number that is never called."""
         if ref.test:
@@ -93,115 +81,84 @@ class Names:
         return {
             "country": self.key("guard", self._destination(to.country)),
             "range": self.key("guard", self._destination(to.range)),
-            "suspended": self.key("suspended"),
             "lane": self.key("lane"),
-            "sprayed": self.key("sprayed"),
+            **self.watched(),
         }
 
-    def price(self, ref: VerificationRef) -> Keys:
-        """The keys of what a call to the phone's country costs."""
-        country = self._destination(destination_of(ref.phone).country)
-        return {} if ref.test else {"price": self.key("price", country), "pricing": self.key("pricing", country)}
+    def watched(self) -> Keys:
+        """The keys of what is suspended, and of the spray alert."""
+        return {"suspended": self.key("suspended"), "sprayed": self.key("sprayed")}
 
-    def calls(self, ref: VerificationRef, context: RequestContext) -> tuple[Keys, list[Limit]]:
-        """The limits that a call counts against besides its phone's, and their keys."""
-        limits = _Limits("calls")
+    def call(self, ref: VerificationRef, context: RequestContext) -> tuple[Keys, list[Limit]]:
+        """The keys of a call, and the limits that it counts against besides its phone's."""
+        keys, limits = self.verification(ref) | self.destination(ref), _Limits()
+        if once := context.idempotency:
+            keys["request"] = self.key("request", self._pepper.digest("request", context.client.id, once.key))
+        if context.solved:
+            keys["solution"] = self.key("solution", context.solved.name)
         if ref.test:
-            limits.add(
-                "calls_per_phone",
-                TEST_CALLS,
-                self.key("phone", "calls", self._pepper.digest_cached("phone", "test", ref.phone)),
-            )
-            return limits.keys, limits.all
+            phone = self._pepper.digest_cached("phone", "test", ref.phone)
+            limits.add("calls_per_phone", TEST_CALLS, self.key("phone", "calls", phone))
+            return keys | limits.keys, limits.all
+        country, share = destination_of(ref.phone).country, self._policy.public_share
+        keys["price"] = self.key("price", self._destination(country))
+        keys["pricing"] = self.key("pricing", self._destination(country))
         if context.networks:
-            host, site = self.address(context.networks.host), self.address(context.networks.site)
             # By lane: a stranger behind the same carrier NAT must not use up what a known device has.
-            limits.add("calls_per_ip", self._policy.calls_per_ip, self.key("address", host), quota=True, by_lane=True)
+            rates, host = self._policy.calls_per_ip, self.address(context.networks.host)
+            limits.add("calls_per_ip", rates, self.key("address", host), quota=True, by_lane=True)
+            keys["network"] = self.key("network", self.address(context.networks.site))
             if context.networks.site_limited:
-                rates = tuple(Rate(rate.count * SITE_FACTOR, rate.seconds) for rate in self._policy.calls_per_ip)
-                limits.add("calls_per_ip", rates, self.key("network", site), by_lane=True)
-            limits.count("network", self.key("network", site), 3600)
-        client = self.client(context.client)
-        share = self._policy.public_share
-        limits.add("calls_per_client", context.client.calls, self.key("client", client), quota=True, share=share)
-        limits.add("calls_total", self._policy.calls_total, self.key("calls"), share=share)
-        keys, money = self.money(ref, context.client)
-        return limits.keys | keys, limits.all + money
-
-    def money(self, ref: VerificationRef, client: Client) -> tuple[Keys, list[Limit]]:
-        """The caps on money that a call counts against, and their keys."""
-        limits, spending, share = _Limits("money"), self._policy.spending, self._policy.public_share
-        if not ref.test:
-            country = destination_of(ref.phone).country
-            limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), share=share, unit="money")
-            own = self.key("money", "client", self.client(client))
-            limits.add(SPEND[Cap.CLIENT], client.spend, own, share=share, unit="money")
-            caps, of_country = (
-                spending.by_country.get(country, ()),
-                self.key("money", "country", self._destination(country)),
-            )
-            limits.add(SPEND[Cap.COUNTRY], caps, of_country, share=share, unit="money")
-        return limits.keys, limits.all
+                rates = tuple(Rate(rate.count * SITE_FACTOR, rate.seconds) for rate in rates)
+                limits.add("calls_per_ip", rates, keys["network"], by_lane=True)
+            limits.all.append({"name": "network", "key": "network", "window": 3600})
+        client = self._client(context.client)
+        limits.add("calls_per_client", context.client.calls, self.key("client", client), share, quota=True)
+        limits.add("calls_total", self._policy.calls_total, self.key("calls"), share)
+        spending = self._policy.spending
+        caps = spending.by_country.get(country, ())
+        limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), share, unit="money")
+        limits.add(SPEND[Cap.CLIENT], context.client.spend, self.key("money", "client", client), share, unit="money")
+        limits.add(SPEND[Cap.COUNTRY], caps, self._money_of_country(country), share, unit="money")
+        return keys | limits.keys, limits.all
 
     def shared(self, clients: Iterable[Client]) -> tuple[Keys, list[Limit]]:
         """All budgets that `/policy` and `/metrics` show the use of; a client's own are named after it."""
-        limits, spending = _Limits("shared"), self._policy.spending
+        limits, spending = _Limits(), self._policy.spending
         limits.add("calls_total", self._policy.calls_total, self.key("calls"))
-        limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"), unit="money")
+        limits.add(SPEND[Cap.ALL], spending.caps, self.key("money"))
         for country, caps in spending.by_country.items():
-            limits.add(
-                f"{SPEND[Cap.COUNTRY]}:{country}",
-                caps,
-                self.key("money", "country", self._destination(country)),
-                unit="money",
-            )
+            limits.add(f"{SPEND[Cap.COUNTRY]}:{country}", caps, self._money_of_country(country))
         for client in clients:
-            digest = self.client(client)
-            limits.add(
-                f"{SPEND[Cap.CLIENT]}:{client.id}", client.spend, self.key("money", "client", digest), unit="money"
-            )
+            digest = self._client(client)
+            limits.add(f"{SPEND[Cap.CLIENT]}:{client.id}", client.spend, self.key("money", "client", digest))
             limits.add(f"calls_per_client:{client.id}", client.calls, self.key("client", digest))
-        return limits.keys, limits.all
+        return self.watched() | limits.keys, limits.all
+
+    def _client(self, client: Client) -> str:
+        return self._pepper.digest_cached("client", client.id)
 
     def _destination(self, name: str) -> str:
         return self._pepper.digest_cached("destination", name)
 
+    def _money_of_country(self, country: str) -> str:
+        return self.key("money", "country", self._destination(country))
+
 
 class _Limits:
-    """Collects limits and their keys: one counter for each window."""
+    """Collects limits, and the keys of their counters."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self) -> None:
         self.keys: Keys = {}
         self.all: list[Limit] = []
 
-    def add(  # noqa: PLR0913  what a limit has
-        self,
-        name: str,
-        rates: tuple[Rate, ...],
-        key: str,
-        *,
-        share: float | None = None,
-        unit: str = "calls",
-        quota: bool = False,
-        by_lane: bool = False,
-    ) -> None:
+    def add(self, name: str, rates: Iterable[Rate], key: str, share: float | None = None, **more: str | bool) -> None:
+        """Limit what is counted under a key to these rates, a counter for each window, and the public lane to its share of them."""
         for place, rate in enumerate(rates):
-            limit = self.count(name, f"{key}:{rate.seconds}", rate.seconds)
-            limit.update(place=place, max=rate.count, unit=unit)
-            if quota:
-                limit["quota"] = True
-            if by_lane:
-                limit["by_lane"] = True
+            counter = f"limit_{len(self.all)}"
+            self.keys[counter] = f"{key}:{rate.seconds}"
+            limit: Limit = {"name": name, "key": counter, "window": rate.seconds, "place": place, "max": rate.count}
+            limit.update(more)
             if share is not None:
                 limit["public_max"] = rate.share(share).count
-
-    def count(self, name: str, key: str, seconds: int) -> Limit:
-        limit: Limit = {
-            "name": name,
-            "key": f"{self._label}_{len(self.all)}" if name != "network" else name,
-            "window": seconds,
-        }
-        self.keys[str(limit["key"])] = key
-        self.all.append(limit)
-        return limit
+            self.all.append(limit)

@@ -47,18 +47,8 @@ class Replication:
 
     @property
     def command(self) -> Command:
-        """Waits for the replicas. It speaks for what its own connection has written."""
+        """Waits for the replicas, and returns how many have all that its own connection has written."""
         return ("WAIT", self.replicas, max(1, round(self.timeout * 1000)))
-
-    def reached(self, reply: Any) -> bool:  # noqa: ANN401  a Redis reply
-        """Whether enough replicas have it.
-
-        Raises:
-            RedisError: the server did not wait for them.
-        """
-        if isinstance(reply, Exception):
-            raise reply
-        return bool(reply >= self.replicas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,57 +71,50 @@ class Pipelines:
         self._replication = replication
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._scheduled = False
         self._turns = asyncio.Semaphore(MAX_ALONE)
 
     async def run(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
-        """Run one command.
-
-        Raises:
-            StoreUnavailable: the server did not answer in time (twice the timeout at most), or too many commands wait.
-            RedisError: the server refused this command.
-        """
+        """Run one command; its reply. Raises as `execute` does."""
         reply, _ = await self.execute(*command)
         return reply
 
     async def execute(self, *command: str | int | bytes, replicated: bool = False) -> tuple[Any, bool]:
         """Run one command; its reply, and, where `replicated` asks for that, whether enough replicas have what it wrote.
 
-        Raises: as `run`.
+        Raises:
+            StoreUnavailable: the server did not answer in time (twice the timeout at most), or too many commands wait.
+            RedisError: the server refused this command.
         """
         replicated = replicated and self._replication.replicas > 0
         if isinstance(self._client, RedisCluster):
-            return await self._alone(self._client, command, replicated=replicated)
-        if len(self._waiting) >= MAX_WAITING:
-            raise StoreUnavailable("too many commands wait for the store", sent=False)
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(command, loop.create_future(), loop.time(), replicated)
-        self._waiting.append(waiting)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._flush)
-        answer: tuple[Any, bool] = await waiting.answer
-        return answer
+            reply, reached = await self._alone(self._client, command, replicated=replicated)
+        else:
+            reply, reached = await self._together(command, replicated=replicated)
+        if isinstance(reached, Exception):
+            raise reached
+        return reply, not replicated or reached >= self._replication.replicas
 
     async def aclose(self) -> None:
         """Wait for what is under way."""
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _alone(self, client: RedisCluster, command: Command, *, replicated: bool) -> tuple[Any, bool]:
+    # ---- on a cluster
+
+    async def _alone(self, client: RedisCluster, command: Command, *, replicated: bool) -> tuple[Any, Any]:
         try:
             # Longer than the client waits for one server: it must notice itself that a node hangs, or it never looks for the one that took over.
             async with asyncio.timeout(2 * self._timeout), self._turns:
                 if replicated:
                     return await self._on_one_node(client, command)
-                return await client.execute_command(*command), True
+                return await client.execute_command(*command), None
         except RedisError:
             raise
         except Exception as error:
             # Not only what a server does: a connection that redis-py closes under another command fails it with an AttributeError.
             raise StoreUnavailable(words_of(error)) from error
 
-    async def _on_one_node(self, client: RedisCluster, command: Command) -> tuple[Any, bool]:
+    async def _on_one_node(self, client: RedisCluster, command: Command) -> tuple[Any, Any]:
         """Run a script and wait for the replicas of the node that executed it."""
         key = command[3]
         for _ in range(2):
@@ -148,10 +131,22 @@ class Pipelines:
             if isinstance(reply, LOST):
                 await client.aclose()  # it looks for the nodes again when it is next used
             raise reply
-        return reply, self._replication.reached(reached)
+        return reply, reached
+
+    # ---- on any other server
+
+    async def _together(self, command: Command, *, replicated: bool) -> tuple[Any, Any]:
+        if len(self._waiting) >= MAX_WAITING:
+            raise StoreUnavailable("too many commands wait for the store", sent=False)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(command, loop.create_future(), loop.time(), replicated)
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        answer: tuple[Any, Any] = await waiting.answer
+        return answer
 
     def _flush(self) -> None:
-        self._scheduled = False
         while self._waiting and len(self._under_way) < MAX_PIPELINES:
             if batch := self._next_batch():
                 task = asyncio.ensure_future(self._send(batch))
@@ -179,10 +174,10 @@ class Pipelines:
         self._flush()
 
     async def _send(self, batch: list[_Waiting]) -> None:
-        replies: list[Any]
+        reached = None
         try:
             async with asyncio.timeout(self._timeout):
-                replies = await self._execute(batch)
+                replies, reached = await self._execute(batch)
         except Exception as error:  # noqa: BLE001  whatever it is, no caller may wait without end
             replies = [StoreUnavailable(words_of(error))] * len(batch)
         for waiting, reply in zip(batch, replies, strict=True):
@@ -191,10 +186,10 @@ class Pipelines:
             if isinstance(reply, Exception):
                 waiting.answer.set_exception(reply)
             else:
-                waiting.answer.set_result(reply)
+                waiting.answer.set_result((reply, reached if waiting.replicated else None))
 
-    async def _execute(self, batch: list[_Waiting]) -> list[Any]:
-        """Of each command its error, or its reply and whether enough replicas have it."""
+    async def _execute(self, batch: list[_Waiting]) -> tuple[list[Any], Any]:
+        """Of each command its reply or error; and how many replicas have them, where a command asks for that."""
         replicated = any(waiting.replicated for waiting in batch)
         pipeline = self._client.pipeline(transaction=False)
         for waiting in batch:
@@ -206,12 +201,4 @@ class Pipelines:
             # The server is no primary any more: its name may lead to another one by now.
             await self._client.connection_pool.disconnect(inuse_connections=False)
         reached = replies.pop() if replicated else None
-        return [self._answer(waiting, reply, reached) for waiting, reply in zip(batch, replies, strict=True)]
-
-    def _answer(self, waiting: _Waiting, reply: Any, reached: Any) -> Any:  # noqa: ANN401  Redis replies
-        if isinstance(reply, Exception) or not waiting.replicated:
-            return reply if isinstance(reply, Exception) else (reply, True)
-        try:
-            return reply, self._replication.reached(reached)
-        except RedisError as error:
-            return error
+        return replies, reached

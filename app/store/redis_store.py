@@ -13,28 +13,14 @@ from app.store.connection import FAILURES, words_of
 from app.store.health import Watch
 from app.store.keys import Keys, Names
 from app.store.pipelines import Pipelines
-from app.store.rules import rules_of
-from app.store.scripts import SCRIPTS, load_script
+from app.store.scripts import SCRIPTS, load_script, rules_of
+from app.verification import model
 from app.verification.challenge import When
 from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
 from app.verification.guess_budget import LENGTHS, GuessBudget
 from app.verification.ids import IdCodec, VerificationRef
-from app.verification.model import (
-    Approval,
-    CallDenied,
-    ChallengeRequired,
-    CodeIncomplete,
-    CodeIncorrect,
-    Ended,
-    KeySeen,
-    NotFound,
-    Redeemed,
-    Refusal,
-    TokenExpired,
-    TokenRedeemed,
-    Verification,
-)
+from app.verification.model import Refusal
 from app.verification.phone import destination_of
 from app.verification.policy import Policy
 from app.verification.ports import GuardStatus, RequestContext, Reserved
@@ -54,14 +40,10 @@ ON_TIME = 0.8
 MAX_UNDER_WAY = 256
 """Scripts that a process has under way at once before it refuses further requests. It works through so many in a tenth of a second."""
 
-REPLICATED = {
-    "reserve": {"reserved"},
-    "reserve_resend": {"reserved"},
-    "check": {"approved", "incorrect"},
-    "redeem": {"redeemed"},
-}
+REPLICATED = {"reserve": {"reserved"}, "check": {"approved", "incorrect"}, "redeem": {"redeemed"}}
 """What replicas must have, where that is set, before anyone hears of it: the outcomes, by script. A call is placed after that, an attempt counted before."""
 
+Request = dict[str, Any]
 NamedKeys = Callable[[Names], Keys]
 
 
@@ -88,25 +70,25 @@ class RedisStore:
         self._previous = Names(prefix, codec.previous, policy) if codec.previous else None
         self._timeout = timeout
         self._sealed = lru_cache(MAX_SEALED)(codec.seal_text)
-        self._clock_ahead: float | None = None
+        # Seconds from the loop's clock to the server's, from its last reply. Before the first one every script is too late, and its reply says the time.
+        self._clock_ahead = 0.0
         self._under_way = 0
         self._scripts = {name: load_script(name) for name in SCRIPTS}
         self.charge(policy.guesses)
 
     async def reserve(
         self, ref: VerificationRef, context: RequestContext, code_length: int, purpose: str | None
-    ) -> Reserved | ChallengeRequired | CallDenied | KeySeen:
+    ) -> Reserved | model.ChallengeRequired | model.CallDenied | model.KeySeen:
         """See `Store.reserve`."""
-        request = self._call(ref, context) | {"code_length": code_length}
-        if purpose:
-            request["purpose"] = self._codec.seal_text(purpose)
-        if self._policy.challenge is not When.NEVER and not ref.test:
-            request["challenge"] = self._policy.challenge.value
-        solution: Keys = {}
-        if context.solved:
-            request["solved_level"] = context.solved.level
-            solution = {"solution": self._names.key("solution", context.solved.name)}
-        reply = await self._reserve("reserve", ref, context, request, solution)
+        never = ref.test or self._policy.challenge is When.NEVER
+        reply = await self._reserve(
+            ref,
+            context,
+            code_length=code_length,
+            purpose=self._codec.seal_text(purpose) if purpose else None,
+            challenge=None if never else self._policy.challenge.value,
+            solved_level=context.solved.level if context.solved else None,
+        )
         return (
             replies.challenge(reply)
             or replies.reserved(reply)
@@ -116,9 +98,9 @@ class RedisStore:
 
     async def reserve_resend(
         self, ref: VerificationRef, context: RequestContext
-    ) -> Reserved | NotFound | Ended | CallDenied | KeySeen:
+    ) -> Reserved | model.NotFound | model.Ended | model.CallDenied | model.KeySeen:
         """See `Store.reserve_resend`."""
-        reply = await self._reserve("reserve_resend", ref, context, self._call(ref, context), {})
+        reply = await self._reserve(ref, context, resend=True)
         return (
             replies.reserved(reply)
             or replies.not_pending(reply)
@@ -126,31 +108,17 @@ class RedisStore:
             or replies.seen(self._codec, ref, reply)
         )
 
-    async def recall(self, ref: VerificationRef, context: RequestContext) -> KeySeen | None:
+    async def recall(self, ref: VerificationRef, context: RequestContext) -> model.KeySeen | None:
         """See `Store.recall`."""
-        reply = await self._run(
-            "recall", lambda names: names.verification(ref) | names.request(context), self._who(ref, context)
-        )
+        reply = await self._run_call("recall", ref, context)
         return None if reply["outcome"] == "none" else replies.seen(self._codec, ref, reply)
 
     async def settle(
         self, ref: VerificationRef, context: RequestContext, call: Reserved, code: str, price: int | None
-    ) -> Verification | NotFound | Ended:
+    ) -> model.Verification | model.NotFound | model.Ended:
         """See `Store.settle`."""
-        _, limits = self._names.money(ref, context.client)
         cost = self._policy.spending.price if price is None else price
-        request = self._who(ref, context) | {"number": call.number, "at": call.at, "code": code, "limits": limits}
-        request |= {"reserved_price": call.price, "price": cost}
-
-        def keys(names: Names) -> Keys:
-            return (
-                names.verification(ref)
-                | names.request(context)
-                | names.price(ref)
-                | names.money(ref, context.client)[0]
-            )
-
-        reply = await self._run("settle", keys, request)
+        reply = await self._run_call("settle", ref, context, **_reservation(call), code=code, price=cost)
         return replies.not_pending(reply) or replies.verification(self._codec, ref, reply)
 
     async def cancel_reservation(
@@ -159,15 +127,18 @@ class RedisStore:
         """See `Store.cancel_reservation`."""
         if call is None:
             await asyncio.sleep(self._timeout)
-        return await self._end_call(ref, context, call, {"refused": reason.value})
+        lost_or_not = _reservation(call) if call else {}
+        reply = await self._run_call("cancel_reservation", ref, context, refused=reason.value, **lost_or_not)
+        return int(reply["wait"])
 
     async def commit_unknown(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> int:
         """See `Store.commit_unknown`."""
-        return await self._end_call(ref, context, call, {})
+        reply = await self._run_call("cancel_reservation", ref, context, **_reservation(call))
+        return int(reply["wait"])
 
     async def check(
         self, ref: VerificationRef, client: Client, digits: str
-    ) -> Approval | CodeIncorrect | CodeIncomplete | NotFound | Ended:
+    ) -> model.Approval | model.CodeIncorrect | model.CodeIncomplete | model.NotFound | model.Ended:
         """See `Store.check`."""
         request = (
             self._own(ref, client)
@@ -175,34 +146,32 @@ class RedisStore:
             | {"digests": ref.digests(digits, LENGTHS), "prefix": self._names.prefix}
         )
         reply = await self._run("check", lambda names: names.verification(ref) | names.destination(ref), request)
-        return replies.checked(self._codec, ref, reply)
+        return replies.not_pending(reply) or replies.guessed(reply) or replies.approval(self._codec, ref, reply)
 
-    async def read(self, ref: VerificationRef, client: Client) -> Verification | NotFound:
+    async def read(self, ref: VerificationRef, client: Client) -> model.Verification | model.NotFound:
         """See `Store.read`."""
         reply = await self._run("read", lambda names: names.verification(ref), self._own(ref, client))
-        return NotFound() if reply["outcome"] == "not_found" else replies.verification(self._codec, ref, reply)
+        return model.NotFound() if reply["outcome"] == "not_found" else replies.verification(self._codec, ref, reply)
 
-    async def cancel(self, ref: VerificationRef, client: Client) -> NotFound | Ended | None:
+    async def cancel(self, ref: VerificationRef, client: Client) -> model.NotFound | model.Ended | None:
         """See `Store.cancel`."""
-        return replies.not_pending(
-            await self._run("cancel", lambda names: names.verification(ref), self._own(ref, client))
-        )
+        reply = await self._run("cancel", lambda names: names.verification(ref), self._own(ref, client))
+        return replies.not_pending(reply)
 
-    async def redeem(self, ref: VerificationRef, expires_at: int) -> Redeemed | TokenExpired | TokenRedeemed:
+    async def redeem(
+        self, ref: VerificationRef, expires_at: int
+    ) -> model.Redeemed | model.TokenExpired | model.TokenRedeemed:
         """See `Store.redeem`."""
         reply = await self._run("redeem", lambda names: names.verification(ref), {"expires_at": expires_at})
         if reply["outcome"] == "redeemed":
-            return Redeemed(replies.approval(self._codec, ref, reply))
-        return TokenRedeemed() if reply["outcome"] == "again" else TokenExpired()
+            return model.Redeemed(replies.approval(self._codec, ref, reply))
+        return model.TokenRedeemed() if reply["outcome"] == "again" else model.TokenExpired()
 
     async def sample(self, codes: Mapping[int, bytes]) -> dict[int, bytes]:
         """See `Store.sample`."""
         added = {str(digits): digests.hex() for digits, digests in codes.items() if digests}
-        reply = await self._run(
-            "sample",
-            lambda names: {f"codes_{digits}": names.key("codes", str(digits)) for digits in LENGTHS},
-            {"added": added},
-        )
+        keys = {f"codes_{digits}": self._names.key("codes", str(digits)) for digits in LENGTHS}
+        reply = await self._run("sample", lambda _: keys, {"added": added})
         return {digits: bytes.fromhex(reply["samples"][str(digits)]) for digits in LENGTHS}
 
     def charge(self, guesses: GuessBudget) -> None:
@@ -212,14 +181,12 @@ class RedisStore:
     async def status(self, *clients: Client) -> GuardStatus:
         """See `Store.status`."""
         _, limits = self._names.shared(clients)
-
-        def keys(names: Names) -> Keys:
-            return {"suspended": names.key("suspended"), "sprayed": names.key("sprayed")} | names.shared(clients)[0]
-
         # Names of limits name countries: the server sees none.
         counters = [{"key": limit["key"], "window": limit["window"]} for limit in limits]
-        reply = await self._run("status", keys, {"limits": counters, "max_listed": MAX_LISTED})
-        return replies.status(self._codec, limits, reply)
+        request = {"limits": counters, "max_listed": MAX_LISTED}
+        return replies.status(
+            self._codec, limits, await self._run("status", lambda names: names.shared(clients)[0], request)
+        )
 
     def is_full(self) -> bool:
         """Whether as many scripts are under way as can be answered in time: a request that comes now is better refused than kept waiting."""
@@ -227,120 +194,76 @@ class RedisStore:
 
     # ---- what scripts are sent
 
-    def _own(self, ref: VerificationRef, client: Client) -> dict[str, Any]:
+    def _own(self, ref: VerificationRef, client: Client) -> Request:
         # A verification keeps the digests of the pepper that it was started under.
         return {"client": ref.pepper.digest_cached("client", client.id), "ref": ref.name}
 
-    def _who(self, ref: VerificationRef, context: RequestContext) -> dict[str, Any]:
-        networks = context.networks
-        request = self._own(ref, context.client) | {
-            "lane": context.lane.value,
-            "address": self._names.address(networks.host) if networks else "",
-            "network": self._names.address(networks.site) if networks else "",
-            "seed": ref.seed,
-            "nonce": context.nonce,
-        }
-        if context.idempotency:
-            request["bodies"] = context.idempotency.bodies
-        if ref.test:
-            request["test"] = True
-        return request
-
-    def _sealed_destination(self, ref: VerificationRef) -> dict[str, str]:
+    def _sealed_destination(self, ref: VerificationRef) -> Request:
         """Country and range as the list of what is suspended shows them."""
         if ref.test or not self._policy.guard.min_conversion:
             return {}
         to = destination_of(ref.phone)
         return {"country": self._sealed(to.country), "range": self._sealed(to.range)}
 
-    def _call(self, ref: VerificationRef, context: RequestContext) -> dict[str, Any]:
-        _, limits = self._names.calls(ref, context)
-        return self._who(ref, context) | self._sealed_destination(ref) | {"limits": limits}
-
-    async def _reserve(
-        self, script: str, ref: VerificationRef, context: RequestContext, request: dict[str, Any], more: Keys
-    ) -> dict[str, Any]:
+    async def _reserve(self, ref: VerificationRef, context: RequestContext, **more: Any) -> replies.Reply:  # noqa: ANN401  JSON
         if self._watch.unsafe:
             raise StoreUnavailable(self._watch.unsafe, sent=False)
-
-        def keys(names: Names) -> Keys:
-            calls, _ = names.calls(ref, context)
-            return (
-                names.verification(ref)
-                | names.request(context)
-                | names.destination(ref)
-                | names.price(ref)
-                | calls
-                | more
-            )
-
         deadline = asyncio.get_running_loop().time() + self._policy.call_deadline
         while True:
-            reply = await self._run(script, keys, request)
+            reply = await self._run_call("reserve", ref, context, **more)
             if reply["outcome"] != "price_pending":
                 return reply
             if asyncio.get_running_loop().time() > deadline:
                 return {"outcome": "in_progress", "wait": 1000}
             await asyncio.sleep(PRICE_PAUSE)
 
-    async def _end_call(
-        self, ref: VerificationRef, context: RequestContext, call: Reserved | None, how: dict[str, str]
-    ) -> int:
-        _, limits = self._names.money(ref, context.client)
-        request = self._who(ref, context) | self._sealed_destination(ref) | how | {"limits": limits}
-        if call:
-            request |= {"number": call.number, "at": call.at, "reserved_price": call.price}
-
-        def keys(names: Names) -> Keys:
-            money, _ = names.money(ref, context.client)
-            return names.verification(ref) | names.request(context) | names.destination(ref) | names.price(ref) | money
-
-        reply = await self._run("cancel_reservation", keys, request)
-        wait: int = reply["wait"]
-        return wait
+    async def _run_call(self, script: str, ref: VerificationRef, context: RequestContext, **more: Any) -> replies.Reply:  # noqa: ANN401  JSON
+        """Run one of the scripts that are about a call: all are sent the same of it, and what each needs besides."""
+        _, limits = self._names.call(ref, context)
+        networks = context.networks
+        request = {
+            "lane": context.lane.value,
+            "address": self._names.address(networks.host) if networks else "",
+            "network": self._names.address(networks.site) if networks else "",
+            "seed": ref.seed,
+            "nonce": context.nonce,
+            "bodies": context.idempotency.bodies if context.idempotency else None,
+            "test": ref.test or None,
+            "limits": limits,
+            **more,
+        }
+        there = {name: value for name, value in request.items() if value is not None}
+        keys: NamedKeys = lambda names: names.call(ref, context)[0]  # noqa: E731
+        return await self._run(script, keys, self._own(ref, context.client) | self._sealed_destination(ref) | there)
 
     # ---- how they are sent
 
-    async def _run(self, script: str, keys: NamedKeys, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a script; while rotating, after the records that it needs have their new names."""
+    async def _run(self, script: str, keys: NamedKeys, request: Request) -> replies.Reply:
+        """Run a script; while rotating, after the records that it needs have the names that the pepper in force gives them."""
         started, named = asyncio.get_running_loop().time(), keys(self._names)
         if self._previous:
-            await self._adopt(keys(self._previous), named, started)
+            old = {f"old_{name}": key for name, key in keys(self._previous).items() if key != named[name]}
+            if old:
+                await self._run_in_time("adopt", named | old, {}, started)
         return await self._run_in_time(script, named, request, started)
 
-    async def _adopt(self, old: Keys, new: Keys, started: float) -> None:
-        """Move records to the names that the pepper in force gives them."""
-        pairs = [(old[name], new[name]) for name in new if old[name] != new[name]]
-        named = {
-            f"{which}_{number}": key
-            for number, pair in enumerate(pairs, 1)
-            for which, key in zip(("old", "new"), pair, strict=True)
-        }
-        if pairs:
-            await self._run_in_time("adopt", named, {}, started)
-
-    async def _run_in_time(self, script: str, named: Keys, request: dict[str, Any], started: float) -> dict[str, Any]:
+    async def _run_in_time(self, script: str, keys: Keys, request: Request, started: float) -> replies.Reply:
         """Run a script. Beyond its time limit it does nothing; with a wrong idea of the server's clock it is sent once more."""
-        if self._clock_ahead is None:
-            await self._read_clock()
+        deadline = started + self._timeout * ON_TIME
         for _ in range(2):
-            reply = await self._send(script, named, request, self._not_after(started))
+            not_after = int((deadline + self._clock_ahead) * 1000)
+            reply = await self._send(script, keys, request | {"keys": list(keys), "not_after": not_after})
             if reply["outcome"] != "too_late":
                 return reply
-            if asyncio.get_running_loop().time() > started + self._timeout * ON_TIME:
+            if asyncio.get_running_loop().time() > deadline:
                 break
         raise StoreUnavailable(f"{script}: the server was reached too late, and did nothing", sent=False)
 
-    async def _send(self, script: str, keys: Keys, request: dict[str, Any], not_after: int) -> dict[str, Any]:
+    async def _send(self, script: str, keys: Keys, request: Request) -> replies.Reply:
         """Run a script by its SHA-1; a server that does not have it, empty after a failover, is sent its text."""
         found = self._scripts[script]
         replicated = script in REPLICATED
-        arguments: tuple[str | int | bytes, ...] = (
-            len(keys),
-            *keys.values(),
-            self._rules,
-            to_json(request | {"keys": list(keys), "not_after": not_after}),
-        )
+        arguments: tuple[str | int | bytes, ...] = (len(keys), *keys.values(), self._rules, to_json(request))
         self._under_way += 1
         try:
             try:
@@ -352,23 +275,12 @@ class RedisStore:
             raise StoreUnavailable(f"{script}: {words_of(error)}") from error
         finally:
             self._under_way -= 1
-        read: dict[str, Any] = from_json(reply)
+        read: replies.Reply = from_json(reply)
         self._clock_ahead = read["now"] / 1000 - asyncio.get_running_loop().time()
         if not kept and read["outcome"] in REPLICATED[script]:
             raise StoreUnavailable(f"{script}: too few replicas acknowledged it in time (REDIS_WAIT_REPLICAS)")
         return read
 
-    def _not_after(self, started: float) -> int:
-        """When a caller that asked at `started` stops waiting, in unix milliseconds on the server's clock."""
-        ahead = self._clock_ahead or 0.0
-        return int((started + ahead + self._timeout * ON_TIME) * 1000)
 
-    async def _read_clock(self) -> None:
-        try:
-            # A script, so that on a cluster the server answers that has our keys.
-            seconds, micros = await self._pipelines.run(
-                "EVAL", "return redis.call('TIME')", 1, self._names.key("scratch")
-            )
-        except FAILURES as error:
-            raise StoreUnavailable(f"TIME: {words_of(error)}", sent=False) from error
-        self._clock_ahead = int(seconds) + int(micros) / 1e6 - asyncio.get_running_loop().time()
+def _reservation(call: Reserved) -> Request:
+    return {"number": call.number, "at": call.at, "reserved_price": call.price}

@@ -2,7 +2,7 @@
 
 A guess at a code of d digits is right with 10^-d, for each code that counts at that moment: two after a resend. Where the provider's codes turn out to
 be biased, a guess costs what was measured (entropy.py). When a call is placed, all guesses at its code are held; a wrong one turns what is held into
-what is counted (store/lua/lib/guesses.lua). So the sum over all verifications, clients and addresses stays under the bound, and a placed call's code can
+what is counted (store/lua/lib/calls.lua). So the sum over all verifications, clients and addresses stays under the bound, and a placed call's code can
 always be checked.
 
 As the budget fills, codes grow: five digits cost a tenth, six a hundredth. The public lane may use its share of the bound. In each lane a reserve is for

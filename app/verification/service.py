@@ -269,7 +269,7 @@ class VerificationService:
         try:
             call = await reserve()
         except (StoreUnavailable, asyncio.CancelledError) as error:
-            if getattr(error, "sent", True):
+            if not isinstance(error, StoreUnavailable) or error.sent:
                 undo = partial(self.store.cancel_reservation, ref, context, None, Refusal.UNREACHABLE)
                 self._in_background(retry(undo, CANCEL_PAUSES))
             raise

@@ -3,10 +3,9 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from hashlib import sha1
 from itertools import count
 from typing import Any
 
@@ -27,7 +26,7 @@ from app.verification.client import Client, Lane, networks_of
 from app.verification.guess_budget import GuessBudget
 from app.verification.ids import IdCodec, VerificationRef
 from app.verification.limits import Rate, Spending, parse_rates
-from app.verification.model import Verification
+from app.verification.model import Approval, Refusal, Verification
 from app.verification.phone import PhoneRules
 from app.verification.policy import Guard, Policy
 from app.verification.ports import RequestContext, Reserved
@@ -53,6 +52,8 @@ POLICY = Policy(
 )
 PEPPER = b"pepper of the contract tests 0123456789"
 TIMEOUT = 5.0
+CODE = "012345"
+"""The code of each call, as far as it has digits, unless a test says another."""
 BACKEND = RequestContext(Client("backend", "backend"))
 OTHER = RequestContext(Client("other", "other"))
 WEB = Client("web", "web", public=True)
@@ -76,14 +77,19 @@ def device(address: str | None = None) -> RequestContext:
     return RequestContext(WEB, Lane.TRUSTED, networks_of(address or fresh_address()))
 
 
+def placed(answers: Iterable[Any]) -> int:
+    """How many calls were reserved."""
+    return sum(isinstance(answer, Reserved) for answer in answers)
+
+
 # ---- servers
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Under both loops whatever speaks to a network by itself: their transports differ in how they end."""
-    plain = {"asyncio": asyncio.new_event_loop}
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
     both = "mobilgroup" in item.path.name or "pipelines" in item.path.name
-    return {**plain, "uvloop": uvloop.new_event_loop} if both else plain
+    return loops if both else {"asyncio": loops["asyncio"]}
 
 
 @pytest.fixture(scope="session")
@@ -93,17 +99,10 @@ def embedded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"embedded://{path}"
 
 
-@pytest.fixture(scope="session")
-def redis_url() -> str:
-    """The server that TEST_REDIS_URL names."""
-    return os.environ["TEST_REDIS_URL"]
-
-
-@pytest.fixture(params=["redis_url" if "TEST_REDIS_URL" in os.environ else "embedded_url"])
+@pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
     """The address of the server of this run: the embedded Valkey, or by `make test-redis` a Redis."""
-    found: str = request.getfixturevalue(request.param)
-    return found
+    return os.environ.get("TEST_REDIS_URL") or str(request.getfixturevalue("embedded_url"))
 
 
 @pytest.fixture
@@ -132,8 +131,7 @@ def _shifted(name: str) -> Script:
     """A script on a clock that `World.travel` sets."""
     text = load_script(name).text.replace(" flags=no-writes", "")  # the clock below is a write
     assert _CLOCK in text
-    text = text.replace(_CLOCK, _SHIFTED)
-    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(text.replace(_CLOCK, _SHIFTED))
 
 
 class World:
@@ -172,18 +170,17 @@ class World:
         """The answer alone, of those who look at nothing else."""
         return (await self.reserve(phone, context))[1]
 
+    async def race(self, made: Callable[[], RequestContext], count: int = 100) -> list[Any]:
+        """The answers to starts at once, each for another phone."""
+        return await asyncio.gather(*(self.reserved(context=made()) for _ in range(count)))
+
     async def place(
-        self,
-        phone: str | None = None,
-        context: RequestContext = BACKEND,
-        code: str = "012345",
-        digits: int = 4,
-        price: int | None = None,
+        self, phone: str | None = None, context: RequestContext = BACKEND, digits: int = 4, **settled: Any
     ) -> VerificationRef:
         """A verification whose call was placed."""
         ref, call = await self.reserve(phone, context, digits)
         assert isinstance(call, Reserved), call
-        await self.settle(ref, call, context, code, price)
+        await self.settle(ref, call, context, **settled)
         return ref
 
     async def settle(
@@ -191,29 +188,49 @@ class World:
         ref: VerificationRef,
         call: Reserved,
         context: RequestContext = BACKEND,
-        code: str = "012345",
-        price: int | None = None,
+        *,
+        code: str = CODE,
+        price: Any = None,
     ) -> Verification:
         """Report a call as placed, with the first digits of `code`."""
         settled = await self.store.settle(ref, context, call, ref.digest(code[: call.code_length]), price)
         assert isinstance(settled, Verification), settled
         return settled
 
-    async def resend(
-        self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345", price: int | None = None
-    ) -> Verification:
-        """Another call of a verification, placed."""
+    async def reserve_resend(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Reserved:
+        """Another call of a verification."""
         call = await self.store.reserve_resend(ref, context)
         assert isinstance(call, Reserved), call
-        return await self.settle(ref, call, context, code, price)
+        return call
+
+    async def resend(self, ref: VerificationRef, context: RequestContext = BACKEND, **settled: Any) -> Verification:
+        """Another call of a verification, placed."""
+        return await self.settle(ref, await self.reserve_resend(ref, context), context, **settled)
+
+    async def end(
+        self, ref: VerificationRef, call: Any, refusal: Refusal | None, context: RequestContext = BACKEND
+    ) -> int:
+        """Report a call as refused, or as one of unknown outcome."""
+        if refusal:
+            return await self.store.cancel_reservation(ref, context, call, refusal)
+        return await self.store.commit_unknown(ref, context, call)
 
     async def check(self, ref: VerificationRef, digits: str, context: RequestContext = BACKEND) -> Any:
         return await self.store.check(ref, context.client, digits)
 
-    async def right(self, ref: VerificationRef, context: RequestContext = BACKEND, code: str = "012345") -> Any:
+    async def length(self, ref: VerificationRef) -> int:
+        """How many digits its code has."""
+        return int(await self.server.hget(self.names.verification(ref)["verification"], "code_length"))
+
+    async def right(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
         """Check the right code."""
-        length = int(await self.server.hget(self.names.verification(ref)["verification"], "code_length"))
-        return await self.check(ref, code[:length], context)
+        return await self.check(ref, CODE[: await self.length(ref)], context)
+
+    async def approve(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Approval:
+        """Check the right code, and have it approved."""
+        answer = await self.right(ref, context)
+        assert isinstance(answer, Approval), answer
+        return answer
 
     async def wrong(self, ref: VerificationRef, context: RequestContext = BACKEND) -> Any:
         """Check a wrong code."""
@@ -238,8 +255,21 @@ class World:
 
     async def keys(self) -> dict[str, int]:
         """All keys of the deployment, and how many milliseconds they live."""
-        found = {key.decode(): await self.server.pttl(key) for key in await self.server.keys(f"{self.prefix}*")}
-        return dict(sorted(found.items()))
+        found = sorted(await self.server.keys(f"{self.prefix}*"))
+        return {key.decode(): await self.server.pttl(key) for key in found}
+
+    async def contents(self) -> dict[str, bytes]:
+        """All keys, and what each holds."""
+        return {key: await self.server.dump(key) for key in await self.keys()}
+
+    @asynccontextmanager
+    async def full(self) -> AsyncIterator[None]:
+        """Meanwhile the server has no memory left."""
+        await self.server.config_set("maxmemory", "1")
+        try:
+            yield
+        finally:
+            await self.server.config_set("maxmemory", "0")
 
 
 @asynccontextmanager

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from app.store.connection import StoreUrl, parse_url
 from app.store.embedded import socket_of
-from app.store.urls import StoreUrl, parse_url
 
 
 class Proxy:

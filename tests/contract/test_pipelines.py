@@ -1,18 +1,28 @@
 """Pipelines: each command answered by itself, none sent behind a server that hangs, none repeated, none lost to a neighbor that gave up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.retry import Retry
 
 from app.store import pipelines as module
 from app.store.connection import connect
+from app.store.embedded import socket_of
 from app.store.pipelines import MAX_COMMANDS, MAX_PIPELINES, Pipelines
 from app.verification.errors import StoreUnavailable
+from app.verification.ids import IdCodec
+from tests.contract.conftest import PEPPER, World
+from tests.contract.proxy import Proxy
+from tests.server import free_port
 
 
 @pytest.fixture
@@ -54,67 +64,60 @@ async def test_one_that_gives_up_takes_nothing_from_its_neighbors(pipelines: Pip
 # ---- servers that do what no real one does on demand
 
 
-class _Scripted(asyncio.Protocol):
-    """A server that answers the handshake, and then as the test says."""
-
-    def __init__(self, heard: Callable[[asyncio.Transport, bytes], None]) -> None:
-        self._heard = heard
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: Any = transport
-
-    def data_received(self, data: bytes) -> None:
-        if b"SETNAME" in data or b"SETINFO" in data:
-            self._transport.write(b"+OK\r\n" * data.count(b"CLIENT"))
-        else:
-            self._heard(self._transport, data)
-
-
 @asynccontextmanager
-async def scripted(directory: Path, heard: Callable[[asyncio.Transport, bytes], None]) -> AsyncIterator[Pipelines]:
-    loop = asyncio.get_running_loop()
-    listening = await loop.create_unix_server(lambda: _Scripted(heard), str(directory / "s"))
-    async with listening:
+async def scripted(
+    directory: Path, answer: Callable[[bytes], bytes | float | None]
+) -> AsyncIterator[tuple[Pipelines, list[bytes]]]:
+    """A server that answers as the test says: a reply, the seconds until a late one, or None to close the connection; and what it was sent."""
+    sent: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 20):
+            if b"SETNAME" in data or b"SETINFO" in data:
+                writer.write(b"+OK\r\n" * data.count(b"CLIENT"))
+                continue
+            sent.append(data)
+            reply = answer(data)
+            if isinstance(reply, float):
+                await asyncio.sleep(reply)
+                reply = b"+LATE\r\n"
+            if reply is None:
+                break
+            writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, str(directory / "s")):
         async with connect(f"unix://{directory / 's'}", 1.0) as client, aclosing(Pipelines(client, 0.5)) as found:
-            yield found
+            yield found, sent
         await asyncio.sleep(0.01)  # the server's side of the connections ends too
 
 
-def answering(transport: asyncio.Transport, data: bytes) -> None:
-    transport.write(b"+OK\r\n" * data.count(b"GET"))
+def ok(data: bytes) -> bytes:
+    return b"+OK\r\n" * data.count(b"GET")
+
+
+def silent(_: bytes) -> bytes:
+    return b""
 
 
 async def test_commands_of_one_turn_go_out_together(tmp_path: Path) -> None:
-    sent: list[bytes] = []
-
-    def heard(transport: asyncio.Transport, data: bytes) -> None:
-        sent.append(data)
-        answering(transport, data)
-
-    async with scripted(tmp_path, heard) as pipelines:
+    async with scripted(tmp_path, ok) as (pipelines, sent):
         await asyncio.gather(*(pipelines.run("GET", n) for n in range(100)))
         assert [data.count(b"GET") for data in sent] == [100]
 
 
 async def test_behind_a_server_that_hangs_a_bounded_number_is_sent_and_the_others_never(tmp_path: Path) -> None:
-    sent, most = bytearray(), MAX_PIPELINES * MAX_COMMANDS
-    async with scripted(tmp_path, lambda _, data: sent.extend(data)) as pipelines:
+    most = MAX_PIPELINES * MAX_COMMANDS
+    async with scripted(tmp_path, silent) as (pipelines, sent):
         answers = await asyncio.gather(*(pipelines.run("GET", n) for n in range(most + 300)), return_exceptions=True)
     assert all(isinstance(answer, StoreUnavailable) for answer in answers)
     assert sum("never sent" in str(answer) for answer in answers) == 300
-    assert 0 < sent.count(b"GET") <= most, "fewer where even a connection takes too long"
+    assert 0 < b"".join(sent).count(b"GET") <= most, "fewer where even a connection takes too long"
 
 
 async def test_a_server_that_hung_gives_no_answer_to_a_later_command(tmp_path: Path) -> None:
     """What it says to a command that was given up on is no other command's answer."""
-
-    def heard(transport: asyncio.Transport, data: bytes) -> None:
-        first = b"first" in data
-        asyncio.get_running_loop().call_later(
-            0.7 if first else 0, transport.write, b"+FIRST\r\n" if first else b"+OK\r\n"
-        )
-
-    async with scripted(tmp_path, heard) as pipelines:
+    async with scripted(tmp_path, lambda data: 0.7 if b"first" in data else ok(data)) as (pipelines, _):
         with pytest.raises(StoreUnavailable):
             await pipelines.run("GET", "first")
         for _ in range(10):
@@ -123,20 +126,17 @@ async def test_a_server_that_hung_gives_no_answer_to_a_later_command(tmp_path: P
 
 
 async def test_what_no_one_waits_for_any_more_is_not_sent(tmp_path: Path) -> None:
-    sent = bytearray()
-    async with scripted(tmp_path, lambda _, data: sent.extend(data)) as pipelines:
+    async with scripted(tmp_path, silent) as (pipelines, sent):
         giving_up, other = (asyncio.ensure_future(pipelines.run("GET", name)) for name in ("never", "sent"))
         await asyncio.sleep(0)
         giving_up.cancel()
         with pytest.raises(StoreUnavailable):
             await other
-    assert b"sent" in sent
-    assert b"never" not in sent
+    assert (b"sent" in b"".join(sent), b"never" in b"".join(sent)) == (True, False)
 
 
 async def test_a_server_that_takes_connections_and_says_nothing_keeps_no_one(tmp_path: Path) -> None:
-    listening = await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(tmp_path / "s"))
-    async with listening:
+    async with await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(tmp_path / "s")):
         async with connect(f"unix://{tmp_path / 's'}", 0.2) as client, aclosing(Pipelines(client, 0.2)) as pipelines:
             with pytest.raises(StoreUnavailable):
                 await asyncio.wait_for(pipelines.run("PING"), 1)
@@ -145,7 +145,7 @@ async def test_a_server_that_takes_connections_and_says_nothing_keeps_no_one(tmp
 
 async def test_too_many_fail_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 10)
-    async with scripted(tmp_path, lambda *_: None) as pipelines:
+    async with scripted(tmp_path, silent) as (pipelines, _):
         waiting = [asyncio.ensure_future(pipelines.run("PING")) for _ in range(10)]
         await asyncio.sleep(0)
         with pytest.raises(StoreUnavailable, match="too many"):
@@ -154,48 +154,107 @@ async def test_too_many_fail_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 async def test_who_waits_when_the_service_ends_is_answered(tmp_path: Path) -> None:
-    async with scripted(tmp_path, lambda *_: None) as pipelines:
+    async with scripted(tmp_path, silent) as (pipelines, _):
         waiting = [asyncio.ensure_future(pipelines.run("PING")) for _ in range(2000)]
         await asyncio.sleep(0.05)
         await pipelines.aclose()
-        assert all(each.done() for each in waiting)
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        assert {type(each.exception()) for each in waiting} == {StoreUnavailable}
 
 
 async def test_a_connection_that_ends_fails_what_was_sent_once_and_the_next_command_opens_another(
     tmp_path: Path,
 ) -> None:
-    sent = bytearray()
-
-    def heard(transport: asyncio.Transport, data: bytes) -> None:
-        sent.extend(data)
-        transport.close() if b"end" in data else answering(transport, data)
-
-    async with scripted(tmp_path, heard) as pipelines:
+    async with scripted(tmp_path, lambda data: None if b"end" in data else ok(data)) as (pipelines, sent):
         with pytest.raises(StoreUnavailable):
             await pipelines.run("GET", "end")
         assert await pipelines.run("GET", "more") == b"OK"
-    assert sent.count(b"end") == 1
+    assert b"".join(sent).count(b"end") == 1
 
 
 @pytest.mark.parametrize("nonsense", [b"+ONE\r\n+TOO MANY\r\n", b"?what\r\n"])
 async def test_an_answer_too_many_or_none_at_all_ends_the_connection(tmp_path: Path, nonsense: bytes) -> None:
     """What comes after it might be taken for another's answer."""
     answers = iter([nonsense, b"+FRESH\r\n"])
-    async with scripted(tmp_path, lambda transport, _: transport.write(next(answers))) as pipelines:
+    async with scripted(tmp_path, lambda _: next(answers)) as (pipelines, _):
         await asyncio.gather(pipelines.run("GET", "a"), return_exceptions=True)
         assert await pipelines.run("GET", "b") == b"FRESH"
 
 
 async def test_a_server_that_is_no_primary_any_more_is_left_for_a_new_connection(tmp_path: Path) -> None:
-    connections: set[asyncio.Transport] = set()
+    connections = set()
 
-    def heard(transport: asyncio.Transport, _: bytes) -> None:
-        transport.write(b"+OK\r\n" if connections - {transport} else b"-READONLY You can't write\r\n")
-        connections.add(transport)
+    def answer(_: bytes) -> bytes:
+        connections.add(asyncio.current_task())  # each connection has a task of its own
+        return b"-READONLY You can't write\r\n" if len(connections) == 1 else b"+OK\r\n"
 
-    async with scripted(tmp_path, heard) as pipelines:
+    async with scripted(tmp_path, answer) as (pipelines, _):
         with pytest.raises(ReadOnlyError):
             await pipelines.run("GET", "a")
         assert await pipelines.run("GET", "a") == b"OK"
+
+
+# ---- replies that are lost
+
+
+async def lose_replies(pipelines: Pipelines, proxy: Proxy, key: str) -> None:
+    """Each of three increments is executed once, and its reply is lost."""
+    for number in range(1, 4):
+        proxy.lose = b"INCR"
+        with pytest.raises((StoreUnavailable, RedisError)):
+            await pipelines.run("INCR", key)
+        assert (proxy.lost, int(await pipelines.run("GET", key))) == (number, number)
+
+
+async def test_no_command_is_repeated_whose_reply_was_lost(url: str, tmp_path: Path) -> None:
+    proxy = Proxy()
+    async with (
+        proxy.between(url, tmp_path / "relay") as address,
+        connect(address, 0.5) as client,
+        aclosing(Pipelines(client, 0.5)) as pipelines,
+    ):
+        await lose_replies(pipelines, proxy, f"lost:{tmp_path}")
+        await client.delete(f"lost:{tmp_path}")
+
+
+@pytest.fixture(scope="session")
+def cluster_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, int]]:
+    """A cluster of one node, which announces another port than it listens on: a relay's."""
+    port, bus, relay = (free_port() for _ in range(3))
+    options = f"--port {port} --bind 127.0.0.1 --cluster-enabled yes --cluster-port {bus} --save"
+    announced = f"--cluster-announce-ip 127.0.0.1 --cluster-announce-port {relay} --dir"
+    command = ["redis-server", *options.split(), "", *announced.split(), str(tmp_path_factory.mktemp("cluster"))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.05), 100)) as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                time.sleep(0.05)
+        yield port, relay
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+@pytest.mark.redis
+async def test_no_command_is_repeated_on_a_cluster_and_the_scripts_run_there(
+    cluster_port: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, relay = cluster_port
+    proxy = Proxy()
+    async with (
+        proxy.between(f"redis://127.0.0.1:{port}", relay),
+        connect(f"redis+cluster://127.0.0.1:{relay}", 1.0) as client,
+    ):
+        pipelines = Pipelines(client, 1.0)
+        await pipelines.run("DEL", "{t}lost")
+        await lose_replies(pipelines, proxy, "{t}lost")
+        world = World(client, monkeypatch, pipelines)
+        ref = await world.place()
+        world.rule(codec=IdCodec(b"another pepper for the cluster, 32 bytes", PEPPER))
+        await world.approve(ref)
+
+
+async def test_a_url_names_the_database(embedded_url: str) -> None:
+    socket = socket_of(Path(embedded_url.removeprefix("embedded://")))
+    async with connect(f"unix://{socket}?db=3", 2.0) as client, aclosing(Pipelines(client, 2.0)) as pipelines:
+        assert b" db=3 " in await pipelines.run("CLIENT", "INFO")

@@ -1,25 +1,12 @@
 """Idempotency keys in every store: one request is executed once, whatever becomes of who executes it."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
 
+from app.verification import model
 from app.verification.client import IdempotentRequest
-from app.verification.ids import VerificationRef
-from app.verification.model import (
-    Approval,
-    CallInProgress,
-    CallRefused,
-    CallUnknown,
-    KeyInUse,
-    KeyReused,
-    NotFound,
-    Pending,
-    Refusal,
-    Replayed,
-    Verification,
-)
+from app.verification.model import CallUnknown, KeyInUse, KeyReused, Pending, Refusal, Replayed
 from app.verification.ports import RequestContext, Reserved
 from tests.contract.conftest import BACKEND, World
 from tests.harness import fresh_phone
@@ -31,16 +18,10 @@ def once(world: World, key: str = "one", body: bytes = b"body", operation: str =
     return RequestContext(BACKEND.client, idempotency=idempotency)
 
 
-async def settled(
-    world: World, context: RequestContext, phone: str | None = None
-) -> tuple[VerificationRef, Verification]:
-    ref, call = await world.reserve(phone, context, purpose="login")
-    assert isinstance(call, Reserved), call
-    return ref, await world.settle(ref, call, context)
-
-
 async def test_what_came_of_a_request_is_returned_again_as_it_was(world: World) -> None:
-    ref, first = await settled(world, once(world))
+    context = once(world)
+    ref, call = await world.reserve(context=context, purpose="login")
+    first = await world.settle(ref, call, context)
     await world.wrong(ref)
     again = await world.reserved(ref.phone, once(world))
     assert again == Replayed(Pending(first)), "not a day older, whatever has happened since"
@@ -57,89 +38,7 @@ async def test_a_request_in_progress_is_said_to_be_and_one_with_another_body_is_
     assert await world.store.reserve_resend(ref, once(world, operation="resend")) == KeyReused()
 
 
-async def test_a_hundred_sendings_at_once_reserve_one_call(world: World) -> None:
-    phone = fresh_phone()
-    answers = await asyncio.gather(*(world.reserved(phone, once(world)) for _ in range(100)))
-    assert sum(isinstance(answer, Reserved) for answer in answers) == 1
-    assert sum(answer == KeyInUse(1) for answer in answers) == 99
-
-
 async def test_a_request_whose_worker_died_is_never_executed_again(world: World) -> None:
-    ref, _ = await world.reserve(context=once(world))
-    await world.travel(31)
-    replayed = await world.reserved(ref.phone, once(world))
-    assert isinstance(replayed, Replayed)
-    assert isinstance(replayed.first, CallUnknown)
-    assert replayed.first.id == ref.id, "the verification that the call was for, not the one that was not begun"
-    assert await world.reserved(ref.phone, once(world)) == replayed
-    assert isinstance(await world.reserved(ref.phone, once(world, "two")), Reserved)
-
-
-@pytest.mark.parametrize("refused", [True, False])
-async def test_a_refusal_and_an_unknown_outcome_are_returned_again(world: World, *, refused: bool) -> None:
-    context = once(world)
-    ref, call = await world.reserve(context=context)
-    if refused:
-        await world.store.cancel_reservation(ref, context, call, Refusal.BALANCE)
-    else:
-        await world.store.commit_unknown(ref, context, call)
-    expected = CallRefused(ref.id, Refusal.BALANCE, 60) if refused else CallUnknown(ref.id, 30)
-    assert await world.reserved(ref.phone, once(world)) == Replayed(expected)
-
-
-async def test_a_start_whose_record_is_lost_is_returned_again_as_unknown(world: World) -> None:
-    """As it was answered: its code came too late, or the server lost what it is for."""
-    context = once(world)
-    ref, call = await world.reserve(context=context)
-    await world.server.delete(world.names.verification(ref)["verification"])
-    assert await world.store.settle(ref, context, call, ref.digest("0123"), None) == NotFound()
-    await world.store.commit_unknown(ref, context, call)
-    replayed = await world.reserved(ref.phone, once(world))
-    assert replayed == Replayed(CallUnknown(ref.id, 30))
-
-
-async def test_a_request_that_was_seen_is_found_again_where_no_call_can_be_placed(world: World) -> None:
-    phone = fresh_phone()
-    ref, context = world.codec.new(phone), once(world)
-    assert await world.store.recall(ref, context) is None
-    assert await world.keys() == {}, "it reserves nothing"
-    first, call = await world.reserve(phone, context)
-    assert await world.store.recall(ref, once(world)) == KeyInUse(1)
-    pending = await world.settle(first, call, context)
-    assert await world.store.recall(ref, once(world)) == Replayed(Pending(pending))
-    assert await world.store.recall(ref, once(world, body=b"another")) == KeyReused()
-    lapsed, _ = await world.reserve(context=once(world, "two"))
-    await world.travel(31)
-    replayed = await world.store.recall(world.codec.new(lapsed.phone), once(world, "two"))
-    assert replayed == Replayed(CallUnknown(lapsed.id, 1))
-
-
-async def test_a_denied_request_uses_nothing_of_its_key(world: World) -> None:
-    ref, _ = await world.reserve()
-    assert isinstance(await world.reserved(ref.phone, once(world)), CallInProgress)
-    assert not [key for key in await world.keys() if "request:" in key]
-
-
-async def test_a_resend_is_executed_once_too(world: World) -> None:
-    ref, _ = await settled(world, once(world))
-    await world.travel(30)
-    again = once(world, "two", operation="resend")
-    call = await world.store.reserve_resend(ref, again)
-    assert isinstance(call, Reserved)
-    first = await world.settle(ref, call, again, "4567")
-    assert await world.store.reserve_resend(ref, again) == Replayed(Pending(first))
-    assert (first.calls, first.purpose) == (2, "login")
-
-
-async def test_a_report_of_a_request_that_the_server_forgot_creates_no_key(world: World) -> None:
-    ref, call = await world.reserve(context=once(world))
-    await world.server.delete(*await world.keys())
-    await world.store.settle(ref, once(world), call, ref.digest("0123"), None)
-    await world.store.commit_unknown(ref, once(world), call)
-    assert await world.keys() == {}
-
-
-async def test_an_outcome_that_comes_after_the_request_was_answered_as_unknown_changes_nothing(world: World) -> None:
     context = once(world)
     ref, call = await world.reserve(context=context)
     await world.travel(29)
@@ -148,8 +47,59 @@ async def test_an_outcome_that_comes_after_the_request_was_answered_as_unknown_c
     replayed = await world.reserved(ref.phone, once(world))
     assert isinstance(replayed, Replayed)
     assert isinstance(replayed.first, CallUnknown)
+    assert replayed.first.id == ref.id, "the verification that the call was for, not the one that was not begun"
     await world.store.settle(ref, context, call, ref.digest("0123"), None)
-    assert await world.reserved(ref.phone, once(world)) == replayed
+    assert await world.reserved(ref.phone, once(world)) == replayed, "an outcome that comes later changes nothing"
+    await world.travel(30)
+    assert isinstance(await world.reserved(ref.phone, once(world, "two")), Reserved)
+
+
+@pytest.mark.parametrize("refusal", [Refusal.BALANCE, None], ids=["refused", "unknown"])
+async def test_a_refusal_and_an_unknown_outcome_are_returned_again(world: World, refusal: Refusal | None) -> None:
+    context = once(world)
+    ref, call = await world.reserve(context=context)
+    await world.end(ref, call, refusal, context)
+    expected = model.CallRefused(ref.id, refusal, 60) if refusal else CallUnknown(ref.id, 30)
+    assert await world.reserved(ref.phone, once(world)) == Replayed(expected)
+
+
+async def test_a_start_whose_record_is_lost_is_returned_again_as_unknown(world: World) -> None:
+    """As it was answered: its code came too late, or the server lost what it is for."""
+    context = once(world)
+    ref, call = await world.reserve(context=context)
+    await world.server.delete(world.names.verification(ref)["verification"])
+    assert await world.store.settle(ref, context, call, ref.digest("0123"), None) == model.NotFound()
+    await world.end(ref, call, None, context)
+    assert await world.reserved(ref.phone, once(world)) == Replayed(CallUnknown(ref.id, 30))
+
+
+async def test_a_request_that_was_seen_is_found_again_where_no_call_can_be_placed(world: World) -> None:
+    phone, context = fresh_phone(), once(world)
+    recall = world.store.recall
+    assert await recall(world.codec.new(phone), context) is None
+    assert await world.keys() == {}, "it reserves nothing"
+    ref, call = await world.reserve(phone, context)
+    assert await recall(ref, once(world)) == KeyInUse(1)
+    pending = await world.settle(ref, call, context)
+    assert await recall(ref, once(world)) == Replayed(Pending(pending))
+    assert await recall(ref, once(world, body=b"another")) == KeyReused()
+    lapsed, _ = await world.reserve(context=once(world, "two"))
+    await world.travel(31)
+    assert await recall(world.codec.new(lapsed.phone), once(world, "two")) == Replayed(CallUnknown(lapsed.id, 1))
+
+
+async def test_a_denied_request_uses_nothing_of_its_key(world: World) -> None:
+    ref, _ = await world.reserve()
+    assert isinstance(await world.reserved(ref.phone, once(world)), model.CallInProgress)
+    assert not [key for key in await world.keys() if "request:" in key]
+
+
+async def test_a_resend_is_executed_once_too(world: World) -> None:
+    ref = await world.place(context=once(world))
+    await world.travel(30)
+    again = once(world, "two", operation="resend")
+    first = await world.resend(ref, again)
+    assert await world.store.reserve_resend(ref, again) == Replayed(Pending(first))
 
 
 async def test_a_report_that_was_lost_by_another_sending_of_the_request_changes_nothing(world: World) -> None:
@@ -170,12 +120,11 @@ async def test_a_resend_that_never_reached_the_store_gives_back_nothing_of_anoth
     ref = await world.place()
     await world.travel(30)
     one, other = [once(world, "two", operation="resend") if keys else replace(BACKEND, nonce=n) for n in ("1", "2")]
-    call = await world.store.reserve_resend(ref, one)
-    assert isinstance(call, Reserved)
+    call = await world.reserve_resend(ref, one)
     await world.store.cancel_reservation(ref, other, None, Refusal.UNREACHABLE)
-    assert isinstance(await world.reserved(ref.phone), CallInProgress)
-    await world.settle(ref, call, one, "4567")
-    assert isinstance(await world.check(ref, "4567"), Approval)
+    assert isinstance(await world.reserved(ref.phone), model.CallInProgress)
+    await world.settle(ref, call, one, code="4567")
+    assert isinstance(await world.check(ref, "4567"), model.Approval)
     assert await world.counted("money", "3600") == {"trusted": 7000}
 
 

@@ -1,36 +1,25 @@
-"""An answer of "unavailable" is true, in every store: nothing was done, and nothing will be done later."""
+"""An answer of "unavailable" is true, in every store: nothing was done, and nothing will be done later. What a server loses opens nothing."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from app.provider.admission import Admission
 from app.store.connection import connect
-from app.store.embedded import embedded_server
-from app.store.pipelines import Pipelines
+from app.store.health import examine
 from app.verification.client import Caller, IdempotentRequest
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
-from app.verification.model import Approval, CodeIncorrect, Pending, Refusal
+from app.verification.model import CallInProgress, CodeIncorrect, NotFound, Pending, Refusal
 from app.verification.ports import CallOutcome, Placed, Reserved
 from app.verification.service import Start, VerificationService
-from tests.contract.conftest import BACKEND, TIMEOUT, World, deployed, stranger
+from tests.contract.conftest import BACKEND, World, deployed, stranger
 from tests.contract.proxy import Proxy
 from tests.harness import fresh_phone
-
-
-async def contents(world: World) -> dict[bytes, bytes]:
-    """All keys, and what each holds."""
-    keys = await world.server.keys(f"{world.prefix}*")
-    return {key: await world.server.dump(key) for key in keys}
 
 
 async def test_what_begins_after_its_callers_time_does_nothing(world: World) -> None:
@@ -39,7 +28,7 @@ async def test_what_begins_after_its_callers_time_does_nothing(world: World) -> 
     placed = await world.place(context=context)
     approved = await world.place()
     await world.right(approved)
-    before, late = await contents(world), world.rule(timeout=-1)
+    before, late = await world.contents(), world.rule(timeout=-1)
     for step in (
         late.reserve(world.codec.new(fresh_phone()), context, 4, "login"),
         late.reserve_resend(placed, context),
@@ -56,7 +45,7 @@ async def test_what_begins_after_its_callers_time_does_nothing(world: World) -> 
     ):
         with pytest.raises(StoreUnavailable, match="too late"):
             await step
-    assert await contents(world) == before
+    assert await world.contents() == before
 
 
 @pytest.mark.parametrize("seconds", [100, -100])
@@ -67,53 +56,71 @@ async def test_a_worker_whose_idea_of_the_clock_is_wrong_corrects_it_and_sends_o
     await world.travel(seconds)
     assert await world.wrong(ref) == CodeIncorrect(2), "one attempt is spent"
     await world.travel(seconds)
-    assert isinstance(await world.right(ref), Approval)
+    await world.approve(ref)
     await world.travel(1000 * seconds)
     await world.place()
 
 
-# ---- a server that stops
+# ---- a server that loses records, is full, or is a replica
 
 
-@pytest.fixture
-async def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[World, int]]:
-    """A deployment on a server of its own, and that server's process."""
-    with embedded_server(tmp_path) as process:
-        async with connect(f"embedded://{tmp_path}", 0.5) as server:
-            assert isinstance(server, Redis)
-            async with aclosing(Pipelines(server, 0.5)) as pipelines:
-                world = World(server, monkeypatch, pipelines)
-                world.rule(timeout=0.5)
-                yield world, process.pid
+async def test_reports_of_forgotten_calls_create_no_key(world: World) -> None:
+    world.rule(timeout=0.5)
+    context = stranger(idempotency=world.codec.idempotency("web", "start", IdempotentRequest("one", b"body")))
+    ref, call = await world.reserve(context=context)
+    await world.server.delete(*await world.keys())
+    for refusal in (Refusal.OTHER, None):
+        await world.end(ref, call, refusal, context)
+    await world.store.cancel_reservation(ref, context, None, Refusal.OTHER)
+    await world.store.settle(ref, context, call, ref.digest("0123"), 9000)
+    await world.wrong(ref, context)
+    await world.store.cancel(ref, context.client)
+    assert await world.keys() == {}
 
 
-async def test_a_server_that_stopped_and_goes_on_executes_nothing_that_was_answered_as_unavailable(
-    frozen: tuple[World, int], tmp_path: Path
-) -> None:
-    world, process = frozen
-    refs = [await world.place() for _ in range(10)]
-    idempotency = world.codec.idempotency("backend", "start", IdempotentRequest("one", b"body"))
-    phones = [fresh_phone() for _ in range(40)]
-    before = await contents(world)
-    os.kill(process, signal.SIGSTOP)
+async def test_a_check_of_a_phone_whose_record_is_gone_leaves_none_that_stays(world: World) -> None:
+    for digits in ("9999", "0123"):
+        ref = await world.place(context=stranger())
+        await world.server.delete(*(key for key in await world.keys() if "verification" not in key))
+        await world.check(ref, digits, stranger())
+        assert all(left > 0 for left in (await world.keys()).values())
+
+
+async def test_a_crash_between_reserving_and_settling_blocks_no_longer_than_its_deadline(world: World) -> None:
+    ref, _ = await world.reserve()
+    await world.travel(29)
+    assert await world.reserved(ref.phone) == CallInProgress(1)
+    await world.travel(1)
+    assert await world.status(ref) == NotFound()
+    await world.place(ref.phone)
+
+
+async def test_a_full_server_reserves_nothing_and_ends_what_was_reserved(world: World) -> None:
+    """The phone rings already, and a person waits: what was reserved has its memory."""
+    ref, call = await world.reserve()
+    refused, refused_call = await world.reserve()
+    before = await world.keys()
+    async with world.full():
+        with pytest.raises(StoreUnavailable, match="OutOfMemory"):
+            await world.reserve()
+        assert (await world.keys()).keys() == before.keys()
+        await world.settle(ref, call)
+        assert await world.check(ref, "9999") == CodeIncorrect(2)
+        await world.approve(ref)
+        assert await world.end(refused, refused_call, Refusal.OTHER) == 0
+    await world.place(refused.phone)
+
+
+async def test_a_read_only_replica_is_found_and_decides_nothing(world: World) -> None:
+    ref = await world.place()
+    await world.server.replicaof("127.0.0.1", 1)
     try:
-        answers = await asyncio.gather(
-            *(world.reserved(phone, replace(BACKEND, idempotency=idempotency)) for phone in phones[:1]),
-            *(world.reserved(phone, stranger()) for phone in phones[1:]),
-            *(world.check(ref, digits) for ref, digits in zip(refs, ["0123", "9999"] * 5, strict=True)),
-            return_exceptions=True,
-        )
+        assert not (await examine(world.server, world.prefix)).ready
+        with pytest.raises(StoreUnavailable):
+            await world.check(ref, "0123")
     finally:
-        os.kill(process, signal.SIGCONT)
-    assert {type(answer) for answer in answers} == {StoreUnavailable}
-    await world.server.ping()
-    async with connect(f"embedded://{tmp_path}", TIMEOUT) as other:
-        assert isinstance(other, Redis)
-        world.server = other
-        assert await contents(world) == before
-    again = await world.reserved(phones[0], replace(BACKEND, idempotency=idempotency))
-    assert isinstance(again, Reserved), "the same idempotency key then works"
-    assert isinstance(await world.check(refs[1], "0123"), Approval)
+        await world.server.replicaof("NO", "ONE")
+    await world.approve(ref)
 
 
 # ---- replies that are lost
@@ -163,12 +170,12 @@ async def test_a_start_whose_reply_was_lost_gives_all_back_and_its_key_works_aga
     telephone, phone = Telephone(), fresh_phone()
     service = service_of(world, telephone)
     await world.place()
-    before = await contents(world)
+    before = await world.contents()
     proxy.lose = b'"code_length":4'
     with pytest.raises(StoreUnavailable):
         await service.start(caller_of("one"), Start(phone))
     assert proxy.lost == 1
-    assert len(await contents(world)) > len(before), "it was reserved"
+    assert len(await world.contents()) > len(before), "it was reserved"
     await service.close(5)
     assert telephone.calls == []
     assert (await world.counted("money", "3600"), await world.counted("lane")) == (

@@ -91,22 +91,6 @@ def test_another_users_store_is_an_ownership_error_and_not_one_of_the_url(
     assert "REDIS_URL" not in done.out
 
 
-def test_the_layout_of_an_earlier_version_is_answered_with_the_commands_that_move_it(
-    command: Command, live: dict[str, str], tmp_path: Path
-) -> None:
-    Path("data/appendonlydir").mkdir(parents=True)
-    for name in ("pepper", "signing-keys.json"):
-        Path("data", name).write_text("x")
-    done = command("doctor", **live)
-    assert done.status == 1
-    commands = done.out.partition("Move them apart: ")[2].splitlines()[0]
-    assert os.system(commands) == 0
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("data/*/*")) == [
-        "data/keys/pepper", "data/keys/signing-keys.json", "data/store/appendonlydir",
-    ]  # fmt: skip
-    assert command("doctor", **live).status == 0
-
-
 @contextmanager
 def _another_user(command: Command) -> Iterator[Path]:
     """An empty directory in which this process may write and read only what is its own: not as root, which may do all."""

@@ -3,7 +3,7 @@
 -- keys     verification, phone
 -- request  client, ref
 -- reply    canceled | ended {status} | not_found
-local status = status_of(read_verification())
+local status = status_of(read_hash(keys.verification))
 if not status then return reply('not_found') end
 if status ~= 'pending' and status ~= 'canceled' then return reply('ended', {status = status}) end
 if status == 'pending' then bury('canceled') end

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- uses: counters limits phone guesses guard idempotency verification
+-- uses: counters calls guard idempotency verification
 -- A reserved call did not come about, or no one knows whether it did. The verification fails if it was its first call; one that has a code keeps it.
 -- May be repeated. Runs in a full store. Atomic, because the reservation and the verification must agree.
 -- keys     verification, phone, suspended, pricing; request with an idempotency key; country, range; and those that request.limits name
 -- request  client, ref, nonce, lane, address, limits (of money), country, range; number, at and reserved_price, if the reply to the reservation was not lost;
 --          refused: why the call was not placed, its reservation is given back; absent: the outcome is unknown, the reservation stays
 -- reply    canceled {wait: ms until the phone may be called again}
-local phone, verification = read_phone(keys.phone), read_verification()
+local phone, verification = read_phone(keys.phone), read_hash(keys.verification)
 request.lane = verification.lane or request.lane
 local number = request.number or tonumber(verification.calls or 1)
 local call = call_of(verification, number) or {at = request.at, price = request.reserved_price}

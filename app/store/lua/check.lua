@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
--- uses: counters guesses guard verification
+-- uses: counters guard verification
 -- Compares a code: state, attempt, comparison and new state in one step, so that N guesses at once are N guesses in a row.
 -- Digests are compared in constant time: Lua keeps one copy of each string, so == compares two addresses; and an HMAC is compared, of which a caller chooses
--- nothing. Runs in a full store: a person waits. No limit by address: what a placed call's code may cost is held since then (guesses.lua).
+-- nothing. Runs in a full store: a person waits. No limit by address: what a placed call's code may cost is held since then (lib/calls.lua).
 -- keys     verification, phone, guesses, suspended, sprayed; country, range, lane
 -- request  client, ref, digests (of the last digits that were typed, by their number), prefix, country, range
 -- reply    approved {approved_at, purpose, repeated} | incorrect {attempts_left, alert} | incomplete {code_length} | ended {status} | not_found
-local verification = read_verification()
+local verification = read_hash(keys.verification)
 local status = status_of(verification)
 if not status then return reply('not_found') end
 if status ~= 'pending' and status ~= 'approved' then return reply('ended', {status = status}) end
@@ -37,11 +37,8 @@ end
 -- Gives the verification's calls back to their addresses and networks. Their counters are named after digests that only the record knows, so they are
 -- no KEYS; they lie in the same slot, as all keys do. While a cluster moves the slot, one may be on another node already: then the call stays counted, and
 -- the script goes on.
-local function give_back(key, window, at)
-  pcall(correct, key, window, lane, at, -1)
-end
-
 local function give_back_to_addresses()
+  local function give_back(key, window, at) pcall(correct, request.prefix .. key, window, lane, at, -1) end
   for number = 1, tonumber(verification.calls) do
     local call = call_of(verification, number)
     if call then
@@ -49,10 +46,10 @@ local function give_back_to_addresses()
         redis.call('HSET', keys.phone, 'call:' .. call.at, lane .. ':' .. call.address .. ':converted')
       end
       for _, window in ipairs(policy.windows_per_ip) do
-        if call.address ~= '' then give_back(request.prefix .. 'address:' .. call.address .. ':' .. window, window, call.at) end
-        if call.network ~= '' then give_back(request.prefix .. 'network:' .. call.network .. ':' .. window, window, call.at) end
+        if call.address ~= '' then give_back('address:' .. call.address .. ':' .. window, window, call.at) end
+        if call.network ~= '' then give_back('network:' .. call.network .. ':' .. window, window, call.at) end
       end
-      if call.network ~= '' then give_back(request.prefix .. 'network:' .. call.network, HOUR, call.at) end
+      if call.network ~= '' then give_back('network:' .. call.network, HOUR, call.at) end
     end
   end
 end

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- uses: counters limits phone guesses idempotency verification
+-- uses: counters calls idempotency verification
 -- Stores the code of a placed call, and what the call cost. May be repeated: the second time changes nothing and replies the same.
 -- Runs in a full store: the phone rings already. Atomic, because code, previous code and expiry change together under the checks beside it.
 -- keys     verification, phone, price, pricing; request with an idempotency key; and those that request.limits name
 -- request  client, ref, nonce, lane, address, number, at, reserved_price, price (what it cost), code (its digest), limits (of money); test
 -- reply    settled {the state} | not_found | ended {status}
-local phone, verification = read_phone(keys.phone), read_verification()
+local phone, verification = read_phone(keys.phone), read_hash(keys.verification)
 request.lane = verification.lane or request.lane
 if report_back(phone, call_name(request.number)) and not request.test then
   if request.price ~= request.reserved_price then
@@ -30,7 +30,7 @@ else
       'max_attempts', verification.next_max_attempts or verification.max_attempts)
     redis.call('HDEL', keys.verification, 'next_max_attempts', 'unknown')
     redis.call('PEXPIRE', keys.verification, expires_at - now + policy.tombstone)
-    verification = read_verification()
+    verification = read_hash(keys.verification)
     change_hold(keys.phone, request.ref, {units = open_guesses(verification), ends_at = expires_at})
   end
   outcome = state_of(verification, now + shown_wait(phone, request.lane, request.address))

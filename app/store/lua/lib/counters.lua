@@ -59,15 +59,12 @@ end
 
 -- Milliseconds until what these names count together is `room` or less; 0 if it is now.
 local function wait_for(counter, room, ...)
-  local slices, left = {}, 0
-  for _, name in ipairs({...}) do
-    for slice, amount in pairs(counter.slices[name] or {}) do
-      table.insert(slices, {slice = slice, amount = amount})
-      left = left + amount
-    end
-  end
+  local slices, left = {}, total_of(counter, ...)
   if left <= room then return 0 end
   if room < 0 then return counter.window * 1000 end
+  for _, name in ipairs({...}) do
+    for slice, amount in pairs(counter.slices[name] or {}) do table.insert(slices, {slice = slice, amount = amount}) end
+  end
   table.sort(slices, function(a, b) return a.slice < b.slice end)
   local last = slice_at(now, counter.window) - policy.slices
   for _, each in ipairs(slices) do

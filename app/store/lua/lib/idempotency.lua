@@ -17,8 +17,8 @@ local function forget()
   if is_executed() then redis.call('DEL', keys.request) end
 end
 
--- The reply to a request that was seen before; nil if its key was never used. wait: ms until the phone may be called again.
-local function recall(wait)
+-- The reply to a request that was seen before; nil if its key was never used.
+local function recall(phone)
   if not keys.request then return nil end
   local seen = read_hash(keys.request)
   if not seen.body then return nil end
@@ -28,7 +28,7 @@ local function recall(wait)
   if not seen.outcome then
     if tonumber(seen.busy_until) > now then return reply('key_in_use') end
     -- Its worker ended on the way, so no one knows whether the phone rang. It is not called again for this request.
-    local outcome = {outcome = 'unknown', wait = wait()}
+    local outcome = {outcome = 'unknown', wait = shown_wait(phone, request.lane, request.address)}
     redis.call('HSETNX', keys.request, 'outcome', cjson.encode(outcome))
     seen.outcome = cjson.encode(outcome)
   end

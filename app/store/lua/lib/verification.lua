@@ -8,9 +8,6 @@
 --   unknown     1 if it failed because its call may have rung: a resend may follow
 --   code, previous_code     digests of the codes of the last two calls      next_max_attempts   while a resend is being placed
 --   spent:SLICE what its wrong codes have cost, by slice of the guess budget's counter
-local function read_verification()
-  return read_hash(keys.verification)
-end
 
 -- Its status for its own client; nil if it is unknown, another client's, or not yet placed: no one has its id then.
 local function status_of(verification)
@@ -43,6 +40,21 @@ end
 local function open_guesses(verification)
   local left = math.max(0, tonumber(verification.max_attempts) - tonumber(verification.wrong or 0))
   return left * codes_of(verification) * tonumber(verification.guess_cost)
+end
+
+-- What a live verification's guesses may still cost is held in the phone's record as hold:REF, JSON {lane, units (millionths of a probability), ends_at}.
+-- This holds what a call's code may cost, in place of what its verification held.
+local function hold_guesses(phone_key, ref, lane, units, ends_at)
+  redis.call('HSET', phone_key, 'hold:' .. ref, cjson.encode({lane = lane, units = units, ends_at = ends_at}))
+end
+
+-- Changes a hold that is still there: to so many units and another end, or by what a guess has spent.
+local function change_hold(phone_key, ref, change)
+  local held = redis.call('HGET', phone_key, 'hold:' .. ref)
+  if not held then return end
+  local hold = cjson.decode(held)
+  local units = math.max(0, (change.units or hold.units) - (change.spent or 0))
+  hold_guesses(phone_key, ref, hold.lane, units, change.ends_at or hold.ends_at)
 end
 
 -- Ends a verification: its codes go, and a tombstone stays for a while.
