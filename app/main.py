@@ -28,9 +28,8 @@ from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.telemetry.gauges import Gauges
-from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
-from app.telemetry.observers import Observers
+from app.telemetry.observers import LogObserver, Observers
 from app.telemetry.tallies import Tallies
 from app.verification.challenge import ChallengeKind, ChallengeProvider
 from app.verification.entropy import EntropyMonitor

@@ -1,11 +1,16 @@
-"""What the service needs of the operating system: child processes that end with it, and files that only its user reads."""
+"""What the service needs of the operating system: a socket, child processes that end with it, and files that only its user reads."""
 
 import ctypes
+import errno
+import multiprocessing
 import os
 import pwd
 import secrets
 import signal
+import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.verification.errors import LastdigitsError
@@ -17,6 +22,11 @@ EX_UNAVAILABLE = 69
 
 EX_CONFIG = 78
 """Exit status for what a person must change (sysexits.h): trying again does not help."""
+
+BACKLOG = 2048
+
+_PERMANENT = {errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, socket.EAI_NONAME}
+"""Errors of a bind that do not pass by themselves: a port below 1024, no IPv6 here, a name that does not exist."""
 
 
 class StartError(LastdigitsError):
@@ -31,6 +41,27 @@ class StartError(LastdigitsError):
         self.status = status
 
 
+def listen(host: str, port: int, host_setting: str, port_setting: str) -> socket.socket:
+    """A listening socket; on `::` it takes IPv4 as well.
+
+    Raises:
+        StartError: there can't be one; the message names the setting to change.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    dual = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+    except (OverflowError, UnicodeError) as error:
+        raise StartError(f"{host_setting}, {port_setting}: {host} and {port} are no address and port") from error
+    except OSError as error:
+        about_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        setting, value = (port_setting, port) if about_port else (host_setting, host)
+        status = EX_CONFIG if error.errno in _PERMANENT else EX_UNAVAILABLE
+        raise StartError(
+            f"{setting}: {value} can't be listened on ({error.strerror}): choose another", status
+        ) from error
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent ends, even by SIGKILL. Linux only; elsewhere this does nothing.
 
@@ -41,6 +72,30 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(0)
+
+
+@contextmanager
+def child_process(run: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Run a function in a process of its own for as long as the block lasts. That process imports its module only."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_run_child, args=(os.getpid(), run, arguments), daemon=True
+    )
+    # A Ctrl-C while the child still imports would end it with a traceback: it inherits that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.start()
+    signal.signal(signal.SIGINT, before)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join(5)
+
+
+def _run_child(parent: int, run: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    die_with_parent(parent)
+    # A terminal's Ctrl-C goes to the service alone, which may still have work to finish: it ends this process after that.
+    os.setpgid(0, 0)
+    run(*arguments)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -66,6 +121,23 @@ def write_private(path: Path, text: str) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+def kept(path: Path, make: Callable[[], str]) -> str:
+    """The text of a file that only this user reads; if there is none, it is made.
+
+    Raises:
+        StartError: it can't be read or made.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, make())
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise StartError(f"{path} can't be read or made ({error.strerror}): {ownership(path)}") from error
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path} is damaged: restore it from a backup") from error
 
 
 def ownership(path: Path) -> str:

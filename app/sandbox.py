@@ -12,11 +12,9 @@ from pydantic import SecretStr
 
 from app.api.clients import PREFIXES, Kind, clients_entry, new_key, parse_clients
 from app.api.origins import LOCALHOST_ORIGINS, allows
-from app.listening import listen
-from app.made_keys import kept
-from app.processes import StartError
+from app.processes import StartError, child_process, kept, listen
 from app.settings import Settings
-from app.simulator_child import simulator_beside
+from app.simulator import SimulatorCredentials, run_simulator
 from app.web import DemoContext
 
 _PHONE = "+7 999 123-45-67"
@@ -42,7 +40,7 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
         if settings.simulator:
             url = f"{simulator}/api/call-password/send/"
             settings = replace(settings, provider=replace(settings.simulator, url=url, api_key=SecretStr(api_key)))
-        with simulator_beside(listener, api_key):
+        with child_process(run_simulator, SimulatorCredentials(api_key=api_key), listener):
             print(banner(settings, keys, simulator), flush=True)  # noqa: T201  the banner is for a person
             yield settings
 

@@ -18,8 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.api.listener import Listener
-from app.listening import BACKLOG
-from app.processes import EX_UNAVAILABLE, die_with_parent
+from app.processes import BACKLOG, EX_UNAVAILABLE, die_with_parent
 from app.reloading import has_terminal, hung_up, read_again
 from app.settings import Settings
 from app.telemetry.logging import configure_logs

@@ -16,8 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.telemetry.logging import outcome_name
-from app.telemetry.processes import Processes
+from app.telemetry.gauges import Processes
+from app.telemetry.observers import outcome_name
 from app.telemetry.tallies import Tallies, own_tallies
 from app.verification import model
 from app.verification.call import CallOutcome, Placed, Refusal, Refused, Unknown

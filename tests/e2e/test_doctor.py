@@ -12,8 +12,7 @@ import pytest
 from redis import Redis
 
 from app.api.clients import Kind, clients_entry, new_key
-from app.made_keys import kept
-from app.processes import StartError
+from app.processes import StartError, kept
 from app.store.embedded import EmbeddedStoreError, embedded_server, socket_of
 from app.verification.signing_keys import new_signing_key, write_signing_keys
 from tests.e2e.conftest import Command

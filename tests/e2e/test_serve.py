@@ -18,9 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.listening import listen
-from app.made_keys import with_made_keys
-from app.processes import StartError
+from app.cli.serve import with_made_keys
+from app.processes import StartError, listen
 from app.sandbox import reachable, sandbox_keys
 from app.settings import load_settings
 from app.store.embedded import embedded_server, store_directory

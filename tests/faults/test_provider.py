@@ -16,7 +16,7 @@ from app.api.clients import Kind, clients_entry, new_key
 from app.main import provider_of
 from app.settings import load_settings
 from app.store.connection import connect
-from app.telemetry.logging import LogObserver
+from app.telemetry.observers import LogObserver
 from app.verification.call import CallOutcome, Placed
 from app.verification.ports import CallEnded
 from tests.harness import PROVIDER_KEY, Service, Simulator, serving

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.telemetry import refusals
-from app.telemetry.logging import MAX_LINES, LogObserver
+from app.telemetry import logging
+from app.telemetry.observers import MAX_LINES, LogObserver
 from app.verification.client import Lane
 from app.verification.model import (
     Approval,
@@ -38,7 +38,7 @@ async def _lines(*events: OperationEnded) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "SECONDS", 0.02)
+    monkeypatch.setattr(logging, "SECONDS", 0.02)
 
 
 @pytest.mark.parametrize(
