@@ -52,9 +52,6 @@ def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.INFO))
     logging.getLogger("uvicorn.error").filters = [FewOfEach()]  # it has a line for each request that is not HTTP
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = name != "uvicorn.access"
 
 
 def _with_request_id(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

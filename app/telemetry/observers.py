@@ -1,9 +1,8 @@
-"""The observers of the core's events that write logs; metrics.py has the other one. Phones are masked, ids cut short.
+"""What observes the core's events and writes logs; metrics.py counts them.
 
-No line holds a code, a key or a whole phone: events carry none but the phone, which is masked here, in one place.
+No line holds a code, a key or a whole phone: events have none but the phone, which is masked here, in one place.
 """
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,23 +12,9 @@ from typing import get_args
 import structlog
 
 from app.telemetry.logging import Refusals
-from app.verification.call import Placed, Refused, Responsibility, Unknown
+from app.verification import model
+from app.verification.call import CallOutcome, Placed, Refused, Responsibility, Unknown
 from app.verification.entropy import CodeBias
-from app.verification.model import (
-    Approved,
-    Canceled,
-    Cap,
-    ChallengeUnavailable,
-    CodeIncorrect,
-    DestinationSuspended,
-    Found,
-    Outcome,
-    Pending,
-    PhoneRejected,
-    Redeemed,
-    Replayed,
-    SpendCapReached,
-)
 from app.verification.money import SCALE
 from app.verification.phone import PhoneError, mask_phone
 from app.verification.ports import (
@@ -42,8 +27,23 @@ from app.verification.ports import (
     OperationEnded,
 )
 
+MAX_LINES = 100
+"""Lines in ten seconds for one operation and outcome that anyone can cause without end."""
+
+_UNBOUNDED = (model.Pending, model.Approved, model.Found, model.Canceled, model.Redeemed)
+"""Outcomes that each have their line: they are bounded by what calls cost, or a backend asked for them."""
+
 _ID_SHOWN = 12
 """Characters of a verification's id in a log: enough to find it again, too few to check a code with it."""
+
+_NAMES = {each: re.sub("(?<!^)(?=[A-Z])", "_", each.__name__).lower() for each in get_args(model.Outcome)} | {
+    model.Pending: "placed"
+}
+
+
+def outcome_name(outcome: type[model.Outcome]) -> str:
+    """An outcome's name in logs and metrics: `CodeIncorrect` is `code_incorrect`."""
+    return _NAMES[outcome]
 
 
 class Observers:
@@ -76,18 +76,6 @@ class Observers:
                 self._reported.add(name)
 
 
-_LEVELS = logging.getLevelNamesMapping() | {
-    name.lower(): level for name, level in logging.getLevelNamesMapping().items()
-}
-
-
-_UNBOUNDED = (Pending, Approved, Found, Canceled, Redeemed)
-"""Outcomes that each have their line: they are bounded by what calls cost, or a backend asked for them. Anyone can cause the others without end."""
-
-MAX_LINES = 100
-"""Lines in ten seconds for one operation and outcome of the others."""
-
-
 class LogObserver:
     """Writes each event of the core as one line, and not so many of refusals that they fill the disk."""
 
@@ -100,77 +88,74 @@ class LogObserver:
         match event:
             case OperationEnded():
                 self._ended(event)
+            case CallEnded(outcome=outcome):
+                level, line = _call(outcome)
+                ms = round(event.seconds * 1000)
+                getattr(self._log, level)("call", id=event.id[:_ID_SHOWN], phone=mask_phone(event.phone), ms=ms, **line)
+                if isinstance(outcome, Placed):
+                    self._price(outcome, Decimal(event.expected) / SCALE)
             case BiasMeasured():
-                for bias in event.bias.values() if event.worse else ():
-                    if bias.biased:
+                for bias in event.bias.values():
+                    if event.worse and bias.biased:
                         self._log.error("codes_biased", **_bias(bias, impossible=event.impossible))
+            case BreakerChanged(state=BreakerState.OPEN):
+                detail = "this process asks the provider for no calls; after the pause one call finds out whether it works again"
+                self._log.error("breaker_open", reason=event.reason, pause=event.pause, detail=detail)
+            case BreakerChanged(state=BreakerState.HALF_OPEN):
+                self._log.info("breaker_half_open")
             case BreakerChanged():
-                self._breaker(event)
-            case CallEnded():
-                level = _level(event)
-                if self._log.is_enabled_for(_LEVELS[level]):
-                    getattr(self._log, level)("call", **_call(event))
-                self._price(event)
+                self._log.info("breaker_closed")
 
     def _ended(self, event: OperationEnded) -> None:
         match event.outcome:
-            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
+            case model.DestinationSuspended(scope=scope, destination=destination, just_now=True):
                 # A range beside a phone, even a masked one, would leave but a hundred numbers.
                 lane = event.lane and event.lane.value
                 self._log.warning("destination_suspended", scope=scope.value, destination=destination, lane=lane)
-            case CodeIncorrect(alert=True):
+            case model.CodeIncorrect(alert=True):
                 self._log.error("spray_alert", **_operation(event))
             case _ if not self._allows(event):
                 pass
-            case SpendCapReached():
+            case model.SpendCapReached():
                 # No call is placed until the window moves on or the cap is raised: the operator must hear of it.
                 self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
-            case ChallengeUnavailable(reason=reason):
+            case model.ChallengeUnavailable(reason=reason):
                 self._log.error("challenge_unavailable", reason=reason, **_operation(event))
             case _:
-                # A check must not pay for a line that is not written.
-                if self._log.is_enabled_for(logging.INFO):
-                    self._log.info(event.operation, **_operation(event))
+                self._log.info(event.operation, **_operation(event))
 
     def _allows(self, event: OperationEnded) -> bool:
         outcome = type(event.outcome)
         return outcome in _UNBOUNDED or self._refusals.allow(f"{event.operation} {outcome_name(outcome)}")
 
-    def _breaker(self, event: BreakerChanged) -> None:
-        match event.state:
-            case BreakerState.OPEN:
-                detail = "this process asks the provider for no calls; after the pause one call finds out whether it works again"
-                self._log.error("breaker_open", reason=event.reason, pause=event.pause, detail=detail)
-            case BreakerState.HALF_OPEN:
-                self._log.info("breaker_half_open")
-            case BreakerState.CLOSED:
-                self._log.info("breaker_closed")
-
-    def _price(self, event: CallEnded) -> None:
+    def _price(self, placed: Placed, expected: Decimal) -> None:
         """Log a price that does not fit the operator's expectation: caps hold only as well as prices are known."""
-        if not isinstance(event.outcome, Placed):
-            return
-        expected = Decimal(event.expected) / SCALE
-        if event.outcome.unreadable_price is not None:
-            self._log.error(
-                "price_unreadable",
-                price=event.outcome.unreadable_price,
-                detail=f"the provider's price can't be read: the call counts as {expected} (EXPECTED_PRICE)",
-            )
-        elif event.outcome.price is not None and event.outcome.price > expected:
-            self._log.warning(
-                "price_higher_than_expected",
-                price=str(event.outcome.price),
-                expected=str(expected),
-                detail="set EXPECTED_PRICE to the provider's price: until then caps are reached sooner",
-            )
+        if placed.unreadable_price is not None:
+            detail = f"the provider's price can't be read: the call counts as {expected} (EXPECTED_PRICE)"
+            self._log.error("price_unreadable", price=placed.unreadable_price, detail=detail)
+        elif placed.price is not None and placed.price > expected:
+            detail = "set EXPECTED_PRICE to the provider's price: until then caps are reached sooner"
+            price = str(placed.price)
+            self._log.warning("price_higher_than_expected", price=price, expected=str(expected), detail=detail)
 
 
-def _cap(outcome: SpendCapReached) -> dict[str, object]:
+def _call(outcome: CallOutcome) -> tuple[str, dict[str, object]]:
+    """The level and the line of a call. A refusal that only the operator or we can fix is an error; an unknown outcome is a warning."""
+    match outcome:
+        case Placed(call_id=call_id, price=price):
+            return "info", {"outcome": "placed", "call_id": call_id, "price": None if price is None else str(price)}
+        case Refused(reason=reason, responsibility=responsibility, detail=detail):
+            levels = {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}
+            line = {"reason": reason.value, "responsibility": responsibility.value, "detail": detail}
+            return levels.get(responsibility, "error"), {"outcome": "refused", **line}
+        case Unknown(detail=detail):
+            return "warning", {"outcome": "unknown", "detail": detail}
+
+
+def _cap(outcome: model.SpendCapReached) -> dict[str, object]:
     window = "HOUR" if outcome.seconds == 3600 else "DAY"  # noqa: PLR2004  the two windows that caps have
-    setting = {Cap.ALL: f"SPEND_PER_{window}", Cap.COUNTRY: "SPEND_PER_COUNTRY", Cap.CLIENT: "spend in CLIENTS_FILE"}[
-        outcome.cap
-    ]
+    settings = {model.Cap.ALL: f"SPEND_PER_{window}", model.Cap.COUNTRY: "SPEND_PER_COUNTRY"}
+    setting = settings.get(outcome.cap, "spend in CLIENTS_FILE")
     share = ", and the public lane has used its share of it (PUBLIC_SHARE)" if outcome.public else ""
     return {
         "cap": outcome.cap.value,
@@ -184,36 +169,26 @@ def _cap(outcome: SpendCapReached) -> dict[str, object]:
 
 def _operation(event: OperationEnded) -> dict[str, object]:
     # The outcome of a replayed request is logged as it was then.
-    outcome = event.outcome.first if isinstance(event.outcome, Replayed) else event.outcome
+    outcome = event.outcome.first if isinstance(event.outcome, model.Replayed) else event.outcome
     line: dict[str, object] = {"outcome": outcome_name(type(outcome)), "client": event.client}
     if event.id:
         line["id"] = event.id[:_ID_SHOWN]
     if event.lane:
         line["lane"] = event.lane.value
     # The log names a range when it is suspended: beside it a masked phone would leave but a hundred numbers.
-    if event.phone and not isinstance(outcome, DestinationSuspended):
+    if event.phone and not isinstance(outcome, model.DestinationSuspended):
         line["phone"] = mask_phone(event.phone)
     for name in ("error", "limit", "refusal", "attempts_left", "retry_after"):
         if (value := getattr(outcome, name, None)) is not None:
             line[name] = value
-    if isinstance(outcome, PhoneRejected) and outcome.error is PhoneError.COUNTRY_NOT_ALLOWED:
+    if isinstance(outcome, model.PhoneRejected) and outcome.error is PhoneError.COUNTRY_NOT_ALLOWED:
         line |= {"detail": outcome.detail, "setting": "LASTDIGITS_ALLOWED_COUNTRIES"}
     marks = {
         "test": event.test,
-        "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,
-        "replayed": isinstance(event.outcome, Replayed),
+        "repeated": isinstance(outcome, model.Approved) and outcome.approval.repeated,
+        "replayed": isinstance(event.outcome, model.Replayed),
     }
     return line | {name: True for name, holds in marks.items() if holds}
-
-
-def outcome_name(outcome: type[Outcome]) -> str:
-    """An outcome's name in logs and metrics: `CodeIncorrect` is `code_incorrect`."""
-    return _NAMES[outcome]
-
-
-_NAMES = {each: re.sub("(?<!^)(?=[A-Z])", "_", each.__name__).lower() for each in get_args(Outcome)} | {
-    Pending: "placed"
-}
 
 
 def _bias(bias: CodeBias, *, impossible: bool) -> dict[str, object]:
@@ -228,36 +203,3 @@ def _bias(bias: CodeBias, *, impossible: bool) -> dict[str, object]:
             "no verification fits under MAX_GUESS_PROBABILITY, so no one is called: ask the provider for more numbers, or raise the probability"
         )
     return line
-
-
-def _level(event: CallEnded) -> str:
-    """A refusal that only the operator or we can fix is an error; an unknown outcome is a warning; the rest is daily business."""
-    match event.outcome:
-        case Placed():
-            return "info"
-        case Unknown():
-            return "warning"
-        case Refused():
-            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(
-                event.outcome.responsibility, "error"
-            )
-
-
-def _call(event: CallEnded) -> dict[str, object]:
-    line: dict[str, object] = {
-        "id": event.id[:_ID_SHOWN],
-        "phone": mask_phone(event.phone),
-        "ms": round(event.seconds * 1000),
-    }
-    match event.outcome:
-        case Placed(call_id=call_id, price=price):
-            return line | {"outcome": "placed", "call_id": call_id, "price": None if price is None else str(price)}
-        case Refused(reason=reason, detail=detail):
-            return line | {
-                "outcome": "refused",
-                "reason": reason.value,
-                "responsibility": event.outcome.responsibility.value,
-                "detail": detail,
-            }
-        case Unknown(detail=detail):
-            return line | {"outcome": "unknown", "detail": detail}

@@ -93,11 +93,6 @@ def shared_tallies(width: int, workers: int, spare: int = SPARE) -> Iterator[Tal
         os.close(memory)
 
 
-def own_tallies(width: int) -> Tallies:
-    """Numbers of this process only."""
-    return Tallies(width, 1)
-
-
 def _received(width: int, rows: int, sent: Any) -> Tallies:  # noqa: ANN401  multiprocessing's own, which has no name
     return Tallies(width, rows, sent.detach())
 

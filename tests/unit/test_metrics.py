@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from app.telemetry.metrics import BOUNDS, CALLS, OPERATIONS, OUTCOMES, REASONS, REPEATED, WIDTH, Metrics
 from app.telemetry.observers import Observers
-from app.telemetry.tallies import Tallies, own_tallies, shared_tallies
+from app.telemetry.tallies import Tallies, shared_tallies
 from app.verification import model
 from app.verification.call import Placed, Refusal, Refused, Unknown
 from app.verification.entropy import CodeBias
@@ -148,11 +148,6 @@ def test_a_process_that_finds_all_rows_taken_counts_for_itself() -> None:
         metrics = Metrics("1", tallies)
         _in_another_process(tallies, event)
         assert _told(metrics)[call("unknown")] == 0
-
-
-def test_tallies_of_one_process_are_handed_to_no_other() -> None:
-    with pytest.raises(TypeError):
-        own_tallies(3).__reduce__()
 
 
 def test_a_worker_of_another_version_counts_for_itself() -> None:
