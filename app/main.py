@@ -21,7 +21,7 @@ from app.challenges import make_challenges
 from app.provider.admission import Admission
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login
 from app.provider.mobilgroup import Limits, Mobilgroup
-from app.reloading import Reloading
+from app.reloading import reload_on_hangup
 from app.settings import ProviderSettings, Settings
 from app.store.connection import connect
 from app.store.health import Watch
@@ -59,7 +59,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     """Build the application.
 
     Args:
-        settings: complete ones: with a provider, a pepper, signing keys and clients (cli/serve.py fills in what the sandbox makes for itself).
+        settings: complete ones: with a provider's address, a pepper, signing keys and clients (cli/serve.py fills in what the sandbox makes for itself).
         tallies: where this worker and the others count; None where it is alone.
     """
 
@@ -67,7 +67,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
         async with running(settings, Observers((metrics, LogObserver()), metrics.count_observer_error)) as service:
-            Reloading(settings, service).listen()
+            reload_on_hangup(settings, service)
             for warning in settings.clients.warnings if settings.clients else ():
                 structlog.get_logger().warning("clients", detail=warning)
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
@@ -119,12 +119,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 @asynccontextmanager
 async def running(settings: Settings, observe: Observer) -> AsyncIterator[Service]:
     """Everything that one worker runs, opened and closed in order."""
-    if (
-        settings.provider is None
-        or settings.pepper is None
-        or settings.clients is None
-        or settings.signing_keys is None
-    ):
+    if settings.pepper is None or settings.clients is None or settings.signing_keys is None:
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
     load_regions()
     previous = settings.pepper_previous

@@ -353,8 +353,7 @@ class Settings:
     """All settings, checked together. Those without a line here are described in `Values`.
 
     Attributes:
-        provider: None in the sandbox until its simulator has an address.
-        simulator: in the sandbox, what `provider` will be, without the address and the key.
+        provider: in the sandbox its simulator, without an address and a key until that runs.
         redis_url: in the sandbox that of a store of its own.
         key_prefix: in the sandbox that of keys of its own.
         clients: None in the sandbox without a clients file: keys are made.
@@ -372,8 +371,7 @@ class Settings:
     log_format: str
     log_level: str
     sandbox: bool
-    provider: ProviderSettings | None
-    simulator: ProviderSettings | None
+    provider: ProviderSettings
     simulator_host: str
     simulator_port: int
     redis_url: str = field(repr=False)
@@ -477,12 +475,10 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
         + _replication(values, embedded=directory is not None)
         + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
     )
-    provider = _provider(values)
     root = (directory or Path("data")) / "sandbox" if sandbox else directory
     own = {
         "sandbox": sandbox,
-        "provider": None if sandbox else provider,
-        "simulator": _simulated(values, provider) if sandbox else None,
+        "provider": _provider(values, sandbox=sandbox),
         "redis_url": f"embedded://{root}" if directory else values.redis_url,
         "key_prefix": values.key_prefix + ("sandbox:" if sandbox else ""),
         "keys": keys_directory(root) if root else None,
@@ -564,11 +560,17 @@ def _these(names: list[str], what: str) -> str:
     return listed and f"{listed} {'is' if len(names) == 1 else 'are'} {what}"
 
 
-def _provider(values: Values) -> ProviderSettings:
+def _provider(values: Values, *, sandbox: bool) -> ProviderSettings:
     same = {each.name for each in fields(ProviderSettings)} - {"key_in_body"}
-    return ProviderSettings(
-        key_in_body=values.provider_auth == "body", **{name: getattr(values, f"provider_{name}") for name in same}
-    )
+    given = {name: getattr(values, f"provider_{name}") for name in same}
+    provider = ProviderSettings(key_in_body=values.provider_auth == "body", **given)
+    if not sandbox:
+        return provider
+    # The simulator has the time limits that were set, and nothing that belongs to the real provider. Who tries its misbehaviour, one number after the
+    # other, expects each call to be placed: so no breaker, unless one was asked for.
+    failures = values.provider_breaker_failures if "provider_breaker_failures" in values.model_fields_set else 0
+    plain = replace(provider, url="", proxy=None, api_key=None, login=None, password=None, key_in_body=False)
+    return replace(plain, breaker_failures=failures)
 
 
 def _challenge(values: Values) -> list[str]:
@@ -594,16 +596,6 @@ def _replication(values: Values, *, embedded: bool) -> list[str]:
 def _embedded(url: str) -> Path | None:
     where = parse_url(url)
     return where.path if where.kind == "embedded" else None
-
-
-def _simulated(values: Values, provider: ProviderSettings) -> ProviderSettings:
-    """The simulator as a provider: it has the time limits that were set, and nothing that belongs to the real one.
-
-    Who tries its misbehaviour, one number after the other, expects each call to be placed.
-    """
-    failures = values.provider_breaker_failures if "provider_breaker_failures" in values.model_fields_set else 0
-    plain = replace(provider, url="", proxy=None, api_key=None, login=None, password=None, key_in_body=False)
-    return replace(plain, breaker_failures=failures)
 
 
 def _warnings(values: Values, policy: Policy, *, sandbox: bool) -> list[str]:

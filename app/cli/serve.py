@@ -39,10 +39,6 @@ REWRITE_LOOK = 600.0
 log = structlog.get_logger()
 
 
-def configure(_: argparse.ArgumentParser) -> None:
-    """It has no arguments: all is in the settings."""
-
-
 def run(_: argparse.Namespace) -> int:
     """Run the service until it is ended."""
     serve(load_settings())

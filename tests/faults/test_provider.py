@@ -102,9 +102,7 @@ def called(tmp_path: Path, simulator: Simulator, phone: str, monkeypatch: pytest
     async def call(**settings: str) -> CallOutcome:
         for name, value in (settings | {"PROVIDER_URL": simulator.send_url, "CLIENTS_FILE": "clients.toml"}).items():
             monkeypatch.setenv(f"LASTDIGITS_{name}", value)
-        found = load_settings(None).provider
-        assert found
-        async with provider_of(found) as provider:
+        async with provider_of(load_settings(None).provider) as provider:
             return await provider.place(phone, 4)
 
     return call
