@@ -1,6 +1,7 @@
-"""Commands in this process, as far as no process of their own is what is tested."""
+"""Commands in this process, as far as no process of their own is what is tested; and how to wait for a process."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,14 @@ class Done(NamedTuple):
 
 
 Command = Callable[..., Done]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,36 +16,25 @@ from app.store.embedded import (
     socket_of,
     store_directory,
 )
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.01)
+from tests.e2e.conftest import until
 
 
 def _on_disk(path: Path, text: bytes) -> bool:
     return any(text in file.read_bytes() for file in store_directory(path).rglob("*.aof*") if file.is_file())
 
 
-def _age(path: Path, seconds: float) -> None:
-    """As if the last rewrite were so long ago."""
-    then = time.time() - seconds
-    for file in store_directory(path).rglob("*.base.*"):
-        os.utime(file, (then, then))
-
-
 def test_what_has_expired_leaves_the_disk_by_a_rewrite_and_what_lives_stays(tmp_path: Path) -> None:
     with embedded_server(tmp_path), Redis(unix_socket_path=str(socket_of(tmp_path))) as client:
         client.set("expired-79161234567", "x", px=1)
         client.set("living", "x", ex=3600)
-        _until(lambda: client.dbsize() == 1)
-        _until(lambda: _on_disk(tmp_path, b"expired-79161234567"))
+        until(lambda: client.dbsize() == 1)
+        until(lambda: _on_disk(tmp_path, b"expired-79161234567"))
         assert not rewrite_if_old(tmp_path), "it is new"
-        _age(tmp_path, REWRITE_AFTER + 1)
+        (base,) = store_directory(tmp_path).rglob("*.base.*")
+        then = time.time() - REWRITE_AFTER - 1
+        os.utime(base, (then, then))
         assert rewrite_if_old(tmp_path)
-        _until(lambda: not _on_disk(tmp_path, b"expired-79161234567"))
+        until(lambda: not _on_disk(tmp_path, b"expired-79161234567"))
         assert not rewrite_if_old(tmp_path), "not twice in a row"
         assert client.keys() == [b"living"]
     with embedded_server(tmp_path), Redis(unix_socket_path=str(socket_of(tmp_path))) as client:
