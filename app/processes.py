@@ -30,11 +30,7 @@ _PERMANENT = {errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, socket.EAI_NONAME}
 
 
 class StartError(LastdigitsError):
-    """The service can't start; the message names the fix.
-
-    Attributes:
-        status: the process's exit status: `EX_CONFIG`, or `EX_UNAVAILABLE` for what may pass by itself.
-    """
+    """The service can't start; the message names the fix, `status` is the process's exit status."""
 
     def __init__(self, message: str, status: int = EX_CONFIG) -> None:
         super().__init__(message)
@@ -63,15 +59,11 @@ def listen(host: str, port: int, host_setting: str, port_setting: str) -> socket
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, even by SIGKILL. Linux only; elsewhere this does nothing.
-
-    Args:
-        parent: the parent's process id. If it has ended already, the kernel sends no signal: then this process ends at once.
-    """
+    """Have the kernel end this process when its parent ends, even by SIGKILL. Linux only; elsewhere this does nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
-            os._exit(0)
+            os._exit(0)  # it has ended already, and the kernel sends no signal for that
 
 
 @contextmanager
@@ -142,19 +134,18 @@ def kept(path: Path, make: Callable[[], str]) -> str:
 
 def ownership(path: Path) -> str:
     """Whose a path is, or the nearest directory above that exists, and who asks: `/srv/data belongs to root, this process runs as app`."""
-    there = nearest(path)
+    there = _nearest(path)
     return f"{there} belongs to {_user(there.lstat().st_uid)}, this process runs as {_user(os.geteuid())}"
 
 
 def usable(path: Path) -> bool:
     """Whether this user may write to a directory and owns it; of one that does not exist yet, whether it could be made."""
-    there = nearest(path)
+    there = _nearest(path)
     may = os.access(there, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
     return may and (there != path or path.stat().st_uid == os.geteuid())
 
 
-def nearest(path: Path) -> Path:
-    """The path itself, or the nearest directory above it that exists."""
+def _nearest(path: Path) -> Path:
     return next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
 
 

@@ -40,18 +40,13 @@ log = structlog.get_logger()
 
 
 def run(_: argparse.Namespace) -> int:
-    """Run the service until it is ended."""
-    serve(load_settings())
-    return 0
-
-
-def serve(settings: Settings) -> None:
     """Run the service until it is ended.
 
     Raises:
         StartError: it can't start.
         SystemExit: its embedded store has ended, or the application could not start.
     """
+    settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     os.umask(0o077)  # what it and its children write is for this user only
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that reads files again
@@ -73,6 +68,7 @@ def serve(settings: Settings) -> None:
         address = f"http://{reachable(settings.host)}:{settings.port}"
         log.info("serving", address=address, workers=settings.workers, sandbox=settings.sandbox, pid=os.getpid())
         run_workers(settings, listener)
+    return 0
 
 
 def with_made_keys(settings: Settings) -> Settings:
@@ -136,6 +132,5 @@ def _rewrite(path: Path) -> None:
         if rewrite_if_old(path):
             log.info("store_rewritten", detail="what has expired leaves the disk")
     except (RedisError, OSError) as error:
-        log.warning(
-            "store_not_rewritten", detail=f"{type(error).__name__}: what has expired stays on disk until it succeeds"
-        )
+        detail = f"{type(error).__name__}: what has expired stays on disk until it succeeds"
+        log.warning("store_not_rewritten", detail=detail)

@@ -28,36 +28,20 @@ KEPT_FOR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look at the store finds.
-
-    Attributes:
-        up: it answers.
-        problems: each known kind of problem, and whether the store has it.
-        status: what is suspended and used; None where the store does not say: then these gauges are left out.
-        clients: those whose own limits `status` has.
-    """
+    """What a look at the store finds."""
 
     up: bool
-    problems: Mapping[str, bool]
-    status: GuardStatus | None = None
-    clients: tuple[Client, ...] = ()
+    problems: Mapping[str, bool]  # each known kind, and whether the store has it
+    status: GuardStatus | None = None  # what is suspended and used; without it these gauges are left out
+    clients: tuple[Client, ...] = ()  # those whose own limits `status` has
 
 
 class Gauges:
-    """Looks at the store for a scrape: one look at a time, at most one a second, and no scrape waits longer than a second.
-
-    Args:
-        look: asks the store.
-        unseen: what holds if that takes too long.
-        policy: the limits in force.
-        sandbox: whether calls go to the simulator.
-    """
+    """Looks at the store for a scrape: one look at a time, at most one a second. If one takes too long, `unseen` holds."""
 
     def __init__(self, look: Callable[[], Awaitable[Seen]], unseen: Seen, policy: Policy, *, sandbox: bool) -> None:
-        self._look = look
-        self._unseen = unseen
-        self._policy = policy
-        self._sandbox = sandbox
+        self._look, self._unseen = look, unseen
+        self._policy, self._sandbox = policy, sandbox
         self._looking: asyncio.Future[Seen] | None = None
         self._looked_at = -KEPT_FOR
 

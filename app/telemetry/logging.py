@@ -15,13 +15,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
-    """Set up structlog and the standard library's logging to write one kind of line.
-
-    Args:
-        form: `json`, `console`, or `auto`: console on a terminal, else JSON.
-        level: `debug`, `info`, `warning` or `error`.
-        stream: where to.
-    """
+    """Set up structlog and the standard library's logging to write one kind of line. `auto` is console on a terminal, else JSON."""
     console = form == "console" or (form == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
         _with_request_id,
@@ -74,14 +68,7 @@ class Refusals:
         self._seen: dict[str, int] = {}
 
     def __call__(self, level: str, event: str, code: str, **line: object) -> None:
-        """Write a line, or count it.
-
-        Args:
-            level: `debug`, `info`, `warning` or `error`.
-            event: the line's.
-            code: of the problem: one of a known set, since each has its own count.
-            line: what else the line says. A member that is None is left out.
-        """
+        """Write a line without the members that are None, or count it. Each code has its own count: it must be one of a known set."""
         if self.allow(code):
             shown = {name: value for name, value in line.items() if value is not None}
             getattr(log, level)(event, code=code, **shown)

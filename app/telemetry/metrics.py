@@ -14,7 +14,7 @@ from typing import get_args, get_type_hints
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from app.telemetry.gauges import process_metrics
 from app.telemetry.observers import outcome_name
@@ -56,14 +56,7 @@ BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric with all its series.
-
-    Attributes:
-        name: a counter's with its `_total`.
-        help: what it means, a sentence.
-        labels: their names.
-        series: each combination of their values that there is.
-    """
+    """A metric with all its series: each combination of its labels' values that there is. The name of a counter ends in `_total`."""
 
     name: str
     help: str
@@ -146,15 +139,12 @@ class Metrics:
     """Counts the core's events, and returns what all workers have counted."""
 
     def __init__(self, version: str, tallies: Tallies | None = None, requests: Sequence[Series] = ()) -> None:
-        """See the class.
+        """Count in the numbers of all workers, or alone where there are none.
 
         Args:
             version: of this software.
-            tallies: the numbers of all workers; None where there is but one.
-            requests: each route, method, status and problem's code that an HTTP request may have; the same in all workers.
-
-        Raises:
-            ValueError: there are more than `MAX_REQUEST_SERIES`.
+            tallies: the numbers of all workers.
+            requests: each route, method, status and problem's code that an HTTP request may have: at most `MAX_REQUEST_SERIES`, the same in all workers.
         """
         self._version = version
         labels = ("route", "method", "status", "code")
@@ -226,19 +216,9 @@ class Metrics:
         self._row[self._places[*series, _SET_AT]] = time.time()
 
     def text(self, accept: str, more: Iterable[Metric] = ()) -> tuple[bytes, str]:
-        """What all workers have counted, for Prometheus.
-
-        Args:
-            accept: the `Accept` of the request, which may ask for OpenMetrics.
-            more: metrics that are not counted here: gauges of what the store knows.
-
-        Returns:
-            the text and its media type.
-        """
+        """What all workers have counted, and `more`, as a text and its media type: `accept`, the request's header, may ask for OpenMetrics."""
         encode, media_type = choose_encoder(accept)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected([*self.collect(), *more]))
-        return encode(registry), media_type
+        return encode(_Collected([*self.collect(), *more])), media_type
 
     def collect(self) -> Iterator[Metric]:
         """Each metric with its samples."""
@@ -258,14 +238,14 @@ class Metrics:
         yield from process_metrics(self._tallies)
 
 
+@dataclass(frozen=True, slots=True)
 class _Collected(Collector):
-    """Metrics as a registry wants them."""
+    """Metrics as the library's encoders take them."""
 
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
+    metrics: list[Metric]
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics
+        return self.metrics
 
 
 def _filled(

@@ -28,12 +28,7 @@ class Tallies:
     """Rows of numbers. Handed to a worker when it is spawned, it is the same memory there."""
 
     def __init__(self, width: int, rows: int, memory: int | None = None) -> None:
-        """See the class.
-
-        Args:
-            width: how many numbers a row has.
-            rows: how many rows.
-            memory: its file descriptor; None makes room that no other process sees.
+        """Map the memory of a file descriptor; without one, memory that no other process sees.
 
         Raises:
             OSError: there is no room.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from app.cli import main
+from tests.harness import MAX_START
 
 
 class Done(NamedTuple):
@@ -22,7 +23,7 @@ Command = Callable[..., Done]
 
 def until(holds: Callable[[], bool]) -> None:
     """Wait for what another process does."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + MAX_START
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
         time.sleep(0.02)

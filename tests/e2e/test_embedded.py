@@ -4,13 +4,10 @@ import os
 import time
 from pathlib import Path
 
-import pytest
 from redis import Redis
 
-from app.store import embedded
 from app.store.embedded import (
     REWRITE_AFTER,
-    EmbeddedStoreError,
     embedded_server,
     rewrite_if_old,
     socket_of,
@@ -43,26 +40,6 @@ def test_what_has_expired_leaves_the_disk_by_a_rewrite_and_what_lives_stays(tmp_
 
 def test_a_record_is_gone_within_a_day_of_its_end() -> None:
     assert REWRITE_AFTER < 24 * 3600 / 1.5
-
-
-def test_a_directory_that_is_in_use_is_refused_as_what_may_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "HANDOVER_TIMEOUT", 0.0)
-    with (
-        embedded_server(tmp_path),
-        pytest.raises(EmbeddedStoreError, match=f"process {os.getpid()}") as error,
-        embedded_server(tmp_path),
-    ):
-        pass
-    assert error.value.status == 69
-
-
-def test_a_directory_that_cant_be_made_is_refused_with_its_owner(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file")
-    with pytest.raises(EmbeddedStoreError, match="belongs to") as error, embedded_server(tmp_path / "data"):
-        pass
-    assert error.value.status == 78
 
 
 def test_a_long_path_has_its_socket_elsewhere_and_each_store_its_own(tmp_path: Path) -> None:

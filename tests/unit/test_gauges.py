@@ -102,6 +102,7 @@ async def test_a_store_that_hangs_holds_up_no_scrape_and_is_asked_once(monkeypat
         assert series("lastdigits_spend", cap="all", window="hour", lane="all") not in shown, "it is not known"
     assert len(looks) == 1
     answer.set()
+    monkeypatch.undo()
     assert (await _shown(collected))[series("lastdigits_store_up")] == 1, "the answer that came late counts"
     assert len(looks) == 1
 

@@ -112,18 +112,6 @@ def _in_another_process(tallies: Tallies, event: Event) -> None:
     os.waitpid(child, 0)
 
 
-def test_each_process_has_a_row_and_one_that_has_ended_leaves_its_own_to_the_next() -> None:
-    with shared_tallies(WIDTH, 2) as tallies:
-        assert tallies
-        metrics = Metrics("1", tallies)
-        for counted in range(1, 4):
-            _in_another_process(tallies, UNKNOWN)
-            assert _told(metrics)[call("unknown")] == counted
-        metrics(UNKNOWN)
-        assert _told(metrics)[call("unknown")] == 4
-        assert [place for place, *_ in tallies.workers()] == [0, 1]
-
-
 def test_a_process_that_finds_all_rows_taken_counts_for_itself() -> None:
     with shared_tallies(WIDTH, 1, spare=0) as tallies:
         assert tallies
