@@ -19,7 +19,7 @@ from app.policy_report import usage_line
 from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
 from app.store.connection import FAILURES, Client, connect
-from app.store.embedded import embedded_server, is_served, refuse_old_layout, server_binary, store_directory
+from app.store.embedded import embedded_server, is_served, server_binary, store_directory
 from app.store.health import examine, read_clock
 from app.verification.call import Placed, Refused, Unknown
 from app.verification.phone import Rejected, parse_phone
@@ -99,7 +99,6 @@ async def _store(settings: Settings) -> list[Finding]:
 def _sleeping(path: Path) -> Finding:
     """The embedded store while no service runs it: it is not started for a look, which would write files, perhaps as another user."""
     server_binary()
-    refuse_old_layout(path)
     store = store_directory(path)
     hint = "`lastdigits serve` starts it, and doctor then looks into it"
     return _own(store, "redis", f"the embedded store ({store}) is not running: {hint}")

@@ -17,9 +17,7 @@ PAGE = [
 ]  # fmt: skip
 
 
-def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_made_client_is_in_the_file_as_asked_for(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path("clients.toml")
     for arguments in (["--id", "shop", "--kind", "secret"], ["--id", "shop-web", "--kind", "public", *PAGE]):
         made = command("keys", "new", *arguments)
@@ -68,9 +66,7 @@ def test_a_made_client_stands_in_the_file_as_it_was_asked_for(
         ("--return-url", ["--kind", "public", "--return-url", "http://shop.example/v"]),
     ],
 )
-def test_nothing_is_made_that_would_be_unsafe_or_the_file_could_not_hold(
-    command: Command, named: str, arguments: list[str]
-) -> None:
+def test_nothing_is_made_that_would_be_unsafe(command: Command, named: str, arguments: list[str]) -> None:
     made = command("keys", "new", "--id", "shop", *arguments)
     assert (made.status, made.out) == (2, "")
     assert made.err.startswith(f"lastdigits: {named}")

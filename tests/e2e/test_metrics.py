@@ -66,9 +66,7 @@ def test_workers_are_summed_and_the_counts_of_a_killed_one_stay(
     assert not list((tmp_path / "temporary").iterdir()), "it left a file"
 
 
-def test_a_full_disk_costs_neither_a_verification_nor_its_count_nor_the_call_that_is_finished_before_the_end(
-    tmp_path: Path, simulator: Simulator, phone: str
-) -> None:
+def test_a_full_disk_costs_neither_a_call_nor_its_count(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     with serving(tmp_path, simulator.send_url) as service:
         # No file may grow: each write to one, as to the log, fails from now on.
         for pid in (service.process.pid, *service.workers()):

@@ -95,9 +95,7 @@ def test_a_listening_address_is_shown_as_one_that_can_be_reached(host: str, show
         socket.create_connection((shown.strip("[]"), listener.getsockname()[1]), 5).close()
 
 
-def test_a_sandbox_that_is_killed_leaves_no_process_and_keeps_its_keys_and_data_in_its_own_directories(
-    tmp_path: Path,
-) -> None:
+def test_a_killed_sandbox_leaves_no_process_and_keeps_its_keys_and_data_apart(tmp_path: Path) -> None:
     keys: list[list[str]] = []
     started = ""
     for workers in ("2", "1"):
@@ -133,9 +131,7 @@ def test_invalid_settings_end_with_78_and_commands_that_can_be_pasted(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["lastdigits", "venv/bin/lastdigits"])
-def test_messages_spell_the_command_as_it_was_called(
-    command: Command, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_messages_spell_the_command_as_called(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     called = Path(name).absolute()
     called.parent.mkdir(parents=True, exist_ok=True)
     called.touch(0o755)
@@ -240,9 +236,7 @@ def test_ctrl_c_in_a_terminal_ends_all_without_a_traceback(tmp_path: Path) -> No
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_an_old_store_is_rewritten_and_one_that_ends_takes_the_service_with_it_to_be_started_again(
-    tmp_path: Path,
-) -> None:
+def test_an_old_store_is_rewritten_and_one_that_ends_ends_the_service(tmp_path: Path) -> None:
     store = tmp_path / "data/sandbox"
     with embedded_server(store):
         (base,) = store_directory(store).rglob("*.base.*")
@@ -267,9 +261,7 @@ def test_a_worker_that_is_slow_is_not_replaced(service: Service) -> None:
     assert service.workers() == pids
 
 
-def test_a_call_whose_caller_has_gone_is_stored_before_the_end(
-    tmp_path: Path, simulator: Simulator, phone: str
-) -> None:
+def test_a_call_whose_caller_has_gone_is_stored(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     """Both workers end, and the next ones know what came of it."""
     idempotency = {"Idempotency-Key": "a-call-at-the-end-1234"}
 
@@ -296,9 +288,7 @@ def test_a_call_whose_caller_has_gone_is_stored_before_the_end(
         assert simulator.count(phone) == 1
 
 
-def test_a_rotation_of_the_pepper_cuts_off_no_verification_and_refills_no_limit(
-    tmp_path: Path, simulator: Simulator, phone: str
-) -> None:
+def test_a_new_pepper_cuts_no_one_off_and_refills_no_limit(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     old, new = "pepper-of-the-tests-0123456789abcdef", "the-next-pepper-of-the-tests-9876543210"
     with serving(tmp_path, simulator.send_url, WORKERS="1", PEPPER=old) as service:
         verification = service.start(phone).json()["id"]

@@ -329,9 +329,7 @@ def test_anything_of_production_without_a_provider_is_refused(
     assert "LASTDIGITS_SANDBOX=true" in problem
 
 
-def test_an_empty_key_beside_all_of_production_is_refused_from_each_source(
-    refused: Refused, live: dict[str, str]
-) -> None:
+def test_an_empty_key_beside_production_is_refused_from_each_source(refused: Refused, live: dict[str, str]) -> None:
     del live["PROVIDER_API_KEY"]
     Path(".env").write_text("LASTDIGITS_PROVIDER_API_KEY=\n")
     assert _named(refused(**live)) == {"PROVIDER_API_KEY"}
