@@ -7,26 +7,13 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-from app.api.clients import (
-    AUDIENCE,
-    CLIENT_ID,
-    ClientsError,
-    Kind,
-    Registered,
-    clients_entry,
-    is_origin,
-    load_clients,
-    new_key,
-)
-from app.api.return_urls import listed_return_url
+from app.api.clients import ClientsError, Kind, Registered, clients_entry, load_clients, new_key, parse_clients
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
-from app.verification.money import SCALE, parse_caps
-from app.verification.rates import parse_rates
+from app.verification.money import SCALE
 from app.verification.signing_keys import (
     ALGORITHMS,
     SigningKey,
@@ -88,45 +75,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _new(options: argparse.Namespace) -> int:
-    if problems := _problems(options):
-        complain(*problems)
-        return EX_USAGE
     kind = Kind(options.kind)
     key = new_key(kind)
     limits = {"native": options.native, "audience": options.audience, "calls": options.calls, "spend": options.spend}
     urls = tuple(options.return_url)
-    say(clients_entry(options.id, kind, key, tuple(options.origin), return_urls=urls, **limits))
+    entry = clients_entry(options.id, kind, key, tuple(options.origin), return_urls=urls, **limits)
+    try:
+        made = parse_clients(entry, "the entry").find(key)
+    except ClientsError as error:
+        complain(str(error))
+        return EX_USAGE
+    if made is None or made.id != options.id or made.audience != (options.audience or options.id):
+        complain("--id, --audience: no quotes and backslashes")
+        return EX_USAGE
+    say(entry)
     complain(f"The key of client {options.id}, shown only now:", key)
     return 0
-
-
-def _problems(options: argparse.Namespace) -> list[str]:
-    public = options.kind == Kind.PUBLIC
-    used_by_pages = bool(options.origin or options.native or options.return_url)
-    audience = options.audience is None or (
-        AUDIENCE.fullmatch(options.audience) and not set(options.audience) & set('"\\')
-    )
-    # fmt: off
-    checks = [
-        (CLIENT_ID.fullmatch(options.id), "--id: up to 40 letters, digits, dots, dashes and underscores, a letter or digit first"),
-        *((is_origin(origin), f"--origin {origin}: write it like https://example.com") for origin in options.origin),
-        (used_by_pages or not public, "--kind public: name its --origin, say --native for an app, or name a --return-url for the hosted page"),
-        (public or not used_by_pages, "--kind secret: it never goes into a page or an app: leave out --origin, --native and --return-url"),
-        (audience, "--audience: up to 128 printable characters without spaces and quotes"),
-    ]
-    # fmt: on
-    problems = [sentence for holds, sentence in checks if not holds]
-    parsed: list[tuple[str, Callable[[str], object], str]] = [
-        ("calls", parse_rates, options.calls or "1/day"),
-        ("spend", parse_caps, options.spend or "1/day"),
-        *(("return-url", listed_return_url, url) for url in options.return_url),
-    ]
-    for name, parse, text in parsed:
-        try:
-            parse(text)
-        except ValueError as error:
-            problems.append(f"--{name}: {error}")
-    return problems
 
 
 def _list(options: argparse.Namespace) -> int:
