@@ -80,13 +80,18 @@ _CALL_OUTCOMES: dict[type[CallOutcome], str] = {Placed: "placed", Refused: "refu
 _CODE_LENGTHS = tuple(map(str, range(MIN_DIGITS, MAX_DIGITS + 1)))
 _BUCKETS = (*map(str, BOUNDS), "+Inf")
 _SUM = "sum"
+_ENDS = tuple(
+    (operation, outcome_name(outcome), reason, test)
+    for operation, outcomes in OUTCOMES.items()
+    for outcome in get_args(outcomes)
+    for reason in _reasons(outcome)
+    for test in ("false", "true")
+)
 
 # A table, a metric an entry.
 # fmt: off
 OPERATIONS = Family(
-    "lastdigits_operations_total", "Operations that came to their outcome.", ("operation", "outcome", "reason", "test"), tuple(
-        (operation, outcome_name(outcome), reason, test)
-        for operation, outcomes in OUTCOMES.items() for outcome in get_args(outcomes) for reason in _reasons(outcome) for test in ("false", "true")))
+    "lastdigits_operations_total", "Operations that came to their outcome.", ("operation", "outcome", "reason", "test"), _ENDS)
 CALLS = Family(
     "lastdigits_calls_total", "Calls that the provider was asked for.", ("outcome", "reason"),
     (("placed", ""), *(("refused", reason.value) for reason in Refusal), ("unknown", "")))
