@@ -20,16 +20,15 @@ from app.api.openapi import complete
 from app.challenges import make_challenges
 from app.provider.admission import Admission
 from app.provider.mobilgroup import Credentials, Limits, Mobilgroup, body_key, header_key, login
-from app.reloading import Reloading
+from app.reloading import reload_on_hangup
 from app.settings import ProviderSettings, Settings
 from app.store.connection import connect
 from app.store.health import Watch
 from app.store.pipelines import Pipelines
 from app.store.redis_store import RedisStore
 from app.telemetry.gauges import Gauges
-from app.telemetry.logging import LogObserver
 from app.telemetry.metrics import Metrics
-from app.telemetry.observers import Observers
+from app.telemetry.observers import LogObserver, Observers
 from app.telemetry.tallies import Tallies
 from app.verification.challenge import ChallengeKind, ChallengeProvider
 from app.verification.entropy import EntropyMonitor
@@ -59,7 +58,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     """Build the application.
 
     Args:
-        settings: complete ones: with a provider, a pepper, signing keys and clients (cli/serve.py fills in what the sandbox makes for itself).
+        settings: complete ones: with a provider's address, a pepper, signing keys and clients (cli/serve.py fills in what the sandbox makes for itself).
         tallies: where this worker and the others count; None where it is alone.
     """
 
@@ -67,7 +66,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
         async with running(settings, Observers((metrics, LogObserver()), metrics.count_observer_error)) as service:
-            Reloading(settings, service).listen()
+            reload_on_hangup(settings, service)
             for warning in settings.clients.warnings if settings.clients else ():
                 structlog.get_logger().warning("clients", detail=warning)
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
@@ -119,12 +118,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 @asynccontextmanager
 async def running(settings: Settings, observe: Observer) -> AsyncIterator[Service]:
     """Everything that one worker runs, opened and closed in order."""
-    if (
-        settings.provider is None
-        or settings.pepper is None
-        or settings.clients is None
-        or settings.signing_keys is None
-    ):
+    if settings.pepper is None or settings.clients is None or settings.signing_keys is None:
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
     load_regions()
     previous = settings.pepper_previous

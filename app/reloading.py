@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,79 +17,67 @@ from app.verification.signing_keys import SigningKeyError, parse_signing_keys
 if TYPE_CHECKING:  # the supervisor reads files too, and needs nothing of what answers requests
     from app.api.auth import Service
 
+_HAD_TERMINAL = os.isatty(2)
+"""Whether a person watched this process at its start."""
+
 log = structlog.get_logger()
 
 
 def read_again(settings: Settings) -> Settings:
     """The settings with what is in the files now; of an invalid file, with what it held before."""
-    clients, keys = settings.clients_file, settings.signing_keys_file
-    if clients:
-        settings = _changed(
-            settings, "clients_not_reloaded", lambda: {"clients": load_clients(clients, settings.policy)}
-        )
-    if keys:
-        settings = _changed(settings, "signing_keys_not_reloaded", lambda: {"signing_keys": read_signing_keys(keys)})
+    if settings.clients_file:
+        with _logged("clients_not_reloaded"):
+            settings = replace(settings, clients=load_clients(settings.clients_file, settings.policy))
+    if settings.signing_keys_file:
+        with _logged("signing_keys_not_reloaded"):
+            settings = replace(settings, signing_keys=read_signing_keys(settings.signing_keys_file))
     return settings
 
 
-def _changed(settings: Settings, event: str, read: Callable[[], dict[str, object]]) -> Settings:
+@contextmanager
+def _logged(event: str) -> Iterator[None]:
+    """Log what keeps a file from being used, and go on: whatever it holds, the service runs."""
     try:
-        return replace(settings, **read())  # type: ignore[arg-type]  # one member of it, by its name
-    except (ClientsError, SigningKeyError) as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001  whatever a file holds, a service that runs goes on
-        reason = type(error).__name__
-    log.error(event, detail=f"{reason}; what was in force stays in force")
-    return settings
+        yield
+    except Exception as error:  # noqa: BLE001  as said above
+        reason = str(error) if isinstance(error, ClientsError | SigningKeyError) else type(error).__name__
+        log.error(event, detail=f"{reason}; what was in force stays in force")  # noqa: TRY400  a traceback would show the file
 
 
-class Reloading:
-    """Puts what is in the files into force in this process, whenever SIGHUP comes."""
+def reload_on_hangup(settings: Settings, service: "Service") -> None:
+    """From now on put into force what is in the files whenever SIGHUP comes. For the event loop of the process's main thread.
 
-    def __init__(self, settings: Settings, service: "Service") -> None:
-        self._settings = settings
-        self._service = service
-        self._had_terminal = has_terminal()
+    The log names the files that are in force then, and for each other one why it is not.
+    """
 
-    def listen(self) -> None:
-        """React to SIGHUP from now on. For the event loop of the process's main thread."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
-
-    def reload(self) -> None:
-        """Read the files again. The log names those that are in force now, and for each other one why it is not."""
-        if hung_up(had_terminal=self._had_terminal):
+    def reload() -> None:
+        nonlocal settings
+        if hung_up():
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        before, after = self._settings, read_again(self._settings)
-        self._settings = after
+        before, settings = settings, read_again(settings)
         files = []
-        if after.clients and after.clients is not before.clients:
-            self._service.clients = after.clients
+        if settings.clients and settings.clients is not before.clients:
+            service.clients = settings.clients
             files.append("clients")
-        if after.signing_keys and after.signing_keys is not before.signing_keys:
-            self._service.tokens.adopt(parse_signing_keys(after.signing_keys.get_secret_value()))
+        if settings.signing_keys and settings.signing_keys is not before.signing_keys:
+            service.tokens.adopt(parse_signing_keys(settings.signing_keys.get_secret_value()))
             files.append("signing_keys")
         if files:
-            signs_with = self._service.tokens.signs_with
-            log.info(
-                "reloaded", files=files, clients=len(self._service.clients), signs_with=signs_with, pid=os.getpid()
-            )
-        elif not (after.clients_file or after.signing_keys_file):
+            signs_with, clients = service.tokens.signs_with, len(service.clients)
+            log.info("reloaded", files=files, clients=clients, signs_with=signs_with, pid=os.getpid())
+        elif not (settings.clients_file or settings.signing_keys_file):
             log.info("nothing_to_reload", detail="neither CLIENTS_FILE nor SIGNING_KEYS_FILE is set")
 
-
-def has_terminal() -> bool:
-    """Whether a person watches this process."""
-    return os.isatty(2)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
-def hung_up(*, had_terminal: bool) -> bool:
+def hung_up() -> bool:
     """Whether SIGHUP came because the terminal is gone: then it means what it always meant there, the end.
 
-    Args:
-        had_terminal: what `has_terminal` returned at the start. For a service that never had one, under systemd or in a container, SIGHUP means reload.
+    For a service that never had one, under systemd or in a container, it means to reload.
     """
-    if not had_terminal:
+    if not _HAD_TERMINAL:
         return False
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))

@@ -12,11 +12,9 @@ from pydantic import SecretStr
 
 from app.api.clients import PREFIXES, Kind, clients_entry, new_key, parse_clients
 from app.api.origins import LOCALHOST_ORIGINS, allows
-from app.listening import listen
-from app.made_keys import kept
-from app.processes import StartError
+from app.processes import StartError, child_process, kept, listen
 from app.settings import Settings
-from app.simulator_child import simulator_beside
+from app.simulator import SimulatorCredentials, run_simulator
 from app.web import DemoContext
 
 _PHONE = "+7 999 123-45-67"
@@ -39,10 +37,9 @@ def with_sandbox(settings: Settings) -> Iterator[Settings]:
             clients = parse_clients(_entries(settings, keys), "the sandbox's clients")
             demo = DemoContext(simulator, keys[Kind.PUBLIC], keys[Kind.SECRET], _capped_key(keys))
             settings = replace(settings, clients=clients, demo=demo)
-        if settings.simulator:
-            url = f"{simulator}/api/call-password/send/"
-            settings = replace(settings, provider=replace(settings.simulator, url=url, api_key=SecretStr(api_key)))
-        with simulator_beside(listener, api_key):
+        url = f"{simulator}/api/call-password/send/"
+        settings = replace(settings, provider=replace(settings.provider, url=url, api_key=SecretStr(api_key)))
+        with child_process(run_simulator, SimulatorCredentials(api_key=api_key), listener):
             print(banner(settings, keys, simulator), flush=True)  # noqa: T201  the banner is for a person
             yield settings
 
@@ -60,19 +57,14 @@ def sandbox_keys(path: Path) -> dict[Kind, str]:
         raise StartError(f"{path} is damaged: remove it, and new keys are made") from error
 
 
-def _own_origin(settings: Settings) -> tuple[str, ...]:
-    """The demo page's, where it is reached by a name or address of its own."""
-    own = f"http://{reachable(settings.host)}:{settings.port}"
-    return () if allows(frozenset(LOCALHOST_ORIGINS), own) else (own,)
-
-
 def _entries(settings: Settings, keys: dict[Kind, str]) -> str:
-    origins = (*LOCALHOST_ORIGINS, *_own_origin(settings))
-    page = clients_entry(
-        "sandbox-web", Kind.PUBLIC, keys[Kind.PUBLIC], origins, native=True, audience="sandbox-backend"
-    )
+    """The clients file of the sandbox. The demo page has an origin of its own where it is reached by another name or address than localhost."""
+    own = f"http://{reachable(settings.host)}:{settings.port}"
+    origins = LOCALHOST_ORIGINS if allows(frozenset(LOCALHOST_ORIGINS), own) else (*LOCALHOST_ORIGINS, own)
+    audience = "sandbox-backend"
+    page = clients_entry("sandbox-web", Kind.PUBLIC, keys[Kind.PUBLIC], origins, native=True, audience=audience)
     capped = clients_entry("sandbox-capped", Kind.PUBLIC, _capped_key(keys), origins, spend="0.5/hour")
-    return page + capped + clients_entry("sandbox-backend", Kind.SECRET, keys[Kind.SECRET])
+    return page + capped + clients_entry(audience, Kind.SECRET, keys[Kind.SECRET])
 
 
 def _capped_key(keys: dict[Kind, str]) -> str:

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.api.address import TrustedProxies
@@ -46,13 +45,16 @@ _NEW_PEPPER = "python3 -c 'import secrets; print(secrets.token_hex(32))' makes o
 # ---- checks of single values: each raises ValueError with a sentence that names the fix
 
 
-def _matches(pattern: str, sentence: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise ValueError(sentence)
-        return text
+def _key_prefix(text: str) -> str:
+    if not re.fullmatch(r"(?=.{1,64}$)[\w.:/-]*\{[\w.:/-]+\}[\w.:/-]*", text, re.ASCII):
+        raise ValueError("it needs a name in braces, as {lastdigits}: has")
+    return text
 
-    return AfterValidator(check)
+
+def _issuer(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,200}", text):
+        raise ValueError("write up to 200 ASCII characters without spaces")
+    return text
 
 
 def _host(text: str) -> str:
@@ -105,18 +107,17 @@ def _header_safe(secret: SecretStr) -> SecretStr:
 
 def _cooldowns(text: str) -> tuple[int, ...]:
     """Whole seconds: `30,60,300`."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(re.fullmatch(r"[0-9]{1,8}", part) for part in parts):
+    if not re.fullmatch(r"\s*[0-9]{1,8}\s*(,\s*[0-9]{1,8}\s*)*", text):
         raise ValueError("write whole seconds with commas: 30,60,300")
-    return tuple(int(part) for part in parts)
+    return tuple(map(int, text.split(",")))
 
 
 def _countries(text: str) -> frozenset[str]:
     """ISO 3166-1 alpha-2 codes: `RU,KZ`."""
     countries = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
-    if not countries or countries - phonenumbers.SUPPORTED_REGIONS:
-        unknown = ", ".join(sorted(countries - phonenumbers.SUPPORTED_REGIONS)) or "it"
-        raise ValueError(f"{unknown} names no country: write ISO 3166-1 codes like RU,KZ")
+    unknown = sorted(countries - phonenumbers.SUPPORTED_REGIONS)
+    if unknown or not countries:
+        raise ValueError(f"{', '.join(unknown) or 'it'} names no country: write ISO 3166-1 codes like RU,KZ")
     return countries
 
 
@@ -130,8 +131,7 @@ def _country(text: str) -> str:
 def _country_caps(text: str) -> Mapping[str, tuple[Rate, ...]]:
     if not text:
         return {}
-    parts = [part.strip().partition(" ") for part in text.split(";")]
-    caps = parse_country_caps(";".join(f"{country.upper()} {rest}" for country, _, rest in parts))
+    caps = parse_country_caps(re.sub(r"(?:^|;)\s*\w+", lambda country: country[0].upper(), text))
     _countries(",".join(caps))
     return caps
 
@@ -151,10 +151,6 @@ Money = Annotated[Decimal, Field(ge=0, le=MAX_CAP, decimal_places=4, allow_inf_n
 Pepper = Annotated[SecretStr, AfterValidator(_pepper)]
 Host = Annotated[str, AfterValidator(_host)]
 Workers = Annotated[int, BeforeValidator(_workers)]
-Prefix = Annotated[
-    str, _matches(r"(?=.{1,64}$)[\w.:/-]*\{[\w.:/-]+\}[\w.:/-]*", "it needs a name in braces, as {lastdigits}: has")
-]
-Issuer = Annotated[str, _matches(r"[!-~]{1,200}", "write up to 200 ASCII characters without spaces")]
 
 
 def _setting(default: object, sentence: str, **limits: float) -> Any:  # noqa: ANN401  a field of any type
@@ -215,7 +211,7 @@ class Values(BaseSettings):
     redis_wait_replicas: int = _setting(
         0, "Replicas that must have a reservation before its call is placed, and an attempt before it is answered; 0: none.", ge=0, le=10)
     redis_wait_timeout: float = _setting(0.3, "Seconds that these replicas have for that; then 503. Less than REDIS_TIMEOUT.", ge=0.001, le=30)
-    key_prefix: Prefix = _setting(
+    key_prefix: Annotated[str, AfterValidator(_key_prefix)] = _setting(
         "{lastdigits}:", "What all keys in Redis begin with, a name in braces. Deployments that share a Redis need one each.")
     pepper: Pepper | None = _setting(
         None, "The digest key: at least 32 random bytes. Made and kept beside the embedded store; else required.")
@@ -224,7 +220,8 @@ class Values(BaseSettings):
     clients_file: Path | None = _setting(None, "TOML file of the clients that may call. Required outside the sandbox.")
     trusted_proxies: Annotated[TrustedProxies, PlainValidator(TrustedProxies.parse)] = _setting(
         "", "Addresses and networks of your own proxies: only from these a forwarding header counts.")
-    issuer: Issuer = _setting("lastdigits", "The iss of verification tokens. Take the service's public URL; every verifier must know it.")
+    issuer: Annotated[str, AfterValidator(_issuer)] = _setting(
+        "lastdigits", "The iss of verification tokens. Take the service's public URL; every verifier must know it.")
     signing_keys_file: Path | None = _setting(
         None, "JWK set or PEM file of the keys that sign verification tokens. Made and kept beside the embedded store; else required.")
 
@@ -317,9 +314,7 @@ Read = TypeVar("Read")
 class SettingsError(LastdigitsError):
     """Invalid settings.
 
-    Attributes:
-        problems: all of them, a sentence with its fix each.
-        sources: where settings were read, for a person.
+    `problems` has all of them, a sentence with its fix each, and `sources` where settings were read.
     """
 
     def __init__(self, problems: list[str], sources: tuple[str, ...] = ()) -> None:
@@ -347,20 +342,10 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, checked together. Those without a line here are described in `Values`.
+    """All settings, checked together. Those without a comment are described in `Values`.
 
-    Attributes:
-        provider: None in the sandbox until its simulator has an address.
-        simulator: in the sandbox, what `provider` will be, without the address and the key.
-        redis_url: in the sandbox that of a store of its own.
-        key_prefix: in the sandbox that of keys of its own.
-        clients: None in the sandbox without a clients file: keys are made.
-        signing_keys: the text of the file; None where they are still to be made, like the pepper.
-        keys: the directory of the keys that the service makes for itself; None where all are given.
-        sandbox: whether calls go to the simulator: no phone rings.
-        sources: where settings were read and which, for a person.
-        warnings: what an operator should know though the service starts.
-        demo: in the sandbox, what its demo page needs.
+    A sandbox has a store and keys of its own, and its simulator for a provider. What the service makes for itself at its start is None until then:
+    the pepper, signing keys and, in a sandbox, clients.
     """
 
     host: str
@@ -368,9 +353,8 @@ class Settings:
     workers: int
     log_format: str
     log_level: str
-    sandbox: bool
-    provider: ProviderSettings | None
-    simulator: ProviderSettings | None
+    sandbox: bool  # whether calls go to the simulator: no phone rings
+    provider: ProviderSettings  # in a sandbox without an address and a key until the simulator runs
     simulator_host: str
     simulator_port: int
     redis_url: str = field(repr=False)
@@ -384,16 +368,16 @@ class Settings:
     clients_file: Path | None
     proxies: TrustedProxies
     issuer: str
-    signing_keys: SecretStr | None
+    signing_keys: SecretStr | None  # the text of the file
     signing_keys_file: Path | None
-    keys: Path | None
+    keys: Path | None  # the directory of the keys that the service makes for itself; None where all are given
     policy: Policy
     challenge_provider: str
     challenge_site_key: str | None
     challenge_secret_key: SecretStr | None
-    sources: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    demo: DemoContext | None = None
+    sources: tuple[str, ...] = ()  # where settings were read and which, for a person
+    warnings: tuple[str, ...] = ()  # what an operator should know though the service starts
+    demo: DemoContext | None = None  # in a sandbox, what its demo page needs
 
     @property
     def embedded(self) -> Path | None:
@@ -410,8 +394,7 @@ def load_settings(dotenv: Path | None = Path(".env")) -> Settings:
     Raises:
         SettingsError: with every problem there is.
     """
-    secrets = secret_files(SECRETS_DIR)
-    file = dotenv_file(dotenv) if dotenv else None
+    secrets, file = secret_files(SECRETS_DIR), dotenv_file(dotenv) if dotenv else None
     sources = [source for source in (environment(), file, secrets) if source]
     problems = [problem for source in sources for problem in source.problems]
     problems += unknown_names(sources, {name for name, _, _ in described()})
@@ -436,12 +419,10 @@ def _values(given_by: dict[str, Any]) -> tuple[Values, dict[str, str]]:
     try:
         return Values(**given_by), {}
     except ValidationError as error:
-        bad = {str(each["loc"][0]): _sentence(each) for each in error.errors(include_url=False, include_input=False)}
+        bad = {str(each["loc"][0]): each["msg"] for each in error.errors(include_url=False, include_input=False)}
+    for name, message in bad.items():
+        bad[name] = _named(name, message.removeprefix("Value error, ").replace("Input should", "it should"))
     return Values(**given_by, **{name: Values.model_fields[name].default for name in bad}), bad
-
-
-def _sentence(error: ErrorDetails) -> str:
-    return _named(str(error["loc"][0]), error["msg"].removeprefix("Value error, ").replace("Input should", "it should"))
 
 
 def _named(name: str, sentence: str) -> str:
@@ -469,17 +450,12 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
         problems.append(_named("pepper_previous", f"it is set, but {PREFIX}PEPPER is not: set the new one too"))
     clients = _read(values.clients_file, lambda path: load_clients(path, policy), "clients_file", problems)
     signing_keys = _read(values.signing_keys_file, read_signing_keys, "signing_keys_file", problems)
-    problems += (
-        _challenge(values)
-        + _replication(values, embedded=directory is not None)
-        + [f"{PREFIX}{sentence}" for sentence in policy.problems()]
-    )
-    provider = _provider(values)
+    problems += _challenge(values) + _replication(values, embedded=directory is not None)
+    problems += [PREFIX + sentence for sentence in policy.problems()]
     root = (directory or Path("data")) / "sandbox" if sandbox else directory
     own = {
         "sandbox": sandbox,
-        "provider": None if sandbox else provider,
-        "simulator": _simulated(values, provider) if sandbox else None,
+        "provider": _provider(values, sandbox=sandbox),
         "redis_url": f"embedded://{root}" if directory else values.redis_url,
         "key_prefix": values.key_prefix + ("sandbox:" if sandbox else ""),
         "keys": keys_directory(root) if root else None,
@@ -520,10 +496,9 @@ def read_signing_keys(path: Path) -> SecretStr:
     return SecretStr(text)
 
 
-_PRODUCTION = (
-    *("provider_url", "provider_proxy", "clients_file", "redis_url", "pepper", "pepper_previous", "signing_keys_file"),
-    "challenge_secret_key",
-)
+_PRODUCTION = [
+    "provider_url", "provider_proxy", "clients_file", "redis_url", "pepper", "pepper_previous", "signing_keys_file", "challenge_secret_key",
+]  # fmt: skip
 """With any of these set, and no provider, it takes a word of the operator's to be a sandbox."""
 
 _CREDENTIALS = ("provider_api_key", "provider_login", "provider_password")
@@ -561,11 +536,17 @@ def _these(names: list[str], what: str) -> str:
     return listed and f"{listed} {'is' if len(names) == 1 else 'are'} {what}"
 
 
-def _provider(values: Values) -> ProviderSettings:
+def _provider(values: Values, *, sandbox: bool) -> ProviderSettings:
     same = {each.name for each in fields(ProviderSettings)} - {"key_in_body"}
-    return ProviderSettings(
-        key_in_body=values.provider_auth == "body", **{name: getattr(values, f"provider_{name}") for name in same}
-    )
+    given = {name: getattr(values, f"provider_{name}") for name in same}
+    provider = ProviderSettings(key_in_body=values.provider_auth == "body", **given)
+    if not sandbox:
+        return provider
+    # The simulator has the time limits that were set, and nothing that belongs to the real provider. Who tries its misbehaviour, one number after the
+    # other, expects each call to be placed: so no breaker, unless one was asked for.
+    failures = values.provider_breaker_failures if "provider_breaker_failures" in values.model_fields_set else 0
+    plain = replace(provider, url="", proxy=None, api_key=None, login=None, password=None, key_in_body=False)
+    return replace(plain, breaker_failures=failures)
 
 
 def _challenge(values: Values) -> list[str]:
@@ -591,16 +572,6 @@ def _replication(values: Values, *, embedded: bool) -> list[str]:
 def _embedded(url: str) -> Path | None:
     where = parse_url(url)
     return where.path if where.kind == "embedded" else None
-
-
-def _simulated(values: Values, provider: ProviderSettings) -> ProviderSettings:
-    """The simulator as a provider: it has the time limits that were set, and nothing that belongs to the real one.
-
-    Who tries its misbehaviour, one number after the other, expects each call to be placed.
-    """
-    failures = values.provider_breaker_failures if "provider_breaker_failures" in values.model_fields_set else 0
-    plain = replace(provider, url="", proxy=None, api_key=None, login=None, password=None, key_in_body=False)
-    return replace(plain, breaker_failures=failures)
 
 
 def _warnings(values: Values, policy: Policy, *, sandbox: bool) -> list[str]:

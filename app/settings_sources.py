@@ -26,21 +26,13 @@ _INJECTED_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One place where settings are read.
+    """One place where settings are read."""
 
-    Attributes:
-        label: names it to a person.
-        given: the names that have a value there, in capitals, with the prefix.
-        blank: the names that are there without one.
-        problems: what is wrong with it, a sentence each.
-        readable: False where a value may be missing because it could not be read.
-    """
-
-    label: str
-    given: frozenset[str] = frozenset()
-    blank: frozenset[str] = frozenset()
-    problems: tuple[str, ...] = ()
-    readable: bool = True
+    label: str  # names it to a person
+    given: frozenset[str] = frozenset()  # the names that have a value there, in capitals, with the prefix
+    blank: frozenset[str] = frozenset()  # the names that are there without one
+    problems: tuple[str, ...] = ()  # what is wrong with it, a sentence each
+    readable: bool = True  # False where a value may be missing because it could not be read
 
     def __str__(self) -> str:
         """Return the place and the names that it gives a value, for a person."""
@@ -71,9 +63,8 @@ def dotenv_file(path: Path) -> Source:
         return Source(label, problems=(f"{path}: {error}",), readable=False)
     wrong = [_line(binding) for binding in bindings if binding.error or (_is_ours(binding) and not _is_pair(binding))]
     pairs = {(each.key or "").upper(): each.value or "" for each in bindings if _is_ours(each) and _is_pair(each)}
-    return _source(
-        label, pairs, [f"{path}: line {line} is not NAME=value: correct it, or put # before it" for line in wrong]
-    )
+    fix = "is not NAME=value: correct it, or put # before it"
+    return _source(label, pairs, [f"{path}: line {line} {fix}" for line in wrong])
 
 
 def secret_files(directory: Path) -> Source:
@@ -103,9 +94,8 @@ def unknown_names(sources: Iterable[Source], known: set[str]) -> list[str]:
             # What is no name at all may hold a value: `LASTDIGITS_PEPPER:…`.
             shown = name if re.fullmatch(r"\w+", name, re.ASCII) else re.split(r"\W", name, maxsplit=1)[0] + "…"
             near = difflib.get_close_matches(name, known, 1)
-            sentences.append(
-                f"{shown}: no setting has this name ({source.label}){f'; did you mean {near[0]}?' if near else ': remove it'}"
-            )
+            fix = f"; did you mean {near[0]}?" if near else ": remove it"
+            sentences.append(f"{shown}: no setting has this name ({source.label}){fix}")
     return sentences
 
 

@@ -8,7 +8,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -18,9 +17,8 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.api.listener import Listener
-from app.listening import BACKLOG
-from app.processes import EX_UNAVAILABLE, die_with_parent
-from app.reloading import has_terminal, hung_up, read_again
+from app.processes import BACKLOG, EX_UNAVAILABLE, die_with_parent
+from app.reloading import hung_up, read_again
 from app.settings import Settings
 from app.telemetry.logging import configure_logs
 from app.telemetry.metrics import WIDTH
@@ -80,9 +78,13 @@ class Workers(Multiprocess):
         self, settings: Settings, config: uvicorn.Config, sockets: list[socket.socket], tallies: Tallies | None
     ) -> None:
         super().__init__(config, sockets=sockets)
-        self._settings, self._tallies = settings, tallies
-        self._had_terminal = has_terminal()
-        config.app = _worker_app(settings, tallies)
+        self._tallies = tallies
+        self._use(settings)
+
+    def _use(self, settings: Settings) -> None:
+        """Have workers that start from now on work by these settings."""
+        self._settings = settings
+        self.config.app = partial(_worker, settings, os.getpid(), self._tallies)
 
     def run(self) -> None:
         """Watch over the workers; whatever ends that, ends them."""
@@ -102,20 +104,14 @@ class Workers(Multiprocess):
 
     def handle_hup(self) -> None:
         """Hand SIGHUP on. A worker that replaces a dead one later starts from what is in the files now."""
-        if hung_up(had_terminal=self._had_terminal):
+        if hung_up():
             self.handle_term()
             return
-        self._settings = read_again(self._settings)
-        self.config.app = _worker_app(self._settings, self._tallies)
+        self._use(read_again(self._settings))
         for process in self.processes:
             if process.pid and process.exitcode is None:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGHUP)
-
-
-def _worker_app(settings: Settings, tallies: Tallies | None) -> Callable[[], ASGIApp]:
-    """What makes the application in a process of its own."""
-    return partial(_worker, settings, os.getpid(), tallies)
 
 
 def _worker(settings: Settings, parent: int, tallies: Tallies | None) -> ASGIApp:

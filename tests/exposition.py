@@ -1,12 +1,14 @@
 """What `GET /metrics` reports, read by the library's own parser."""
 
-from collections.abc import Mapping
+import re
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-"""Values by name and labels; a label that is empty is none, as Prometheus has it."""
+Series = tuple[str, frozenset[tuple[str, str]]]
+"""A name and labels; a label that is empty is none, as Prometheus has it."""
+
+Samples = dict[Series, float]
 
 
 def read(text: str) -> Samples:
@@ -17,7 +19,7 @@ def read(text: str) -> Samples:
     }
 
 
-def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+def series(name: str, **labels: str) -> Series:
     return name, frozenset((label, value) for label, value in labels.items() if value)
 
 
@@ -28,23 +30,16 @@ def scrape(url: str) -> Samples:
     return {key: value for key, value in read(answer.text).items() if not key[0].startswith("process_")}
 
 
-def growth(before: Mapping[tuple[str, frozenset[tuple[str, str]]], float], after: Samples) -> Samples:
+def growth(before: Samples, after: Samples) -> Samples:
     """What was counted in between, but for seconds, processes and HTTP requests: no test foresees these, and looking is a request itself."""
-    left_out = ("_seconds", "process_", "_http_requests_")
-    counted = {
-        key: value
-        for key, value in after.items()
-        if key[0].endswith("_total") and not any(part in key[0] for part in left_out)
-    }
-    return {key: value - before[key] for key, value in counted.items() if value != before[key]}
+    counted = {key for key in after if key[0].endswith("_total") and not re.search("_seconds|process_|_http_", key[0])}
+    return {key: after[key] - before[key] for key in counted if after[key] != before[key]}
 
 
-def operation(
-    operation: str, outcome: str, reason: str = "", *, test: bool = False
-) -> tuple[str, frozenset[tuple[str, str]]]:
+def operation(operation: str, outcome: str, reason: str = "", *, test: bool = False) -> Series:
     labels = {"operation": operation, "outcome": outcome, "reason": reason, "test": "true" if test else "false"}
     return series("lastdigits_operations_total", **labels)
 
 
-def call(outcome: str, reason: str = "") -> tuple[str, frozenset[tuple[str, str]]]:
+def call(outcome: str, reason: str = "") -> Series:
     return series("lastdigits_calls_total", outcome=outcome, reason=reason)

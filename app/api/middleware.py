@@ -14,9 +14,8 @@ from app.api.cors import allow
 from app.api.openapi import codes_of
 from app.api.problems import BUSY, Problem, RequestError, request_problem
 from app.api.reading import header_of
-from app.telemetry.logging import request_id
+from app.telemetry.logging import Refusals, request_id
 from app.telemetry.metrics import Metrics, Series
-from app.telemetry.refusals import Refusals
 
 OTHER = "other"
 """The route of a path that has none, and a method that its route does not support."""

@@ -19,7 +19,7 @@ COMMANDS = {
     "openapi": "print the OpenAPI document, for client generators",
     "simulator": "run the provider's stand-in alone",
 }
-"""Each is a module of this package, imported when it is called: with `configure`, which adds its arguments, and `run`."""
+"""Each is a module of this package, imported when it is called: with `run`, and with `configure` if it has arguments."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=summary)
         if given[:1] == [name]:
             module = import_module(f"app.cli.{name}")
-            module.configure(command)
+            if hasattr(module, "configure"):
+                module.configure(command)
             command.set_defaults(run=module.run)
     options = parser.parse_args(given)
     try:

@@ -36,12 +36,10 @@ Finding = tuple[bool, str, str]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add its arguments."""
     action = parser.add_mutually_exclusive_group()
-    action.add_argument(
-        "--call", metavar="PHONE", help="place one real call: +7…; it costs what a call costs, and no limit counts it"
-    )
-    action.add_argument(
-        "--forget-codes", action="store_true", help="remove the samples by which codes are judged predictable"
-    )
+    call = "place one real call: +7…; it costs what a call costs, and no limit counts it"
+    action.add_argument("--call", metavar="PHONE", help=call)
+    forget = "remove the samples by which codes are judged predictable"
+    action.add_argument("--forget-codes", action="store_true", help=forget)
     parser.add_argument("--yes", action="store_true", help="with --call: do not ask")
 
 
@@ -69,16 +67,14 @@ def _read_from(sources: tuple[str, ...]) -> list[str]:
 
 async def _examine_all(settings: Settings) -> list[Finding]:
     mode = "SANDBOX: calls go to the simulator, no phone rings" if settings.sandbox else "real calls: a provider is set"
-    clients = (
-        f"{len(settings.clients)} in the clients file"
-        if settings.clients
-        else "the sandbox makes two keys at its start"
-    )
+    clients = "the sandbox makes two keys at its start"
+    if settings.clients:
+        clients = f"{len(settings.clients)} in the clients file"
     return [
         (True, "mode", mode),
         *[(True, "settings", f"note: {warning}") for warning in settings.warnings],
         *await _store(settings),
-        await _provider(settings.provider),
+        await _provider(settings),
         (True, "clients", clients),
         _signing(settings),
     ]
@@ -95,27 +91,25 @@ async def _store(settings: Settings) -> list[Finding]:
         return [(False, "redis", str(error))]
     async with aclosing(connect(settings.redis_url, settings.redis_timeout)) as client:
         found = await _answers_of(client, settings.key_prefix, settings.replication.replicas)
-    return found + (await _used(settings) if all(good for good, *_ in found) else [])
-
-
-async def _used(settings: Settings) -> list[Finding]:
-    """What is used of each shared limit now."""
-    answer, _ = await collected(settings)
-    return [(True, "used", usage_line(usage)) for usage in answer.used]
+    if all(good for good, *_ in found):
+        answer, _ = await collected(settings)
+        found += [(True, "used", usage_line(usage)) for usage in answer.used]
+    return found
 
 
 def _sleeping(path: Path) -> Finding:
     """The embedded store while no service runs it: it is not started for a look, which would write files, perhaps as another user."""
     server_binary()
     store = store_directory(path)
-    if not usable(store):
-        return False, "redis", _another_user(store)
     hint = "`lastdigits serve` starts it, and doctor then looks into it"
-    return True, "redis", f"the embedded store ({store}) is not running: {hint}"
+    return _own(store, "redis", f"the embedded store ({store}) is not running: {hint}")
 
 
-def _another_user(path: Path) -> str:
-    return f"{ownership(path)}: run doctor and the service as the same user, or change the owner"
+def _own(path: Path, subject: str, sentence: str) -> Finding:
+    """What holds of a directory, if this user is the one who may use it."""
+    if usable(path):
+        return True, subject, sentence
+    return False, subject, f"{ownership(path)}: run doctor and the service as the same user, or change the owner"
 
 
 async def _answers_of(client: Client, prefix: str, replicas: int) -> list[Finding]:
@@ -152,30 +146,25 @@ async def _forget_codes(settings: Settings) -> int:
 # ---- the provider
 
 
-async def _provider(settings: ProviderSettings | None) -> Finding:
+async def _provider(settings: Settings) -> Finding:
     """Whether the provider, or the proxy on the way to it, can be connected to. Whether the key is right, only a call shows."""
-    if settings is None:
+    provider = settings.provider
+    if settings.sandbox:
         return True, "provider", "none: the simulator takes its place"
-    url = urlsplit(settings.proxy or settings.url)
+    url = urlsplit(provider.proxy or provider.url)
     secure = url.scheme == "https"
-    what, setting = ("the proxy", "PROVIDER_PROXY") if settings.proxy else ("the provider", "PROVIDER_URL")
+    what, setting = ("the proxy", "PROVIDER_PROXY") if provider.proxy else ("the provider", "PROVIDER_URL")
     trust = ssl.create_default_context() if secure else None
     try:
-        async with asyncio.timeout(settings.connect_timeout):
+        async with asyncio.timeout(provider.connect_timeout):
             _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if secure else 80), ssl=trust)
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        return (
-            False,
-            "provider",
-            f"{what} can't be reached ({reason}): check DNS, firewall, SSL_CERT_FILE and {setting}",
-        )
+        fix = f"check DNS, firewall, SSL_CERT_FILE and {setting}"
+        return False, "provider", f"{what} can't be reached ({reason}): {fix}"
     writer.close()
-    return (
-        True,
-        "provider",
-        f"{what} can be reached{' over TLS' if secure else ''}; `lastdigits doctor --call +7…` tries the key by a real call",
-    )
+    reached = "can be reached over TLS" if secure else "can be reached"
+    return True, "provider", f"{what} {reached}; `lastdigits doctor --call +7…` tries the key by a real call"
 
 
 def _call(settings: Settings, spelling: str, *, sure: bool) -> int:
@@ -184,17 +173,15 @@ def _call(settings: Settings, spelling: str, *, sure: bool) -> int:
     if isinstance(phone, PhoneRejected):
         complain(f"--call: {phone.detail}")
         return 2
-    if settings.provider is None or phone in settings.policy.test_numbers:
+    if settings.sandbox or phone in settings.policy.test_numbers:
         complain("--call: no call is placed in a sandbox, nor to a number of TEST_NUMBERS")
         return 2
     if not sure:
         if not sys.stdin.isatty():
             complain("--call: say --yes to place a real call without a terminal")
             return 2
-        if input(f"Place one real call to {phone}? It costs what a call costs. [y/N] ").strip().lower() not in {
-            "y",
-            "yes",
-        }:
+        answer = input(f"Place one real call to {phone}? It costs what a call costs. [y/N] ")
+        if answer.strip().lower() not in {"y", "yes"}:
             return 1
     return asyncio.run(_placed(settings.provider, phone, settings.policy.code_length))
 
@@ -222,9 +209,8 @@ async def _placed(settings: ProviderSettings, phone: str, code_length: int) -> i
 
 def _signing(settings: Settings) -> Finding:
     if settings.signing_keys is None and settings.keys:
-        if not usable(settings.keys):
-            return False, "tokens", _another_user(settings.keys)
-        return True, "tokens", f"signed with keys that the service makes and keeps in {settings.keys}"
+        made = f"signed with keys that the service makes and keeps in {settings.keys}"
+        return _own(settings.keys, "tokens", made)
     keys = parse_signing_keys(settings.signing_keys.get_secret_value() if settings.signing_keys else "")
     others = f", {len(keys) - 1} more published" if len(keys) > 1 else ""
     return True, "tokens", f"signed with {keys[0].algorithm}, key {keys[0].kid}{others}"

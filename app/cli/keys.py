@@ -7,26 +7,13 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
-from app.api.clients import (
-    AUDIENCE,
-    CLIENT_ID,
-    Clients,
-    ClientsError,
-    Kind,
-    Registered,
-    clients_entry,
-    is_origin,
-    load_clients,
-    new_key,
-)
-from app.api.return_urls import listed_return_url
+from app.api.clients import ClientsError, Kind, Registered, clients_entry, load_clients, new_key, parse_clients
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
-from app.verification.limits import SCALE, parse_caps, parse_rates
+from app.verification.limits import SCALE
 from app.verification.signing_keys import (
     ALGORITHMS,
     SigningKey,
@@ -42,59 +29,37 @@ EX_USAGE = 2
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add its actions and their arguments."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    new = actions.add_parser(
-        "new", help="make a client's key: printed once on standard error; its TOML on standard output"
-    )
+    # A table, an argument a line.
+    # fmt: off
+    new = actions.add_parser("new", help="make a client's key: printed once on standard error; its TOML on standard output")
     new.add_argument("--id", required=True, help="the client's name")
     new.add_argument("--kind", required=True, choices=[kind.value for kind in Kind])
     new.add_argument("--origin", action="append", default=[], help="a web origin of a public key; may be repeated")
     new.add_argument("--native", action="store_true", help="a public key for an app, which sends no Origin")
     new.add_argument(
-        "--return-url",
-        action="append",
-        default=[],
-        help="where the hosted page of a public key returns to, character by character; may be repeated",
-    )
-    new.add_argument(
-        "--audience", help="the aud of its tokens: for a page's key, the id of the backend that accepts them"
-    )
+        "--return-url", action="append", default=[], help="where the hosted page of a public key returns to, character by character; may be repeated")
+    new.add_argument("--audience", help="the aud of its tokens: for a page's key, the id of the backend that accepts them")
     new.add_argument("--calls", help="limits of its own on calls: 1000/hour, 10000/day")
     new.add_argument("--spend", help="caps of its own on what calls cost: 100/hour, 500.50/day")
     new.set_defaults(action=_new)
-    for name, action, summary in (
-        ("list", _list, "list the clients of a clients file, and what their keys reach"),
-        ("check", _check, "check a clients file; with --key-stdin also whose key it is"),
-    ):
-        reading = actions.add_parser(name, help=summary)
+
+    listing = actions.add_parser("list", help="list the clients of a clients file, and what their keys reach")
+    listing.set_defaults(action=_list)
+    check = actions.add_parser("check", help="check a clients file; with --key-stdin also whose key it is")
+    check.add_argument("--key-stdin", action="store_true", help="read a key from standard input")
+    check.set_defaults(action=_check)
+    for reading in (listing, check):
         reading.add_argument("file", type=Path, nargs="?", help="by default LASTDIGITS_CLIENTS_FILE, else clients.toml")
-        reading.set_defaults(action=action, key_stdin=False)
-        if action is _check:
-            reading.add_argument("--key-stdin", action="store_true", help="read a key from standard input")
-    _configure_signing(
-        actions.add_parser(
-            "signing", help="make the file of keys that sign tokens, list it, or rotate them in three steps"
-        )
-    )
 
-
-def _configure_signing(signing: argparse.ArgumentParser) -> None:
-    signing.add_argument(
-        "file", type=Path, help="a JWK set that only its owner reads (PEM is rewritten as one); - prints a new one"
-    )
-    signing.add_argument(
-        "--alg", choices=sorted(ALGORITHMS.values()), default="ES256", help="every library verifies ES256"
-    )
+    signing = actions.add_parser("signing", help="make the file of keys that sign tokens, list it, or rotate them in three steps")
+    signing.add_argument("file", type=Path, help="a JWK set that only its owner reads (PEM is rewritten as one); - prints a new one")
+    signing.add_argument("--alg", choices=sorted(ALGORITHMS.values()), default="ES256", help="every library verifies ES256")
     step = signing.add_mutually_exclusive_group()
     step.add_argument("--add", action="store_true", help="step 1: add a key, which is published and does not sign yet")
-    step.add_argument(
-        "--promote", action="store_true", help="step 2, when verifiers know it: the last key signs from now on"
-    )
-    step.add_argument(
-        "--retire",
-        action="store_true",
-        help="step 3, when the last old token has expired: only the key that signs stays",
-    )
+    step.add_argument("--promote", action="store_true", help="step 2, when verifiers know it: the last key signs from now on")
+    step.add_argument("--retire", action="store_true", help="step 3, when the last old token has expired: only the key that signs stays")
     signing.set_defaults(action=_signing)
+    # fmt: on
 
 
 def run(options: argparse.Namespace) -> int:
@@ -110,58 +75,27 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _new(options: argparse.Namespace) -> int:
-    if problems := _problems(options):
-        complain(*problems)
-        return EX_USAGE
     kind = Kind(options.kind)
     key = new_key(kind)
     limits = {"native": options.native, "audience": options.audience, "calls": options.calls, "spend": options.spend}
     urls = tuple(options.return_url)
-    say(clients_entry(options.id, kind, key, tuple(options.origin), return_urls=urls, **limits))
+    entry = clients_entry(options.id, kind, key, tuple(options.origin), return_urls=urls, **limits)
+    try:
+        made = parse_clients(entry, "the entry").find(key)
+    except ClientsError as error:
+        complain(str(error))
+        return EX_USAGE
+    if made is None or made.id != options.id or made.audience != (options.audience or options.id):
+        complain("--id, --audience: no quotes and backslashes")
+        return EX_USAGE
+    say(entry)
     complain(f"The key of client {options.id}, shown only now:", key)
     return 0
 
 
-def _problems(options: argparse.Namespace) -> list[str]:
-    public = options.kind == Kind.PUBLIC
-    used_by_pages = bool(options.origin or options.native or options.return_url)
-    checks = [
-        (
-            CLIENT_ID.fullmatch(options.id),
-            "--id: up to 40 letters, digits, dots, dashes and underscores, a letter or digit first",
-        ),
-        *((is_origin(origin), f"--origin {origin}: write it like https://example.com") for origin in options.origin),
-        (
-            used_by_pages or not public,
-            "--kind public: name its --origin, say --native for an app, or name a --return-url for the hosted page",
-        ),
-        (
-            public or not used_by_pages,
-            "--kind secret: it never goes into a page or an app: leave out --origin, --native and --return-url",
-        ),
-        (
-            options.audience is None
-            or (AUDIENCE.fullmatch(options.audience) and not set(options.audience) & set('"\\')),
-            "--audience: up to 128 printable characters without spaces and quotes",
-        ),
-    ]
-    problems = [sentence for holds, sentence in checks if not holds]
-    parsed: list[tuple[str, Callable[[str], object], str]] = [
-        ("calls", parse_rates, options.calls or "1/day"),
-        ("spend", parse_caps, options.spend or "1/day"),
-        *(("return-url", listed_return_url, url) for url in options.return_url),
-    ]
-    for name, parse, text in parsed:
-        try:
-            parse(text)
-        except ValueError as error:
-            problems.append(f"--{name}: {error}")
-    return problems
-
-
 def _list(options: argparse.Namespace) -> int:
     rows: list[tuple[str, ...]] = [("client", "kind", "audience", "used from", "own limits", "keys by digest")]
-    rows += [_row(client, digests) for client, digests in _load(options).listed()]
+    rows += [_row(client, digests) for client, digests in load_clients(_file(options)).listed()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     say(*("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows))
     return 0
@@ -177,7 +111,7 @@ def _row(client: Registered, digests: list[str]) -> tuple[str, ...]:
 
 
 def _check(options: argparse.Namespace) -> int:
-    clients = _load(options)
+    clients = load_clients(_file(options))
     if not options.key_stdin:
         say(f"{_file(options)}: {len(clients)} clients")
         return 0
@@ -188,10 +122,6 @@ def _check(options: argparse.Namespace) -> int:
     client = clients.find(key)
     say(f"{client.kind} key of client {client.id}" if client else "no client of this file has that key")
     return 0 if client else 1
-
-
-def _load(options: argparse.Namespace) -> Clients:
-    return load_clients(_file(options))
 
 
 def _file(options: argparse.Namespace) -> Path:

@@ -9,10 +9,6 @@ from app.main import create_app
 from app.settings import load_settings
 
 
-def configure(_: argparse.ArgumentParser) -> None:
-    """It has no arguments."""
-
-
 def run(_: argparse.Namespace) -> int:
     """Print the document."""
     sys.stdout.write(to_json(create_app(load_settings()).openapi(), indent=2).decode() + "\n")

@@ -9,6 +9,7 @@ What starts later ends first; if this process is killed, the kernel ends the oth
 
 import argparse
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,16 +20,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import structlog
+from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from app.cli import as_called
-from app.listening import listen
-from app.made_keys import with_made_keys
-from app.processes import EX_UNAVAILABLE
+from app.processes import EX_UNAVAILABLE, StartError, kept, listen
 from app.sandbox import reachable, with_sandbox
-from app.settings import Settings, load_settings
+from app.settings import Settings, load_settings, read_signing_keys
 from app.store.embedded import embedded_server, rewrite_if_old
 from app.telemetry.logging import configure_logs
+from app.verification.ids import MIN_PEPPER_BYTES
+from app.verification.signing_keys import SigningKeyError, new_signing_key, write_signing_keys
 from app.workers import run_workers
 
 REWRITE_LOOK = 600.0
@@ -37,23 +39,14 @@ REWRITE_LOOK = 600.0
 log = structlog.get_logger()
 
 
-def configure(_: argparse.ArgumentParser) -> None:
-    """It has no arguments: all is in the settings."""
-
-
 def run(_: argparse.Namespace) -> int:
-    """Run the service until it is ended."""
-    serve(load_settings())
-    return 0
-
-
-def serve(settings: Settings) -> None:
     """Run the service until it is ended.
 
     Raises:
         StartError: it can't start.
         SystemExit: its embedded store has ended, or the application could not start.
     """
+    settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)
     os.umask(0o077)  # what it and its children write is for this user only
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that reads files again
@@ -75,6 +68,32 @@ def serve(settings: Settings) -> None:
         address = f"http://{reachable(settings.host)}:{settings.port}"
         log.info("serving", address=address, workers=settings.workers, sandbox=settings.sandbox, pid=os.getpid())
         run_workers(settings, listener)
+    return 0
+
+
+def with_made_keys(settings: Settings) -> Settings:
+    """The settings with a pepper and signing keys: those that are given, else those that were made before or are made now.
+
+    Raises:
+        StartError: the kept ones are invalid, or none can be kept.
+    """
+    if settings.pepper is None and settings.keys:
+        settings = replace(settings, pepper=SecretStr(_pepper(settings.keys / "pepper")))
+    if settings.signing_keys is None and settings.keys:
+        path = settings.keys / "signing-keys.json"
+        kept(path, lambda: write_signing_keys((new_signing_key(),)))
+        try:
+            settings = replace(settings, signing_keys=read_signing_keys(path), signing_keys_file=path)
+        except SigningKeyError as error:
+            raise StartError(str(error)) from None
+    return settings
+
+
+def _pepper(path: Path) -> str:
+    pepper = kept(path, lambda: secrets.token_hex(32))
+    if len(pepper.encode()) < MIN_PEPPER_BYTES:
+        raise StartError(f"{path} is cut short: restore it from a backup, or remove it and lose what the store holds")
+    return pepper
 
 
 @contextmanager
@@ -113,6 +132,5 @@ def _rewrite(path: Path) -> None:
         if rewrite_if_old(path):
             log.info("store_rewritten", detail="what has expired leaves the disk")
     except (RedisError, OSError) as error:
-        log.warning(
-            "store_not_rewritten", detail=f"{type(error).__name__}: what has expired stays on disk until it succeeds"
-        )
+        detail = f"{type(error).__name__}: what has expired stays on disk until it succeeds"
+        log.warning("store_not_rewritten", detail=detail)

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from app.cli import complain, say
-from app.listening import listen
+from app.processes import listen
 from app.simulator import SimulatorCredentials, run_simulator
 
 

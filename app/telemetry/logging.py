@@ -1,65 +1,21 @@
-"""Structured logs: one line an event, JSON where a machine reads it, phones masked, the request's id on each.
+"""How log lines are written: one line an event, JSON where a machine reads it, the request's id on each, and never so many that they fill a disk."""
 
-No line holds a code, a key or a whole phone: events carry none but the phone, which is masked here, in one place.
-"""
-
+import asyncio
 import logging
-import re
 import sys
+import time
 from collections.abc import MutableMapping
-from contextvars import ContextVar
-from decimal import Decimal
-from typing import Any, TextIO, get_args
+from contextvars import Context, ContextVar
+from typing import Any, TextIO
 
 import structlog
 
-from app.telemetry.refusals import FewOfEach, Refusals
-from app.verification.limits import SCALE
-from app.verification.model import (
-    Approved,
-    Canceled,
-    Cap,
-    ChallengeUnavailable,
-    CodeIncorrect,
-    DestinationSuspended,
-    Found,
-    Outcome,
-    Pending,
-    PhoneError,
-    PhoneRejected,
-    Redeemed,
-    Replayed,
-    Responsibility,
-    SpendCapReached,
-)
-from app.verification.phone import mask_phone
-from app.verification.ports import (
-    BiasMeasured,
-    BreakerChanged,
-    BreakerState,
-    CallEnded,
-    CodeBias,
-    Event,
-    OperationEnded,
-    Placed,
-    Refused,
-    Unknown,
-)
-
+log = structlog.get_logger()
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-
-_ID_SHOWN = 12
-"""Characters of a verification's id in a log: enough to find it again, too few to check a code with it."""
 
 
 def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
-    """Set up structlog and the standard library's logging to write one kind of line.
-
-    Args:
-        form: `json`, `console`, or `auto`: console on a terminal, else JSON.
-        level: `debug`, `info`, `warning` or `error`.
-        stream: where to.
-    """
+    """Set up structlog and the standard library's logging to write one kind of line. `auto` is console on a terminal, else JSON."""
     console = form == "console" or (form == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
         _with_request_id,
@@ -90,9 +46,6 @@ def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.INFO))
     logging.getLogger("uvicorn.error").filters = [FewOfEach()]  # it has a line for each request that is not HTTP
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = name != "uvicorn.access"
 
 
 def _with_request_id(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -101,188 +54,51 @@ def _with_request_id(_: object, __: str, line: MutableMapping[str, Any]) -> Muta
     return line
 
 
-_LEVELS = logging.getLevelNamesMapping() | {
-    name.lower(): level for name, level in logging.getLevelNamesMapping().items()
-}
+# ---- lines of refused requests: enough to find the reason, and never so many that an attacker fills the disk
+
+LINES = 10
+SECONDS = 10.0
 
 
-_UNBOUNDED = (Pending, Approved, Found, Canceled, Redeemed)
-"""Outcomes that each have their line: they are bounded by what calls cost, or a backend asked for them. Anyone can cause the others without end."""
+class Refusals:
+    """Writes at most so many lines in `SECONDS` for each code, then one line with the number of those left out."""
 
-MAX_LINES = 100
-"""Lines in ten seconds for one operation and outcome of the others."""
+    def __init__(self, lines: int = LINES) -> None:
+        self._lines = lines
+        self._seen: dict[str, int] = {}
+
+    def __call__(self, level: str, event: str, code: str, **line: object) -> None:
+        """Write a line without the members that are None, or count it. Each code has its own count: it must be one of a known set."""
+        if self.allow(code):
+            shown = {name: value for name, value in line.items() if value is not None}
+            getattr(log, level)(event, code=code, **shown)
+
+    def allow(self, code: str) -> bool:
+        """Whether one more line of this code may be written now; if not, it is counted."""
+        seen = self._seen[code] = self._seen.get(code, 0) + 1
+        if seen == 1:
+            # In a context of its own: the line at the end is not one request's.
+            asyncio.get_running_loop().call_later(SECONDS, self._end, code, context=Context())
+        return seen <= self._lines
+
+    def _end(self, code: str) -> None:
+        left_out = self._seen.pop(code) - self._lines
+        if left_out > 0:
+            log.warning("lines_left_out", code=code, count=left_out, seconds=SECONDS)
 
 
-class LogObserver:
-    """Writes each event of the core as one line, and not so many of refusals that they fill the disk."""
+class FewOfEach(logging.Filter):
+    """The same bound for another's log: at most `LINES` lines in `SECONDS` of each message, before its arguments are filled in."""
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger().bind()
-        self._refusals = Refusals(MAX_LINES)
+        super().__init__()
+        self._seen: dict[object, int] = {}
+        self._until = 0.0
 
-    def __call__(self, event: Event) -> None:
-        """Write a line at the level of the event's weight."""
-        match event:
-            case OperationEnded():
-                self._ended(event)
-            case BiasMeasured():
-                for bias in event.bias.values() if event.worse else ():
-                    if bias.biased:
-                        self._log.error("codes_biased", **_bias(bias, impossible=event.impossible))
-            case BreakerChanged():
-                self._breaker(event)
-            case CallEnded():
-                level = _level(event)
-                if self._log.is_enabled_for(_LEVELS[level]):
-                    getattr(self._log, level)("call", **_call(event))
-                self._price(event)
-
-    def _ended(self, event: OperationEnded) -> None:
-        match event.outcome:
-            case DestinationSuspended(scope=scope, destination=destination, just_now=True):
-                # A range beside a phone, even a masked one, would leave but a hundred numbers.
-                lane = event.lane and event.lane.value
-                self._log.warning("destination_suspended", scope=scope.value, destination=destination, lane=lane)
-            case CodeIncorrect(alert=True):
-                self._log.error("spray_alert", **_operation(event))
-            case _ if not self._allows(event):
-                pass
-            case SpendCapReached():
-                # No call is placed until the window moves on or the cap is raised: the operator must hear of it.
-                self._log.error("spend_cap", operation=event.operation, **_operation(event), **_cap(event.outcome))
-            case ChallengeUnavailable(reason=reason):
-                self._log.error("challenge_unavailable", reason=reason, **_operation(event))
-            case _:
-                # A check must not pay for a line that is not written.
-                if self._log.is_enabled_for(logging.INFO):
-                    self._log.info(event.operation, **_operation(event))
-
-    def _allows(self, event: OperationEnded) -> bool:
-        outcome = type(event.outcome)
-        return outcome in _UNBOUNDED or self._refusals.allow(f"{event.operation} {outcome_name(outcome)}")
-
-    def _breaker(self, event: BreakerChanged) -> None:
-        match event.state:
-            case BreakerState.OPEN:
-                detail = "this process asks the provider for no calls; after the pause one call finds out whether it works again"
-                self._log.error("breaker_open", reason=event.reason, pause=event.pause, detail=detail)
-            case BreakerState.HALF_OPEN:
-                self._log.info("breaker_half_open")
-            case BreakerState.CLOSED:
-                self._log.info("breaker_closed")
-
-    def _price(self, event: CallEnded) -> None:
-        """Log a price that does not fit the operator's expectation: caps hold only as well as prices are known."""
-        if not isinstance(event.outcome, Placed):
-            return
-        expected = Decimal(event.expected) / SCALE
-        if event.outcome.unreadable_price is not None:
-            self._log.error(
-                "price_unreadable",
-                price=event.outcome.unreadable_price,
-                detail=f"the provider's price can't be read: the call counts as {expected} (EXPECTED_PRICE)",
-            )
-        elif event.outcome.price is not None and event.outcome.price > expected:
-            self._log.warning(
-                "price_higher_than_expected",
-                price=str(event.outcome.price),
-                expected=str(expected),
-                detail="set EXPECTED_PRICE to the provider's price: until then caps are reached sooner",
-            )
-
-
-def _cap(outcome: SpendCapReached) -> dict[str, object]:
-    window = "HOUR" if outcome.seconds == 3600 else "DAY"  # noqa: PLR2004  the two windows that caps have
-    setting = {Cap.ALL: f"SPEND_PER_{window}", Cap.COUNTRY: "SPEND_PER_COUNTRY", Cap.CLIENT: "spend in CLIENTS_FILE"}[
-        outcome.cap
-    ]
-    share = ", and the public lane has used its share of it (PUBLIC_SHARE)" if outcome.public else ""
-    return {
-        "cap": outcome.cap.value,
-        "setting": setting,
-        "window_seconds": outcome.seconds,
-        "max": str(Decimal(outcome.max) / SCALE),
-        "used": str(Decimal(outcome.used) / SCALE),
-        "detail": f"calls have cost as much as {setting} allows{share}; there is money again in {outcome.retry_after} s",
-    }
-
-
-def _operation(event: OperationEnded) -> dict[str, object]:
-    # The outcome of a replayed request is logged as it was then.
-    outcome = event.outcome.first if isinstance(event.outcome, Replayed) else event.outcome
-    line: dict[str, object] = {"outcome": outcome_name(type(outcome)), "client": event.client}
-    if event.id:
-        line["id"] = event.id[:_ID_SHOWN]
-    if event.lane:
-        line["lane"] = event.lane.value
-    # The log names a range when it is suspended: beside it a masked phone would leave but a hundred numbers.
-    if event.phone and not isinstance(outcome, DestinationSuspended):
-        line["phone"] = mask_phone(event.phone)
-    for name in ("error", "limit", "refusal", "attempts_left", "retry_after"):
-        if (value := getattr(outcome, name, None)) is not None:
-            line[name] = value
-    if isinstance(outcome, PhoneRejected) and outcome.error is PhoneError.COUNTRY_NOT_ALLOWED:
-        line |= {"detail": outcome.detail, "setting": "LASTDIGITS_ALLOWED_COUNTRIES"}
-    marks = {
-        "test": event.test,
-        "repeated": isinstance(outcome, Approved) and outcome.approval.repeated,
-        "replayed": isinstance(event.outcome, Replayed),
-    }
-    return line | {name: True for name, holds in marks.items() if holds}
-
-
-def outcome_name(outcome: type[Outcome]) -> str:
-    """An outcome's name in logs and metrics: `CodeIncorrect` is `code_incorrect`."""
-    return _NAMES[outcome]
-
-
-_NAMES = {each: re.sub("(?<!^)(?=[A-Z])", "_", each.__name__).lower() for each in get_args(Outcome)} | {
-    Pending: "placed"
-}
-
-
-def _bias(bias: CodeBias, *, impossible: bool) -> dict[str, object]:
-    line: dict[str, object] = {
-        "code_length": bias.digits,
-        "codes": bias.codes_seen,
-        "chance": bias.chance,
-        "min_entropy": round(bias.min_entropy, 2),
-    }
-    if impossible:
-        line["detail"] = (
-            "no verification fits under MAX_GUESS_PROBABILITY, so no one is called: ask the provider for more numbers, or raise the probability"
-        )
-    return line
-
-
-def _level(event: CallEnded) -> str:
-    """A refusal that only the operator or we can fix is an error; an unknown outcome is a warning; the rest is daily business."""
-    match event.outcome:
-        case Placed():
-            return "info"
-        case Unknown():
-            return "warning"
-        case Refused():
-            return {Responsibility.CALLER: "info", Responsibility.PROVIDER: "warning"}.get(
-                event.outcome.reason.responsibility, "error"
-            )
-
-
-def _call(event: CallEnded) -> dict[str, object]:
-    line: dict[str, object] = {
-        "id": event.id[:_ID_SHOWN],
-        "phone": mask_phone(event.phone),
-        "ms": round(event.seconds * 1000),
-    }
-    match event.outcome:
-        case Placed(call_id=call_id, price=price):
-            return line | {"outcome": "placed", "call_id": call_id, "price": None if price is None else str(price)}
-        case Refused(reason=reason, detail=detail):
-            return line | {
-                "outcome": "refused",
-                "reason": reason.value,
-                "responsibility": event.outcome.reason.responsibility.value,
-                "detail": detail,
-            }
-        case Unknown(detail=detail):
-            return line | {"outcome": "unknown", "detail": detail}
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line may be written."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._seen, self._until = {}, now + SECONDS
+        seen = self._seen[record.msg] = self._seen.get(record.msg, 0) + 1
+        return seen <= LINES

@@ -6,19 +6,19 @@ What only the store knows is asked for at each scrape (gauges.py), and handed to
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import get_args, get_type_hints
 
 import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
-from app.telemetry.logging import outcome_name
-from app.telemetry.processes import Processes
-from app.telemetry.tallies import Tallies, own_tallies
+from app.telemetry.gauges import process_metrics
+from app.telemetry.observers import outcome_name
+from app.telemetry.tallies import Tallies
 from app.verification import model
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.limits import price_units
@@ -67,19 +67,17 @@ BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric with all its series: a counter, or a gauge that a worker sets.
-
-    Attributes:
-        name: a counter's with its `_total`.
-        help: what it means, a sentence.
-        labels: their names.
-        series: each combination of their values that there is.
-    """
+    """A metric with all its series: each combination of its labels' values that there is. The name of a counter ends in `_total`."""
 
     name: str
     help: str
     labels: tuple[str, ...]
     series: tuple[Series, ...]
+
+
+def _family(name: str, sentence: str, **labels: Iterable[str]) -> Family:
+    """A metric with a series for each combination of its labels' values."""
+    return Family(f"lastdigits_{name}", sentence, tuple(labels), tuple(product(*labels.values())))
 
 
 def _reasons(outcome: type) -> Iterable[str]:
@@ -89,79 +87,48 @@ def _reasons(outcome: type) -> Iterable[str]:
     return ["", REPEATED] if outcome is model.Approved else [""]
 
 
+_CALL_OUTCOMES: dict[type[CallOutcome], str] = {Placed: "placed", Refused: "refused", Unknown: "unknown"}
+_CODE_LENGTHS = tuple(map(str, range(MIN_DIGITS, MAX_DIGITS + 1)))
+_BUCKETS = (*map(str, BOUNDS), "+Inf")
+_SUM = "sum"
+_ENDS = tuple(
+    (operation, outcome_name(outcome), reason, test)
+    for operation, outcomes in OUTCOMES.items()
+    for outcome in get_args(outcomes)
+    for reason in _reasons(outcome)
+    for test in ("false", "true")
+)
+
+# A table, a metric an entry.
+# fmt: off
 OPERATIONS = Family(
-    "lastdigits_operations_total",
-    "Operations that came to their outcome.",
-    ("operation", "outcome", "reason", "test"),
-    tuple(
-        (operation, outcome_name(outcome), reason, test)
-        for operation, outcomes in OUTCOMES.items()
-        for outcome in get_args(outcomes)
-        for reason in _reasons(outcome)
-        for test in ("false", "true")
-    ),
-)
+    "lastdigits_operations_total", "Operations that came to their outcome.", ("operation", "outcome", "reason", "test"), _ENDS)
 CALLS = Family(
-    "lastdigits_calls_total",
-    "Calls that the provider was asked for.",
-    ("outcome", "reason"),
-    (("placed", ""), *(("refused", reason.value) for reason in Refusal), ("unknown", "")),
-)
-SUSPENSIONS = Family(
-    "lastdigits_destination_suspensions_total",
-    "Countries and ranges of numbers that the fraud guard suspended.",
-    ("scope",),
-    tuple((scope.value,) for scope in model.Scope),
-)
-ALERTS = Family("lastdigits_spray_alerts_total", "Times that the spray alert was raised.", (), ((),))
-PRICES = Family(
-    "lastdigits_price_problems_total",
-    "Prices of calls that can't be read, or are higher than EXPECTED_PRICE.",
-    ("problem",),
-    (("unreadable",), ("higher",)),
-)
-BREAKER_OPENED = Family(
-    "lastdigits_breaker_opened_total",
-    "Times that a worker's breaker opened: calls failed, or the provider refused our account.",
-    ("reason",),
-    tuple((reason,) for reason in (*(refusal.value for refusal in Refusal), "unknown")),
-)
-OBSERVER_ERRORS = Family("lastdigits_observer_errors_total", "Events that could not be logged or counted.", (), ((),))
+    "lastdigits_calls_total", "Calls that the provider was asked for.", ("outcome", "reason"),
+    (("placed", ""), *(("refused", reason.value) for reason in Refusal), ("unknown", "")))
+SUSPENSIONS = _family(
+    "destination_suspensions_total", "Countries and ranges of numbers that the fraud guard suspended.", scope=model.Scope)
+ALERTS = _family("spray_alerts_total", "Times that the spray alert was raised.")
+PRICES = _family(
+    "price_problems_total", "Prices of calls that can't be read, or are higher than EXPECTED_PRICE.", problem=("unreadable", "higher"))
+BREAKER_OPENED = _family(
+    "breaker_opened_total", "Times that a worker's breaker opened: calls failed, or the provider refused our account.", reason=(*Refusal, "unknown"))
+OBSERVER_ERRORS = _family("observer_errors_total", "Events that could not be logged or counted.")
 COUNTERS = (OPERATIONS, CALLS, SUSPENSIONS, ALERTS, PRICES, BREAKER_OPENED, OBSERVER_ERRORS)
-BREAKERS = Family(
-    "lastdigits_breakers",
-    "Workers by the state of their breaker; all are closed while the provider works.",
-    ("state",),
-    tuple((state.value,) for state in BreakerState),
-)
+
+BREAKERS = _family("breakers", "Workers by the state of their breaker; all are closed while the provider works.", state=BreakerState)
 """A gauge that is the sum of what each worker says of itself."""
 
-_CODE_LENGTHS = ("code_length",), tuple((str(digits),) for digits in range(MIN_DIGITS, MAX_DIGITS + 1))
-MIN_ENTROPY = Family(
-    "lastdigits_code_min_entropy",
-    "Min-entropy, in bits, of the codes that the provider draws, as measured.",
-    *_CODE_LENGTHS,
-)
-BIASED = Family(
-    "lastdigits_code_biased", "1 where codes recur more often than uniformly distributed ones can.", *_CODE_LENGTHS
-)
-IMPOSSIBLE = Family(
-    "lastdigits_codes_impossible", "1 where no code is safe enough, so that no one is called.", (), ((),)
-)
+CALL_SECONDS = _family(
+    "call_duration_seconds", "How long the provider took to answer.", outcome=_CALL_OUTCOMES.values(), le=(*_BUCKETS, _SUM))
+"""A histogram: for each outcome what fell into each bucket alone, and the sum of all."""
+
+MIN_ENTROPY = _family("code_min_entropy", "Min-entropy, in bits, of the codes that the provider draws, as measured.", code_length=_CODE_LENGTHS)
+BIASED = _family("code_biased", "1 where codes recur more often than uniformly distributed ones can.", code_length=_CODE_LENGTHS)
+IMPOSSIBLE = _family("codes_impossible", "1 where no code is safe enough, so that no one is called.")
 GAUGES = (MIN_ENTROPY, BIASED, IMPOSSIBLE)
 """What a worker sets: the value that any of them set last counts, and there is none before the first."""
-
-CALL_SECONDS = "lastdigits_call_duration_seconds"
-_CALL_OUTCOMES: dict[type[CallOutcome], str] = {Placed: "placed", Refused: "refused", Unknown: "unknown"}
-_SERIES: tuple[Series, ...] = tuple(
-    (counter.name, *values) for counter in (*COUNTERS, BREAKERS) for values in counter.series
-)
-_GAUGES: tuple[Series, ...] = tuple((gauge.name, *values) for gauge in GAUGES for values in gauge.series)
-_HISTOGRAM = len(BOUNDS) + 2
-"""Numbers of one histogram: what fell into each bucket and above the last, and the sum."""
-
-_SET = len(_SERIES) + len(_CALL_OUTCOMES) * _HISTOGRAM
-"""Where gauges begin: for each, when it was set, and its value."""
+# fmt: on
 
 REQUESTS = "lastdigits_http_requests_total"
 UNLISTED: tuple[Series, ...] = tuple(("other", "other", f"{first}xx", "") for first in range(1, 6))
@@ -170,10 +137,17 @@ UNLISTED: tuple[Series, ...] = tuple(("other", "other", f"{first}xx", "") for fi
 MAX_REQUEST_SERIES = 400
 """Series of HTTP requests. The API knows its routes and hands them over; a worker's numbers have room for so many."""
 
-_REQUESTS = _SET + 2 * len(_GAUGES)
-"""Where HTTP requests begin."""
+_SET_AT = "set at"
+"""Marks the number that says when a worker set a gauge, in unix time; 0: never."""
 
-WIDTH = _REQUESTS + MAX_REQUEST_SERIES
+_SERIES = [
+    (family.name, *values) for family in (*COUNTERS, BREAKERS, CALL_SECONDS, *GAUGES) for values in family.series
+]
+_SERIES += [(gauge.name, *values, _SET_AT) for gauge in GAUGES for values in gauge.series]
+_PLACES: dict[Series, int] = {series: place for place, series in enumerate(_SERIES)}
+"""Where among a worker's numbers each series has its own. Those of HTTP requests follow."""
+
+WIDTH = len(_PLACES) + MAX_REQUEST_SERIES
 """How many numbers a worker keeps."""
 
 
@@ -181,171 +155,141 @@ class Metrics:
     """Counts the core's events, and returns what all workers have counted."""
 
     def __init__(self, version: str, tallies: Tallies | None = None, requests: Sequence[Series] = ()) -> None:
-        """See the class.
+        """Count in the numbers of all workers, or alone where there are none.
 
         Args:
             version: of this software.
-            tallies: the numbers of all workers; None where there is but one.
-            requests: each route, method, status and problem's code that an HTTP request may have; the same in all workers.
-
-        Raises:
-            ValueError: there are more than `MAX_REQUEST_SERIES`.
+            tallies: the numbers of all workers.
+            requests: each route, method, status and problem's code that an HTTP request may have: at most `MAX_REQUEST_SERIES`, the same in all workers.
         """
         self._version = version
-        self._requests = {labels: _REQUESTS + place for place, labels in enumerate((*requests, *UNLISTED))}
-        if len(self._requests) > MAX_REQUEST_SERIES:
-            raise ValueError(f"{len(self._requests)} series of HTTP requests: raise MAX_REQUEST_SERIES")
+        labels = ("route", "method", "status", "code")
+        self._requests = Family(REQUESTS, "HTTP requests that were answered.", labels, (*requests, *UNLISTED))
+        count = len(self._requests.series)
+        if count > MAX_REQUEST_SERIES:
+            raise ValueError(f"{count} series of HTTP requests: raise MAX_REQUEST_SERIES")
+        numbered = enumerate(self._requests.series, len(_PLACES))
+        self._places = _PLACES | {(REQUESTS, *values): place for place, values in numbered}
         self._tallies, self._row = _claimed(tallies)
-        place_of = {series: place for place, series in enumerate(_SERIES)}
-        # Found once: an event then costs one look-up in a dict, by what it holds anyway.
-        self._operations = {
-            (operation, outcome, reason, test): place_of[
-                OPERATIONS.name, operation, outcome_name(outcome), reason, said
-            ]
-            for operation, outcomes in OUTCOMES.items()
-            for outcome in get_args(outcomes)
-            for reason in _reasons(outcome)
-            for test, said in ((False, "false"), (True, "true"))
-        }
-        self._suspensions = {scope: place_of[SUSPENSIONS.name, scope.value] for scope in model.Scope}
-        self._alerts = place_of[ALERTS.name,]
-        self._observer_errors = place_of[OBSERVER_ERRORS.name,]
-        self._prices = {problem: place_of[PRICES.name, problem] for (problem,) in PRICES.series}
-        self._calls = {values: place_of[CALLS.name, *values] for values in CALLS.series}
-        self._breaker_opened = {reason: place_of[BREAKER_OPENED.name, reason] for (reason,) in BREAKER_OPENED.series}
-        self._breakers = {state: place_of[BREAKERS.name, state.value] for state in BreakerState}
         self._set_breaker(BreakerState.CLOSED)
-        self._seconds = {
-            outcome: len(_SERIES) + nth * _HISTOGRAM for nth, outcome in enumerate(_CALL_OUTCOMES.values())
-        }
 
     def __call__(self, event: Event) -> None:
         """Count an event."""
         match event:
             case OperationEnded(operation=operation, outcome=outcome, test=test):
-                self._row[self._operations[operation, type(outcome), _reason(outcome), test]] += 1
+                name, said = outcome_name(type(outcome)), "true" if test else "false"
+                self._add(OPERATIONS.name, operation, name, _reason(outcome), said)
                 self._count_signs(outcome)
             case CallEnded():
                 self._count_call(event)
             case BreakerChanged(state=state, reason=reason):
                 self._set_breaker(state)
                 if state is BreakerState.OPEN and reason:
-                    self._row[self._breaker_opened[reason]] += 1
+                    self._add(BREAKER_OPENED.name, reason)
             case BiasMeasured(bias=bias, impossible=impossible):
                 for digits, measured in bias.items():
-                    self._set((MIN_ENTROPY.name, str(digits)), measured.min_entropy)
-                    self._set((BIASED.name, str(digits)), measured.biased)
-                self._set((IMPOSSIBLE.name,), impossible)
+                    self._set(MIN_ENTROPY.name, str(digits), value=measured.min_entropy)
+                    self._set(BIASED.name, str(digits), value=measured.biased)
+                self._set(IMPOSSIBLE.name, value=impossible)
 
     def count_request(self, route: str, method: str, status: int, code: str) -> None:
         """Count an HTTP request: by its route's template, never its path, and its problem's code, if it has one."""
-        place = self._requests.get((route, method, str(status), code))
-        self._row[place or self._requests[UNLISTED[status // 100 - 1]]] += 1
+        series = (REQUESTS, route, method, str(status), code)
+        self._add(*(series if series in self._places else (REQUESTS, *UNLISTED[status // 100 - 1])))
 
     def count_observer_error(self) -> None:
         """Count an event that an observer failed on."""
-        self._row[self._observer_errors] += 1
+        self._add(OBSERVER_ERRORS.name)
+
+    def _add(self, *series: str, by: float = 1) -> None:
+        self._row[self._places[series]] += by
 
     def _count_signs(self, outcome: model.Outcome) -> None:
         """Signs of an attack: counted with the operation that first saw them."""
-        if isinstance(outcome, model.DestinationSuspended) and outcome.just_now:
-            self._row[self._suspensions[outcome.scope]] += 1
-        elif isinstance(outcome, model.CodeIncorrect) and outcome.alert:
-            self._row[self._alerts] += 1
-
-    def _set_breaker(self, state: BreakerState) -> None:
-        for each, place in self._breakers.items():
-            self._row[place] = each is state
-
-    def _set(self, gauge: Series, value: float) -> None:
-        place = _SET + 2 * _GAUGES.index(gauge)
-        self._row[place + 1] = value
-        self._row[place] = time.time()
+        match outcome:
+            case model.DestinationSuspended(scope=scope, just_now=True):
+                self._add(SUSPENSIONS.name, scope)
+            case model.CodeIncorrect(alert=True):
+                self._add(ALERTS.name)
 
     def _count_call(self, event: CallEnded) -> None:
         outcome = _CALL_OUTCOMES[type(event.outcome)]
-        reason = event.outcome.reason.value if isinstance(event.outcome, Refused) else ""
-        self._row[self._calls[outcome, reason]] += 1
-        self._count_price(event)
-        first = self._seconds[outcome]
-        self._row[first + bisect_left(BOUNDS, event.seconds)] += 1
-        self._row[first + _HISTOGRAM - 1] += event.seconds
+        self._add(CALLS.name, outcome, event.outcome.reason if isinstance(event.outcome, Refused) else "")
+        self._add(CALL_SECONDS.name, outcome, _BUCKETS[bisect_left(BOUNDS, event.seconds)])
+        self._add(CALL_SECONDS.name, outcome, _SUM, by=event.seconds)
+        match event.outcome:
+            case Placed(unreadable_price=text) if text is not None:
+                self._add(PRICES.name, "unreadable")
+            case Placed(price=price) if price is not None and price_units(price) > event.expected:
+                self._add(PRICES.name, "higher")
 
-    def _count_price(self, event: CallEnded) -> None:
-        if not isinstance(event.outcome, Placed):
-            return
-        if event.outcome.unreadable_price is not None:
-            self._row[self._prices["unreadable"]] += 1
-        elif event.outcome.price is not None and price_units(event.outcome.price) > event.expected:
-            self._row[self._prices["higher"]] += 1
+    def _set_breaker(self, state: BreakerState) -> None:
+        for each in BreakerState:
+            self._row[self._places[BREAKERS.name, each]] = each is state
+
+    def _set(self, *series: str, value: float) -> None:
+        self._row[self._places[series]] = value
+        self._row[self._places[*series, _SET_AT]] = time.time()
 
     def text(self, accept: str, more: Iterable[Metric] = ()) -> tuple[bytes, str]:
-        """What all workers have counted, for Prometheus.
-
-        Args:
-            accept: the `Accept` of the request, which may ask for OpenMetrics.
-            more: metrics that are not counted here: gauges of what the store knows.
-
-        Returns:
-            the text and its media type.
-        """
+        """What all workers have counted, and `more`, as a text and its media type: `accept`, the request's header, may ask for OpenMetrics."""
         encode, media_type = choose_encoder(accept)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Collected([*self.collect(), *more]))
-        return encode(registry), media_type
+        return encode(_Collected([*self.collect(), *more])), media_type
 
     def collect(self) -> Iterator[Metric]:
         """Each metric with its samples."""
         rows = self._tallies.rows()
         sums = [sum(column) for column in zip(*rows, strict=True)]
-        values = dict(zip(_SERIES, sums, strict=False))
+        values = {series: sums[place] for series, place in self._places.items()}
         for counter in COUNTERS:
-            family = CounterMetricFamily(counter.name, counter.help, labels=counter.labels)
-            for series in counter.series:
-                family.add_metric(series, values[counter.name, *series])
-            yield family
-        breakers = GaugeMetricFamily(BREAKERS.name, BREAKERS.help, labels=BREAKERS.labels)
-        for series in BREAKERS.series:
-            breakers.add_metric(series, values[BREAKERS.name, *series])
-        yield breakers
-        seconds = HistogramMetricFamily(CALL_SECONDS, "How long the provider took to answer.", labels=["outcome"])
-        for outcome, first in self._seconds.items():
-            *counts, total = sums[first : first + _HISTOGRAM]
-            bounds = [*(str(bound) for bound in BOUNDS), "+Inf"]
-            seconds.add_metric([outcome], list(zip(bounds, accumulate(counts), strict=True)), total)
-        yield seconds
-        requests = CounterMetricFamily(
-            REQUESTS, "HTTP requests that were answered.", labels=("route", "method", "status", "code")
-        )
-        for labels, place in self._requests.items():
-            requests.add_metric(labels, sums[place])
-        yield requests
-        yield from _gauges(rows)
+            yield _filled(CounterMetricFamily, counter, values)
+        yield _filled(GaugeMetricFamily, BREAKERS, values)
+        yield _histogram(values)
+        yield _filled(CounterMetricFamily, self._requests, values)
+        for gauge in GAUGES:
+            yield _last_set(gauge, rows)
         build = GaugeMetricFamily("lastdigits_build_info", "1; the label says which version runs.", labels=["version"])
         build.add_metric([self._version], 1)
         yield build
-        yield from Processes(self._tallies).collect()
+        yield from process_metrics(self._tallies)
 
 
+@dataclass(frozen=True, slots=True)
 class _Collected(Collector):
-    """Metrics as a registry wants them."""
+    """Metrics as the library's encoders take them."""
 
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
+    metrics: list[Metric]
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics
+        return self.metrics
 
 
-def _gauges(rows: list[list[float]]) -> Iterator[Metric]:
-    for gauge in GAUGES:
-        family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
-        for series in gauge.series:
-            place = _SET + 2 * _GAUGES.index((gauge.name, *series))
-            when, value = max((row[place], row[place + 1]) for row in rows)
-            if when:
-                family.add_metric(series, value)
-        yield family
+def _filled(
+    kind: type[CounterMetricFamily | GaugeMetricFamily], family: Family, values: Mapping[Series, float]
+) -> Metric:
+    metric = kind(family.name, family.help, labels=family.labels)
+    for series in family.series:
+        metric.add_metric(series, values[family.name, *series])
+    return metric
+
+
+def _histogram(values: Mapping[Series, float]) -> Metric:
+    metric = HistogramMetricFamily(CALL_SECONDS.name, CALL_SECONDS.help, labels=["outcome"])
+    for outcome in _CALL_OUTCOMES.values():
+        counts = accumulate(values[CALL_SECONDS.name, outcome, bound] for bound in _BUCKETS)
+        metric.add_metric([outcome], list(zip(_BUCKETS, counts, strict=True)), values[CALL_SECONDS.name, outcome, _SUM])
+    return metric
+
+
+def _last_set(gauge: Family, rows: list[list[float]]) -> Metric:
+    """A gauge with the values that any of the workers set last; without those that none has set."""
+    metric = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+    for series in gauge.series:
+        set_at, place = _PLACES[gauge.name, *series, _SET_AT], _PLACES[gauge.name, *series]
+        when, value = max((row[set_at], row[place]) for row in rows)
+        if when:
+            metric.add_metric(series, value)
+    return metric
 
 
 def _claimed(tallies: Tallies | None) -> "tuple[Tallies, memoryview[float]]":
@@ -357,7 +301,7 @@ def _claimed(tallies: Tallies | None) -> "tuple[Tallies, memoryview[float]]":
         structlog.get_logger().warning(
             "metrics_not_shared", detail="this worker counts for itself: restart the service"
         )
-    own = own_tallies(WIDTH)
+    own = Tallies(WIDTH, rows=1)
     row = own.claim()
     if row is None:
         raise RuntimeError("a new row was taken")

@@ -28,12 +28,7 @@ class Tallies:
     """Rows of numbers. Handed to a worker when it is spawned, it is the same memory there."""
 
     def __init__(self, width: int, rows: int, memory: int | None = None) -> None:
-        """See the class.
-
-        Args:
-            width: how many numbers a row has.
-            rows: how many rows.
-            memory: its file descriptor; None makes room that no other process sees.
+        """Map the memory of a file descriptor; without one, memory that no other process sees.
 
         Raises:
             OSError: there is no room.
@@ -91,11 +86,6 @@ def shared_tallies(width: int, workers: int, spare: int = SPARE) -> Iterator[Tal
         yield Tallies(width, workers + spare, memory)
     finally:
         os.close(memory)
-
-
-def own_tallies(width: int) -> Tallies:
-    """Numbers of this process only."""
-    return Tallies(width, 1)
 
 
 def _received(width: int, rows: int, sent: Any) -> Tallies:  # noqa: ANN401  multiprocessing's own, which has no name

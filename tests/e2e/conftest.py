@@ -1,6 +1,7 @@
-"""Commands in this process, as far as no process of their own is what is tested."""
+"""Commands in this process, as far as no process of their own is what is tested; and how to wait for a process."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from app.cli import main
+from tests.harness import MAX_START
 
 
 class Done(NamedTuple):
@@ -17,6 +19,14 @@ class Done(NamedTuple):
 
 
 Command = Callable[..., Done]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + MAX_START
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.02)
 
 
 @pytest.fixture

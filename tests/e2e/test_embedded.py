@@ -2,51 +2,36 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from redis import Redis
 
-from app.store import embedded
 from app.store.embedded import (
     REWRITE_AFTER,
-    EmbeddedStoreError,
     embedded_server,
     rewrite_if_old,
     socket_of,
     store_directory,
 )
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.01)
+from tests.e2e.conftest import until
 
 
 def _on_disk(path: Path, text: bytes) -> bool:
     return any(text in file.read_bytes() for file in store_directory(path).rglob("*.aof*") if file.is_file())
 
 
-def _age(path: Path, seconds: float) -> None:
-    """As if the last rewrite were so long ago."""
-    then = time.time() - seconds
-    for file in store_directory(path).rglob("*.base.*"):
-        os.utime(file, (then, then))
-
-
 def test_what_has_expired_leaves_the_disk_by_a_rewrite_and_what_lives_stays(tmp_path: Path) -> None:
     with embedded_server(tmp_path), Redis(unix_socket_path=str(socket_of(tmp_path))) as client:
         client.set("expired-79161234567", "x", px=1)
         client.set("living", "x", ex=3600)
-        _until(lambda: client.dbsize() == 1)
-        _until(lambda: _on_disk(tmp_path, b"expired-79161234567"))
+        until(lambda: client.dbsize() == 1)
+        until(lambda: _on_disk(tmp_path, b"expired-79161234567"))
         assert not rewrite_if_old(tmp_path), "it is new"
-        _age(tmp_path, REWRITE_AFTER + 1)
+        (base,) = store_directory(tmp_path).rglob("*.base.*")
+        then = time.time() - REWRITE_AFTER - 1
+        os.utime(base, (then, then))
         assert rewrite_if_old(tmp_path)
-        _until(lambda: not _on_disk(tmp_path, b"expired-79161234567"))
+        until(lambda: not _on_disk(tmp_path, b"expired-79161234567"))
         assert not rewrite_if_old(tmp_path), "not twice in a row"
         assert client.keys() == [b"living"]
     with embedded_server(tmp_path), Redis(unix_socket_path=str(socket_of(tmp_path))) as client:
@@ -55,26 +40,6 @@ def test_what_has_expired_leaves_the_disk_by_a_rewrite_and_what_lives_stays(tmp_
 
 def test_a_record_is_gone_within_a_day_of_its_end() -> None:
     assert REWRITE_AFTER < 24 * 3600 / 1.5
-
-
-def test_a_directory_that_is_in_use_is_refused_as_what_may_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "HANDOVER_TIMEOUT", 0.0)
-    with (
-        embedded_server(tmp_path),
-        pytest.raises(EmbeddedStoreError, match=f"process {os.getpid()}") as error,
-        embedded_server(tmp_path),
-    ):
-        pass
-    assert error.value.status == 69
-
-
-def test_a_directory_that_cant_be_made_is_refused_with_its_owner(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file")
-    with pytest.raises(EmbeddedStoreError, match="belongs to") as error, embedded_server(tmp_path / "data"):
-        pass
-    assert error.value.status == 78
 
 
 def test_a_long_path_has_its_socket_elsewhere_and_each_store_its_own(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 import resource
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.conftest import until
 from tests.exposition import call, operation, read, scrape, series
 from tests.harness import Service, Simulator, fresh_phone, serving
 
@@ -35,15 +35,6 @@ def _start(service: Service) -> None:
     assert answer.status_code == 201, answer.text
 
 
-def _await_another(service: Service, killed: int, before: list[int]) -> None:
-    deadline = time.monotonic() + 30
-    while len(set(service.workers()) - {killed}) < len(before) or service.log.read_text().count(
-        "Application startup complete"
-    ) <= len(before):
-        assert time.monotonic() < deadline, "no worker came in its place"
-        time.sleep(0.05)
-
-
 def test_workers_are_summed_and_the_counts_of_a_killed_one_stay(
     tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +51,7 @@ def test_workers_are_summed_and_the_counts_of_a_killed_one_stay(
                 seen = scrape(service.url)
             assert (seen[operation("start", "placed")], seen[call("placed")]) == (5, 5)
         os.kill(first, signal.SIGKILL)
-        _await_another(service, first, workers)
+        until(lambda: service.log.read_text().count("Application startup complete") == 3)
         assert scrape(service.url)[call("placed")] == 5
         (third,) = set(service.workers()) - set(workers)
         with _only(third, service):
@@ -75,9 +66,7 @@ def test_workers_are_summed_and_the_counts_of_a_killed_one_stay(
     assert not list((tmp_path / "temporary").iterdir()), "it left a file"
 
 
-def test_a_full_disk_costs_neither_a_verification_nor_its_count_nor_the_call_that_is_finished_before_the_end(
-    tmp_path: Path, simulator: Simulator, phone: str
-) -> None:
+def test_a_full_disk_costs_neither_a_call_nor_its_count(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     with serving(tmp_path, simulator.send_url) as service:
         # No file may grow: each write to one, as to the log, fails from now on.
         for pid in (service.process.pid, *service.workers()):
@@ -87,17 +76,15 @@ def test_a_full_disk_costs_neither_a_verification_nor_its_count_nor_the_call_tha
         seen = scrape(service.url)
         assert (seen[operation("start", "placed")], seen[operation("check", "approved")]) == (1, 1)
         assert seen[series("lastdigits_observer_errors_total")] >= 3, "the lines of start, call and check"
-        with httpx.Client(base_url=service.url, timeout=10) as http:
-            for _ in range(2):
-                assert http.post("/verify/check").status_code == 401
-                assert http.get("/readyz").status_code == 200
+        for _ in range(2):
+            assert service.http.post("/verify/check").status_code == 401
+            assert service.http.get("/readyz").status_code == 200
         assert scrape(service.url)[series("lastdigits_observer_errors_total")] >= 5
         slow = fresh_phone()
         simulator.behave(slow, delay=0.8)
         with ThreadPoolExecutor() as pool:
             starting = pool.submit(service.start, slow)
-            while simulator.count(slow) == 0:
-                time.sleep(0.02)
+            until(lambda: simulator.count(slow) == 1)
             service.process.send_signal(signal.SIGTERM)
             assert starting.result().status_code == 201
         assert service.process.wait(30) == 0

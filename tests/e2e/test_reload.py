@@ -2,11 +2,9 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import jwt
 import pytest
 from structlog.testing import capture_logs
@@ -15,39 +13,26 @@ from app.api.clients import Kind, clients_entry, new_key
 from app.reloading import read_again
 from app.settings import load_settings
 from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
+from tests.e2e.conftest import until
 from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
 
 
 def _reload(service: Service, workers: int = 2, *, event: str = "reloaded") -> None:
     """Send SIGHUP and wait until every process that answers requests has read the files. Before a worker has started, SIGHUP ends it."""
-    _until(lambda: len(_events(service, "Application startup complete.")) >= len(service.workers()))
+    until(lambda: len(_events(service, "Application startup complete.")) >= len(service.workers()))
     before = len(_events(service, event))
     os.kill(service.process.pid, signal.SIGHUP)
-    _until(lambda: len(_events(service, event)) >= before + workers)
+    until(lambda: len(_events(service, event)) >= before + workers)
 
 
 def _events(service: Service, name: str) -> list[dict[str, object]]:
     return [line for line in service.lines() if line["event"] == name]
 
 
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.02)
-
-
 def _statuses(service: Service, key: str) -> set[int]:
     """What a key is answered by every worker: many connections, each a new one."""
     headers = {"Authorization": f"Bearer {key}", "Connection": "close"}
     return {service.http.get("/verify/vrf_x", headers=headers).status_code for _ in range(20)}
-
-
-def _answers(service: Service) -> bool:
-    try:
-        return service.http.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -57,33 +42,22 @@ def pair(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
         yield service
 
 
-def _change_clients(service: Service, simulator: Simulator, workers: int) -> None:
-    file = service.directory / "clients.toml"
-    pids = service.workers()
-    phone = fresh_phone()
-    verification = service.start(phone).json()["id"]
-    fresh = new_key(Kind.SECRET)
-    assert _statuses(service, fresh) == {401}
-    file.write_text(file.read_text() + "\n" + clients_entry("backend", Kind.SECRET, fresh))
-    _reload(service, workers)
-    assert _statuses(service, fresh) == {404}
-    assert _statuses(service, service.keys["backend"]) == {404}, "two keys of a client while it is rotated"
-
-    old, service.keys["backend"] = service.keys["backend"], fresh
-    file.write_text(clients_toml(service.keys))
-    _reload(service, workers)
-    assert _statuses(service, old) == {401}
-    assert service.check(verification, simulator.code(phone)).status_code == 200, "what was begun goes on"
-    assert service.workers() == pids, "none was restarted"
-
-
-def test_clients_change_in_all_workers_and_requests_go_on(pair: Service, simulator: Simulator) -> None:
-    _change_clients(pair, simulator, 2)
-
-
-def test_clients_change_where_one_process_does_all(tmp_path: Path, simulator: Simulator) -> None:
+def test_clients_change_where_one_process_does_all(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     with serving(tmp_path, simulator.send_url, WORKERS="1") as service:
-        _change_clients(service, simulator, 1)
+        file = service.directory / "clients.toml"
+        verification = service.start(phone).json()["id"]
+        fresh = new_key(Kind.SECRET)
+        assert _statuses(service, fresh) == {401}
+        file.write_text(file.read_text() + "\n" + clients_entry("backend", Kind.SECRET, fresh))
+        _reload(service, 1)
+        assert _statuses(service, fresh) == {404}
+        assert _statuses(service, service.keys["backend"]) == {404}, "two keys of a client while it is rotated"
+
+        old, service.keys["backend"] = service.keys["backend"], fresh
+        file.write_text(clients_toml(service.keys))
+        _reload(service, 1)
+        assert _statuses(service, old) == {401}
+        assert service.check(verification, simulator.code(phone)).status_code == 200
 
 
 def test_signing_keys_rotate_without_a_gap(pair: Service, simulator: Simulator) -> None:
@@ -108,12 +82,13 @@ def test_signing_keys_rotate_without_a_gap(pair: Service, simulator: Simulator) 
     assert new.private_jwk()["d"] not in pair.log.read_text()
 
 
-def test_invalid_files_keep_what_was_in_force_in_all_workers_and_in_later_ones(
-    pair: Service, simulator: Simulator
-) -> None:
+def test_clients_change_in_all_workers_but_not_by_invalid_files(pair: Service, simulator: Simulator) -> None:
     old, pair.keys["backend"] = pair.keys["backend"], new_key(Kind.SECRET)
+    pids = pair.workers()
     (pair.directory / "clients.toml").write_text(clients_toml(pair.keys))
     _reload(pair)
+    assert (_statuses(pair, old), _statuses(pair, pair.keys["backend"])) == ({401}, {404})
+    assert pair.workers() == pids, "none was restarted"
     reloaded = len(_events(pair, "reloaded"))
     files = {
         pair.directory / name: (pair.directory / name).read_text() for name in ("clients.toml", "signing-keys.json")
@@ -123,11 +98,10 @@ def test_invalid_files_keep_what_was_in_force_in_all_workers_and_in_later_ones(
     _reload(pair, 3, event="signing_keys_not_reloaded")  # the supervisor reads them too
     assert len(_events(pair, "clients_not_reloaded")) == 3
     assert len(_events(pair, "reloaded")) == reloaded, "what failed is not also reported as done"
-    pids = pair.workers()
+    started = len(_events(pair, "Application startup complete."))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    _until(lambda: len(set(pair.workers()) - set(pids)) == 2)
-    _until(lambda: _answers(pair))
+    until(lambda: len(_events(pair, "Application startup complete.")) >= started + 2)
     assert _statuses(pair, old) == {401}, "a key that was withdrawn stays withdrawn"
     assert _statuses(pair, pair.keys["backend"]) == {404}
     phone = fresh_phone()
@@ -139,37 +113,28 @@ def test_invalid_files_keep_what_was_in_force_in_all_workers_and_in_later_ones(
 
 
 NO_CALL_FOR_STRANGERS = clients_entry("a", Kind.PUBLIC, new_key(Kind.PUBLIC), native=True, calls="1/day")
+BROKEN: dict[str, tuple[str | None, ...]] = {
+    "clients": ("[[client", '[[client]]\nid = "x"\n', "", "a = " + "9" * 5000, NO_CALL_FOR_STRANGERS, None),
+    "signing_keys": ('{"keys": [{"kty": ["EC"]}]}', "{", '{"keys": []}', "{}", None),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "broken"),
-    [
-        *(
-            ("clients.toml", text)
-            for text in ("[[client", '[[client]]\nid = "x"\n', "", "a = " + "9" * 5000, NO_CALL_FOR_STRANGERS, None)
-        ),
-        *(("keys.json", text) for text in ('{"keys": [{"kty": ["EC"]}]}', "{", '{"keys": []}', "{}", None)),
-    ],
-)
+@pytest.mark.parametrize(("kind", "broken"), [(kind, text) for kind, texts in BROKEN.items() for text in texts])
 def test_an_invalid_file_changes_nothing_and_the_log_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, broken: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, broken: str | None
 ) -> None:
-    (tmp_path / "clients.toml").write_text(clients_entry("a", Kind.SECRET, new_key(Kind.SECRET)))
-    (tmp_path / "keys.json").write_text(write_signing_keys((new_signing_key(),)))
+    (tmp_path / "clients").write_text(clients_entry("a", Kind.SECRET, new_key(Kind.SECRET)))
+    (tmp_path / "signing_keys").write_text(write_signing_keys((new_signing_key(),)))
     monkeypatch.setenv("LASTDIGITS_SANDBOX", "true")
-    monkeypatch.setenv("LASTDIGITS_CLIENTS_FILE", str(tmp_path / "clients.toml"))
-    monkeypatch.setenv("LASTDIGITS_SIGNING_KEYS_FILE", str(tmp_path / "keys.json"))
+    monkeypatch.setenv("LASTDIGITS_CLIENTS_FILE", str(tmp_path / "clients"))
+    monkeypatch.setenv("LASTDIGITS_SIGNING_KEYS_FILE", str(tmp_path / "signing_keys"))
     settings = load_settings(None)
-    if broken is None:
-        (tmp_path / name).unlink()
-    else:
-        (tmp_path / name).write_text(broken)
+    (tmp_path / kind).unlink()
+    if broken is not None:
+        (tmp_path / kind).write_text(broken)
     with capture_logs() as logs:
         after = read_again(settings)
     (line,) = logs
-    event = "clients_not_reloaded" if name == "clients.toml" else "signing_keys_not_reloaded"
-    assert (line["event"], line["log_level"], name in line["detail"]) == (event, "error", True)
-    if name == "clients.toml":
-        assert after.clients is settings.clients
-    else:
-        assert after.signing_keys is settings.signing_keys
+    assert (line["event"], line["log_level"]) == (f"{kind}_not_reloaded", "error")
+    assert str(tmp_path / kind) in line["detail"]
+    assert getattr(after, kind) is getattr(settings, kind)

@@ -18,55 +18,46 @@ from typing import Any
 import httpx
 import pytest
 
-from app.listening import listen
-from app.made_keys import with_made_keys
-from app.processes import StartError
+from app.cli.serve import with_made_keys
+from app.processes import StartError, listen
 from app.sandbox import reachable, sandbox_keys
 from app.settings import load_settings
 from app.store.embedded import embedded_server, store_directory
-from tests.e2e.conftest import Command
+from tests.e2e.conftest import Command, until
 from tests.harness import ROOT, Service, Simulator, running, serving
 
 SANDBOX = {"LASTDIGITS_PORT": "0", "LASTDIGITS_SIMULATOR_PORT": "0", "LASTDIGITS_LOG_FORMAT": "json"}
 
 
-def _cli(*arguments: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def _serve(cwd: Path, **settings: str) -> tuple[int, str]:
+    """The exit status of a service that does not start, and what it says."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    return subprocess.run(
-        [sys.executable, "-m", "app.cli", *arguments],
-        env=plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environ = plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "app.cli", "serve"]
+    done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stderr
 
 
 @contextmanager
 def _sandbox(directory: Path, **settings: str) -> Iterator[tuple[Any, str, str]]:
-    """A running sandbox: its process, what it printed, and its address. It answers."""
+    """A running sandbox: its process, what it printed, and its address. It answers, and all of its workers have started."""
+    log, workers = directory / "log", int(settings["WORKERS"])
     given = SANDBOX | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
 
     def banner(text: str) -> str | None:
         return text if "Paste this" in text and '"serving"' in text else None
 
-    with running(["serve"], given, directory / "log", banner) as (process, text):
+    with running(["serve"], given, log, banner) as (process, text):
         (address,) = re.findall(r"Service +(\S+)", text)
-        _await_ready(address)
+        until(lambda: _is_ready(address) and log.read_text().count("Application startup complete") >= workers)
         yield process, text, address
 
 
-def _await_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError("never ready")
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 # ---- the sandbox
@@ -74,18 +65,15 @@ def _await_ready(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "workers", "also", "ending"),
-    [("LOCALHOST", "2", None, signal.SIGTERM), ("::", "1", "[::1]", signal.SIGINT)],
+    [("LOCALHOST", "2", None, signal.SIGINT), ("::", "1", "[::1]", signal.SIGTERM)],
 )
 def test_the_sandbox_verifies_a_phone_by_pasting_what_it_prints(
     tmp_path: Path, host: str, workers: str, also: str | None, ending: int
 ) -> None:
     with _sandbox(tmp_path, HOST=host, SIMULATOR_HOST=host, WORKERS=workers) as (process, text, address):
         assert "no phone rings, and nothing leaves this machine" in text
-        assert [
-            line["level"]
-            for line in map(json.loads, re.findall(r"^{.*}$", text, re.MULTILINE))
-            if line["event"] == "sandbox"
-        ] == ["warning"]
+        logged = map(json.loads, re.findall(r"^{.*}$", text, re.MULTILINE))
+        assert [line["level"] for line in logged if line["event"] == "sandbox"] == ["warning"]
         script = text.partition("count.\n")[2].partition("\n{")[0]
         assert '"purpose": "login", "client_ip": "203.0.113.7"' in script
         pasted = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True)
@@ -108,23 +96,19 @@ def test_a_listening_address_is_shown_as_one_that_can_be_reached(host: str, show
         socket.create_connection((shown.strip("[]"), listener.getsockname()[1]), 5).close()
 
 
-def test_a_sandbox_that_is_killed_leaves_no_process_and_keeps_its_keys_and_data_in_its_own_directories(
-    tmp_path: Path,
-) -> None:
+def test_a_killed_sandbox_leaves_no_process_and_keeps_its_keys_and_data_apart(tmp_path: Path) -> None:
     keys: list[list[str]] = []
     started = ""
     for workers in ("2", "1"):
         with _sandbox(tmp_path, WORKERS=workers) as (process, text, address):
             keys.append(re.findall(r"[ps]k_[A-Za-z0-9_-]{43}", text)[:2])
             headers = {"Authorization": f"Bearer {keys[-1][1]}"}
-            started = (
-                started
-                or httpx.post(f"{address}/verify/start", json={"phone": "+79161234567"}, headers=headers).json()["id"]
-            )
+            if not started:
+                answer = httpx.post(f"{address}/verify/start", json={"phone": "+79161234567"}, headers=headers)
+                started = answer.json()["id"]
+                status, said = _serve(tmp_path, PORT="0", SIMULATOR_PORT="0")
+                assert (status, f"process {process.pid}" in said) == (69, True), said
             assert httpx.get(f"{address}/verify/{started}", headers=headers).json()["status"] == "pending"
-            if len(keys) == 1:
-                second = _cli("serve", cwd=tmp_path, PORT="0", SIMULATOR_PORT="0")
-                assert (second.returncode, f"process {process.pid}" in second.stderr) == (69, True), second.stderr
             _end(process, signal.SIGKILL, -9)
     assert keys[0] == keys[1]
     made = tmp_path / "data" / "sandbox" / "keys"
@@ -138,20 +122,17 @@ def test_a_sandbox_that_is_killed_leaves_no_process_and_keeps_its_keys_and_data_
 
 
 def test_invalid_settings_end_with_78_and_commands_that_can_be_pasted(tmp_path: Path) -> None:
-    done = _cli(
-        "serve", cwd=tmp_path, PROVIDER_API_KEY="key-4711", PEPER="x", CODE_LENGTH="9", REDIS_URL="mysql://x:4711@h"
-    )
-    assert done.returncode == 78
-    assert done.stderr.startswith("lastdigits: invalid configuration:\n  - LASTDIGITS_PEPER: ")
-    assert len(done.stderr.splitlines()) == 5
-    assert "4711" not in done.stderr
-    assert re.search(r"`\S+python\S* -m app.cli keys new --id backend", done.stderr), done.stderr
+    given = {"PROVIDER_API_KEY": "key-4711", "PEPER": "x", "CODE_LENGTH": "9", "REDIS_URL": "mysql://x:4711@h"}
+    status, said = _serve(tmp_path, **given)
+    assert status == 78
+    assert said.startswith("lastdigits: invalid configuration:\n  - LASTDIGITS_PEPER: ")
+    assert len(said.splitlines()) == 5
+    assert "4711" not in said
+    assert re.search(r"`\S+python\S* -m app.cli keys new --id backend", said), said
 
 
 @pytest.mark.parametrize("name", ["lastdigits", "venv/bin/lastdigits"])
-def test_messages_spell_the_command_as_it_was_called(
-    command: Command, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_messages_spell_the_command_as_called(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     called = Path(name).absolute()
     called.parent.mkdir(parents=True, exist_ok=True)
     called.touch(0o755)
@@ -161,23 +142,16 @@ def test_messages_spell_the_command_as_it_was_called(
     assert f"`{name} keys new " in command("doctor", PROVIDER_API_KEY="k").err
 
 
-@pytest.mark.parametrize(
-    ("host", "port", "blamed"),
-    [("192.0.2.1", 0, "HOST: 192.0.2.1 can't be listened on"), ("127.0.0.1", None, "PORT: {port} can't be")],
-)
-def test_an_address_that_cant_be_listened_on_is_blamed_and_may_pass(
-    simulator: Simulator, host: str, port: int | None, blamed: str
-) -> None:
-    taken = int(simulator.url.rpartition(":")[2])
-    with pytest.raises(StartError, match=blamed.format(port=taken)) as error:
-        listen(host, taken if port is None else port, "HOST", "PORT")
+def test_an_address_that_cant_be_listened_on_is_blamed_and_may_pass() -> None:
+    with pytest.raises(StartError, match=r"^HOST: 192\.0\.2\.1 can't be listened on") as error:
+        listen("192.0.2.1", 0, "HOST", "PORT")
     assert error.value.status == 69
 
 
 def test_a_simulators_port_that_is_in_use_ends_the_sandbox_with_69(tmp_path: Path, simulator: Simulator) -> None:
     taken = simulator.url.rpartition(":")[2]
-    done = _cli("serve", cwd=tmp_path, PORT="0", SIMULATOR_PORT=taken)
-    assert (done.returncode, f"LASTDIGITS_SIMULATOR_PORT: {taken} can't" in done.stderr) == (69, True), done.stderr
+    status, said = _serve(tmp_path, PORT="0", SIMULATOR_PORT=taken)
+    assert (status, f"LASTDIGITS_SIMULATOR_PORT: {taken} can't" in said) == (69, True), said
 
 
 @pytest.mark.parametrize(
@@ -188,7 +162,6 @@ def test_a_simulators_port_that_is_in_use_ends_the_sandbox_with_69(tmp_path: Pat
         ("signing-keys.json", b"{", "signing-keys.json"),
         ("sandbox-keys.json", b"[]", "damaged"),
     ],
-    ids=["no pepper", "no text", "no keys", "no sandbox keys"],
 )
 def test_a_damaged_key_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, said: str
@@ -227,65 +200,29 @@ def _alive(pid: int) -> bool:
 
 
 def _end(process: Any, ending: int, status: int) -> None:
-    """End the service: no process of it stays."""
+    """End the service, by SIGINT as a terminal does whose Ctrl-C reaches all of the process group: no process of it stays."""
     children = _children(process.pid)
     assert len(children) >= 2
-    process.send_signal(ending)
+    group = [pid for pid in children if ending == signal.SIGINT and os.getpgid(pid) == os.getpgid(process.pid)]
+    for pid in (process.pid, *group):
+        os.kill(pid, ending)
     assert process.wait(30) == status
-    deadline = time.monotonic() + 10
-    while any(_alive(child) for child in children):
-        assert time.monotonic() < deadline, "a child outlived the service"
-        time.sleep(0.05)
+    until(lambda: not any(map(_alive, children)))
 
 
-def test_ctrl_c_in_a_terminal_ends_all_without_a_traceback(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve"],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "LASTDIGITS_WORKERS": "2"} | SANDBOX,
-            cwd=tmp_path,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 30
-        # A worker that is still importing is no process of ours yet: Python itself answers its Ctrl-C.
-        while (tmp_path / "log").read_text().count("Application startup complete") < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait(5)
-    assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def _lose_the_store(process: Any) -> None:
-    found = subprocess.run(["pgrep", "-P", str(process.pid), "valkey"], capture_output=True, text=True, check=True)
-    os.kill(int(found.stdout), signal.SIGKILL)
-    assert process.wait(30) == 69
-
-
-def test_a_store_that_ends_takes_the_service_with_it_to_be_started_again(tmp_path: Path) -> None:
-    with _sandbox(tmp_path, WORKERS="2") as (process, *_):
-        _lose_the_store(process)
-    assert '"embedded_store_ended"' in (tmp_path / "log").read_text()
-
-
-def test_a_store_that_is_old_at_the_start_is_rewritten(tmp_path: Path) -> None:
+def test_an_old_store_is_rewritten_and_one_that_ends_ends_the_service(tmp_path: Path) -> None:
     store = tmp_path / "data/sandbox"
     with embedded_server(store):
         (base,) = store_directory(store).rglob("*.base.*")
     os.utime(base, (0, 0))
-    with _sandbox(tmp_path, WORKERS="1") as (process, *_):
-        deadline = time.monotonic() + 10
-        while base.exists():
-            assert time.monotonic() < deadline, "the old file stays"
-            time.sleep(0.05)
-        _lose_the_store(process)
-    assert '"store_rewritten"' in (tmp_path / "log").read_text()
+    with _sandbox(tmp_path, WORKERS="2") as (process, *_):
+        until(lambda: not base.exists())
+        found = subprocess.run(["pgrep", "-P", str(process.pid), "valkey"], capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout), signal.SIGKILL)
+        assert process.wait(30) == 69
+    log = (tmp_path / "log").read_text()
+    assert '"store_rewritten"' in log
+    assert '"embedded_store_ended"' in log
 
 
 def test_a_worker_that_is_slow_is_not_replaced(service: Service) -> None:
@@ -293,22 +230,25 @@ def test_a_worker_that_is_slow_is_not_replaced(service: Service) -> None:
     os.kill(pids[0], signal.SIGSTOP)
     time.sleep(6.5)  # uvicorn's own limit is 5 s
     os.kill(pids[0], signal.SIGCONT)
-    _await_ready(service.url)
+    until(lambda: _is_ready(service.url))
     time.sleep(1)
     assert service.workers() == pids
 
 
-def test_a_call_whose_caller_has_gone_is_stored_before_the_end(
-    tmp_path: Path, simulator: Simulator, phone: str
-) -> None:
+def test_a_call_whose_caller_has_gone_is_stored(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     """Both workers end, and the next ones know what came of it."""
-    request: dict[str, Any] = {"json": {"phone": phone}, "headers": {"Idempotency-Key": "a-call-at-the-end-1234"}}
+    idempotency = {"Idempotency-Key": "a-call-at-the-end-1234"}
+
+    def hang_up() -> None:
+        headers = service.headers() | idempotency
+        with contextlib.suppress(httpx.TimeoutException):
+            httpx.post(f"{service.url}/verify/start", json={"phone": phone}, headers=headers, timeout=0.3)
+
     simulator.behave(phone, delay=1)
     with serving(tmp_path, simulator.send_url) as service:
-        caller = threading.Thread(target=_give_up, args=(service, request))
+        caller = threading.Thread(target=hang_up)
         caller.start()
-        while simulator.count(phone) == 0:
-            time.sleep(0.02)
+        until(lambda: simulator.count(phone) == 1)
         service.process.send_signal(signal.SIGTERM)
         caller.join(10)
         assert service.process.wait(30) == 0
@@ -316,22 +256,13 @@ def test_a_call_whose_caller_has_gone_is_stored_before_the_end(
         assert placed["outcome"] == "placed"
         keys = service.keys
     with serving(tmp_path, simulator.send_url, keys) as service:
-        answer = service.post("/verify/start", request["json"], headers=request["headers"])
+        answer = service.post("/verify/start", {"phone": phone}, headers=idempotency)
         assert (answer.status_code, answer.headers["Idempotency-Replayed"]) == (201, "true")
         assert service.check(answer.json()["id"], simulator.code(phone)).status_code == 200
         assert simulator.count(phone) == 1
 
 
-def _give_up(service: Service, request: dict[str, Any]) -> None:
-    """Send a request, and hang up before its answer."""
-    headers = service.headers() | request["headers"]
-    with contextlib.suppress(httpx.TimeoutException):
-        httpx.post(f"{service.url}/verify/start", json=request["json"], headers=headers, timeout=0.3)
-
-
-def test_a_rotation_of_the_pepper_cuts_off_no_verification_and_refills_no_limit(
-    tmp_path: Path, simulator: Simulator, phone: str
-) -> None:
+def test_a_new_pepper_cuts_no_one_off_and_refills_no_limit(tmp_path: Path, simulator: Simulator, phone: str) -> None:
     old, new = "pepper-of-the-tests-0123456789abcdef", "the-next-pepper-of-the-tests-9876543210"
     with serving(tmp_path, simulator.send_url, WORKERS="1", PEPPER=old) as service:
         verification = service.start(phone).json()["id"]

@@ -94,9 +94,7 @@ async def test_all_three_ways_to_authorise_place_calls(
     monkeypatch.chdir(tmp_path)
     for name, value in (given | {"PROVIDER_URL": simulator.send_url, "CLIENTS_FILE": "clients.toml"}).items():
         monkeypatch.setenv(f"LASTDIGITS_{name}", value)
-    settings = load_settings(None).provider
-    assert settings
-    async with provider_of(settings) as provider:
+    async with provider_of(load_settings(None).provider) as provider:
         outcome = await provider.place(phone, 4)
     if "wrong-key-8c1e" in given.values():
         assert outcome == Refused(Refusal.CREDENTIALS, "authorisation_failed")

@@ -6,25 +6,18 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from app.telemetry import refusals
-from app.telemetry.logging import MAX_LINES, LogObserver
+from app.telemetry import logging
+from app.telemetry.observers import MAX_LINES, LogObserver
+from app.verification import model
 from app.verification.client import Lane
-from app.verification.model import (
-    Approval,
-    Approved,
-    Cap,
-    CodeIncorrect,
-    DestinationSuspended,
-    NotFound,
-    Outcome,
-    Scope,
-    SpendCapReached,
-)
 from app.verification.ports import OperationEnded
 
 
-def _ended(outcome: Outcome, operation: str = "check", lane: Lane | None = None) -> OperationEnded:
+def _ended(outcome: model.Outcome, operation: str = "check", lane: Lane | None = None) -> OperationEnded:
     return OperationEnded(operation, "shop", "vrf_0123456789abcdef", "+79991234567", False, outcome, lane)
+
+
+SPENT = model.SpendCapReached(model.Cap.ALL, 3600, 100, 100, public=False, retry_after=60)
 
 
 async def _lines(*events: OperationEnded) -> list[Any]:
@@ -38,17 +31,14 @@ async def _lines(*events: OperationEnded) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "SECONDS", 0.02)
+    monkeypatch.setattr(logging, "SECONDS", 0.02)
 
 
 @pytest.mark.parametrize(
     ("event", "name"),
     [
-        (_ended(NotFound()), "check"),
-        (
-            _ended(SpendCapReached(Cap.ALL, 3600, 100, 100, public=False, retry_after=60), "start", Lane.TRUSTED),
-            "spend_cap",
-        ),
+        (_ended(model.NotFound()), "check"),
+        (_ended(SPENT, "start", Lane.TRUSTED), "spend_cap"),
     ],
 )
 async def test_a_flood_of_one_refusal_has_so_many_lines_and_then_their_number(event: OperationEnded, name: str) -> None:
@@ -59,10 +49,12 @@ async def test_a_flood_of_one_refusal_has_so_many_lines_and_then_their_number(ev
 
 
 async def test_a_flood_hides_no_other_outcome_and_no_sign_of_an_attack() -> None:
-    approved = Approved(Approval("vrf_1", "+79991234567", 0, None, test=False, repeated=False), "token", "device")
-    suspended = DestinationSuspended(Scope.RANGE, "+7999123", 900, just_now=True)
-    flood = [_ended(CodeIncorrect(2)) for _ in range(MAX_LINES * 2)]
-    signs = [_ended(CodeIncorrect(2, alert=True)), _ended(suspended, "start"), _ended(approved)]
+    approved = model.Approved(
+        model.Approval("vrf_1", "+79991234567", 0, None, test=False, repeated=False), "token", "device"
+    )
+    suspended = model.DestinationSuspended(model.Scope.RANGE, "+7999123", 900, just_now=True)
+    flood = [_ended(model.CodeIncorrect(2)) for _ in range(MAX_LINES * 2)]
+    signs = [_ended(model.CodeIncorrect(2, alert=True)), _ended(suspended, "start"), _ended(approved)]
     lines = await _lines(*flood, *signs, *[_ended(approved)] * MAX_LINES * 2)
     events = [line["event"] for line in lines]
     assert (events.count("spray_alert"), events.count("destination_suspended")) == (1, 1)

@@ -4,16 +4,27 @@ from decimal import Decimal
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from app.telemetry.metrics import BOUNDS, CALLS, OPERATIONS, OUTCOMES, REASONS, REPEATED, WIDTH, Metrics
 from app.telemetry.observers import Observers
-from app.telemetry.tallies import Tallies, own_tallies, shared_tallies
+from app.telemetry.tallies import Tallies, shared_tallies
 from app.verification import model
 from app.verification.model import Refusal
-from app.verification.ports import BiasMeasured, CallEnded, CodeBias, Event, OperationEnded, Placed, Refused, Unknown
+from app.verification.ports import (
+    BiasMeasured,
+    CallEnded,
+    CallOutcome,
+    CodeBias,
+    Event,
+    OperationEnded,
+    Placed,
+    Refused,
+    Unknown,
+)
 from app.verification.service import VerificationService
 from tests.exposition import call, growth, read, series
+
+UNKNOWN = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
 
 
 def _told(metrics: Metrics) -> dict[Any, float]:
@@ -57,11 +68,8 @@ def test_each_outcome_adds_one_to_a_series_of_its_own(name: str, test: bool) -> 
 
 def test_each_fate_of_a_call_is_counted() -> None:
     metrics = Metrics("1")
-    fates: list[Any] = [
-        Placed("1234", "id", Decimal(1)),
-        *(Refused(reason, "words") for reason in Refusal),
-        Unknown(""),
-    ]
+    refusals = [Refused(reason, "words") for reason in Refusal]
+    fates: list[CallOutcome] = [Placed("1234", "id", Decimal(1)), *refusals, Unknown("")]
     before = _told(metrics)
     for fate in fates:
         metrics(CallEnded("vrf_1", "+79991234567", fate, 1.5, 10_000))
@@ -77,14 +85,7 @@ def test_seconds_fall_into_the_bucket_that_holds_them_and_all_above() -> None:
         metrics(CallEnded("vrf_1", "+79991234567", Placed("1234", None, None), seconds, 3500))
     told = _told(metrics)
     buckets = {bound: told[series(f"{name}_bucket", outcome="placed", le=str(bound))] for bound in (*BOUNDS, "+Inf")}
-    assert [buckets[0.1], buckets[0.25], buckets[2.0], buckets[3.0], buckets[30.0], buckets["+Inf"]] == [
-        1,
-        2,
-        2,
-        3,
-        3,
-        4,
-    ]
+    assert [buckets[bound] for bound in (0.1, 0.25, 2.0, 3.0, 30.0, "+Inf")] == [1, 2, 2, 3, 3, 4]
     assert told[series(f"{name}_count", outcome="placed")] == 4
     assert told[series(f"{name}_sum", outcome="placed")] == pytest.approx(34.21)
     assert told[series(f"{name}_count", outcome="refused")] == 0
@@ -107,13 +108,6 @@ def test_a_gauge_shows_what_any_worker_set_last_and_nothing_before() -> None:
         assert _told(metrics)[four] == 13
 
 
-def test_openmetrics_is_sent_where_it_is_requested() -> None:
-    text, media_type = Metrics("1").text("application/openmetrics-text; version=1.0.0")
-    assert media_type.startswith("application/openmetrics-text; version=1.0.0")
-    families = openmetrics(text.decode())  # type: ignore[no-untyped-call]
-    assert {family.name for family in families} >= {"lastdigits_operations", "lastdigits_calls"}
-
-
 # ---- several workers
 
 
@@ -127,38 +121,19 @@ def _in_another_process(tallies: Tallies, event: Event) -> None:
     os.waitpid(child, 0)
 
 
-def test_each_process_has_a_row_and_one_that_has_ended_leaves_its_own_to_the_next() -> None:
-    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
-    with shared_tallies(WIDTH, 2) as tallies:
-        assert tallies
-        metrics = Metrics("1", tallies)
-        for counted in range(1, 4):
-            _in_another_process(tallies, event)
-            assert _told(metrics)[call("unknown")] == counted
-        metrics(event)
-        assert _told(metrics)[call("unknown")] == 4
-        assert [place for place, *_ in tallies.workers()] == [0, 1]
-
-
 def test_a_process_that_finds_all_rows_taken_counts_for_itself() -> None:
-    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
     with shared_tallies(WIDTH, 1, spare=0) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
-        _in_another_process(tallies, event)
+        _in_another_process(tallies, UNKNOWN)
         assert _told(metrics)[call("unknown")] == 0
-
-
-def test_tallies_of_one_process_are_handed_to_no_other() -> None:
-    with pytest.raises(TypeError):
-        own_tallies(3).__reduce__()
 
 
 def test_a_worker_of_another_version_counts_for_itself() -> None:
     with shared_tallies(WIDTH + 1, 2) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
-        metrics(CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500))
+        metrics(UNKNOWN)
         assert _told(metrics)[call("unknown")] == 1
         assert not list(tallies.workers())
 
@@ -176,13 +151,11 @@ def test_an_observer_that_fails_hides_nothing_from_the_others() -> None:
     def fails(event: Event) -> None:
         raise OSError(28, "No space left on device")
 
-    told: list[Event] = []
-
-    def counts(event: Event) -> None:
+    def tells(event: Event) -> None:
         told.append(event)
 
-    event = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
+    told: list[Event] = []
     failures: list[None] = []
-    Observers((fails, counts, fails), lambda: failures.append(None))(event)
+    Observers((fails, tells, fails), lambda: failures.append(None))(UNKNOWN)
     assert len(failures) == 2
-    assert told == [event]
+    assert told == [UNKNOWN]

@@ -43,8 +43,8 @@ def _named(cell: str) -> list[str]:
 
 ELSEWHERE = {
     # An argument that is no literal, and the events that it may be.
-    ("telemetry/logging.py", "event.operation"): set(OUTCOMES),
-    ("telemetry/refusals.py", "event"): {"refused", "store_unavailable", "internal_error"},
+    ("telemetry/observers.py", "event.operation"): set(OUTCOMES),
+    ("telemetry/logging.py", "event"): {"refused", "store_unavailable", "internal_error"},
     ("reloading.py", "event"): {"clients_not_reloaded", "signing_keys_not_reloaded"},
     ("api/auth.py", "event"): {"forwarding_ignored", "forwarding_missing"},
 }

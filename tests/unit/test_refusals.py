@@ -6,14 +6,14 @@ import logging
 import pytest
 from structlog.testing import capture_logs
 
-from app.telemetry import refusals
-from app.telemetry.refusals import LINES, FewOfEach, Refusals
+from app.telemetry import logging as logs
+from app.telemetry.logging import LINES, FewOfEach, Refusals
 
 
 async def test_each_code_has_so_many_lines_and_then_one_with_the_number_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(refusals, "SECONDS", 0.02)
+    monkeypatch.setattr(logs, "SECONDS", 0.02)
     refuse = Refusals()
     with capture_logs() as lines:
         for _ in range(LINES + 7):

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,66 +20,70 @@ ROOT = Path(__file__).parents[2]
 PEPPER = "pepper-of-the-tests-0123456789abcdef"
 API_KEY = "Pa5s-key-7d1f9c"
 
+Load = Callable[..., Settings]
+Refused = Callable[..., list[str]]
+
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("LASTDIGITS_"):
-            monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.upper().startswith("LASTDIGITS_")]:
+        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "SECRETS_DIR", tmp_path / "secrets")
 
 
 @pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load the settings, with these in the environment."""
+
+    def load(**values: str) -> Settings:
+        for name, value in values.items():
+            monkeypatch.setenv(f"LASTDIGITS_{name}", value)
+        return load_settings()
+
+    return load
+
+
+@pytest.fixture
+def refused(load: Load) -> Refused:
+    """What is said of settings that are refused."""
+
+    def refused(**values: str) -> list[str]:
+        with pytest.raises(SettingsError) as error:
+            load(**values)
+        return error.value.problems
+
+    return refused
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> dict[str, str]:
     """All that real calls need with a Redis of one's own; it is not set yet."""
     (tmp_path / "clients.toml").write_text(clients_entry("a", Kind.SECRET, new_key(Kind.SECRET)))
     (tmp_path / "keys.json").write_text(write_signing_keys((new_signing_key(),)))
-    return {
-        "PROVIDER_API_KEY": "key-4711",
-        "CLIENTS_FILE": "clients.toml",
-        "SIGNING_KEYS_FILE": "keys.json",
-        "REDIS_URL": "redis://localhost",
-        "PEPPER": PEPPER,
-    }
-
-
-def _set(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
-    for name, value in values.items():
-        monkeypatch.setenv(f"LASTDIGITS_{name}", value)
-
-
-def _load(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
-    _set(monkeypatch, **values)
-    return load_settings()
-
-
-def _problems(monkeypatch: pytest.MonkeyPatch, **values: str) -> list[str]:
-    _set(monkeypatch, **values)
-    with pytest.raises(SettingsError) as error:
-        load_settings()
-    return error.value.problems
+    own = {"CLIENTS_FILE": "clients.toml", "SIGNING_KEYS_FILE": "keys.json", "REDIS_URL": "redis://localhost"}
+    return own | {"PROVIDER_API_KEY": API_KEY, "PEPPER": PEPPER}
 
 
 def _named(problems: list[str]) -> set[str]:
     return {problem.partition(":")[0].partition(" ")[0].removeprefix("LASTDIGITS_") for problem in problems}
 
 
-def _secret(name: str, content: bytes) -> Path:
+def _secret(name: str, content: bytes) -> None:
     Path("secrets").mkdir(exist_ok=True)
     Path("secrets", name).write_bytes(content)
-    return Path("secrets", name)
 
 
 # ---- sources
 
 
-def test_the_environment_wins_over_dotenv_and_dotenv_over_secret_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_dotenv_and_dotenv_over_secret_files(load: Load) -> None:
     _secret("lastdigits_port", b"\xef\xbb\xbf1001\n")
-    assert load_settings().port == 1001
+    assert load().port == 1001
     Path(".env").write_bytes(b"\xef\xbb\xbfLASTDIGITS_PORT=1002\r\nOTHER=1\nexport lastdigits_workers='2' # two\n")
-    assert (load_settings().port, load_settings().workers) == (1002, 2)
-    settings = _load(monkeypatch, PORT="1003", LOG_LEVEL="")
+    settings = load(PORT="")
+    assert (settings.port, settings.workers) == (1002, 2)
+    settings = load(PORT="1003", LOG_LEVEL="")
     assert settings.port == 1003
     assert settings.sources == (
         "environment: LASTDIGITS_PORT",
@@ -88,84 +93,52 @@ def test_the_environment_wins_over_dotenv_and_dotenv_over_secret_files(monkeypat
 
 
 @pytest.mark.parametrize("blank", ["", "  ", '""', "''", "\ufeff"])
-def test_an_empty_value_counts_as_unset(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+def test_an_empty_value_counts_as_unset(load: Load, blank: str) -> None:
     names = [name.removeprefix("LASTDIGITS_") for name, _, _ in described() if "PROVIDER" not in name]
-    settings = _load(monkeypatch, **dict.fromkeys(names, blank))
+    settings = load(**dict.fromkeys(names, blank))
     assert settings.sandbox
-    assert (settings.host, settings.port, settings.workers, settings.embedded) == (
-        "127.0.0.1",
-        8000,
-        1,
-        Path("data/sandbox"),
-    )
-
-
-def test_an_empty_variable_leaves_the_word_to_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_text("LASTDIGITS_PORT=1002\n")
-    assert _load(monkeypatch, PORT="").port == 1002
-
-
-@pytest.mark.parametrize("value", ['"key-4711"', "'key-4711'", " key-4711 ", '"key-4711" '])
-def test_quotes_and_spaces_around_a_value_are_removed(
-    monkeypatch: pytest.MonkeyPatch, live: dict[str, str], value: str
-) -> None:
-    settings = _load(monkeypatch, **live | {"PROVIDER_API_KEY": value, "PEPPER": f'"{PEPPER}"', "PORT": "'8001'"})
-    assert settings.provider
-    assert settings.provider.api_key
-    assert settings.provider.api_key.get_secret_value() == "key-4711"
-    assert settings.pepper
-    assert settings.pepper.get_secret_value() == PEPPER
-    assert settings.port == 8001
-
-
-@pytest.mark.parametrize("text", [API_KEY, f'"{API_KEY}"', f"'{API_KEY}'", f'  "{API_KEY}" \n', f'" {API_KEY}"'])
-def test_a_key_loses_the_quotes_that_were_copied_with_it(text: str) -> None:
-    assert unquoted(text) == API_KEY
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert settings.embedded == Path("data/sandbox")
 
 
 @pytest.mark.parametrize(
-    ("text", "key"), [("", ""), ('"', '"'), ('""', ""), ('"a', '"a'), ("\"a'", "\"a'"), ('""a""', '"a"')]
+    ("text", "key"),
+    [
+        *((text, API_KEY) for text in (API_KEY, f"'{API_KEY}'", f'  "{API_KEY}" \n', f'" {API_KEY}"')),
+        *(("", ""), ('"', '"'), ('""', ""), ('"a', '"a'), ("\"a'", "\"a'"), ('""a""', '"a"')),
+    ],
 )
 def test_one_pair_of_quotes_is_removed_and_nothing_else(text: str, key: str) -> None:
     assert unquoted(text) == key
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "LASTDIGITS_ISSUER=сервис".encode("cp1251"),
-        "LASTDIGITS_PORT=1".encode("utf-16"),
-        "LASTDIGITS_PORT=1".encode("utf-16-le"),
-        b"LASTDIGITS_PORT=\xff\n",
-    ],
-)
-def test_a_file_that_is_not_utf8_is_a_problem_with_its_name(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+ISSUER = "LASTDIGITS_ISSUER=сервис"
+
+
+@pytest.mark.parametrize("content", [*map(ISSUER.encode, ("cp1251", "utf-16", "utf-16-le")), b"LASTDIGITS_PORT=\xff\n"])
+def test_a_file_that_is_not_utf8_is_a_problem_with_its_name(refused: Refused, content: bytes) -> None:
     Path(".env").write_bytes(content)
-    (problem,) = _problems(monkeypatch)
-    assert problem == ".env: it is not UTF-8 text: save it as UTF-8"
+    assert refused() == [".env: it is not UTF-8 text: save it as UTF-8"]
     Path(".env").unlink()
     _secret("lastdigits_pepper", content)
-    (problem,) = _problems(monkeypatch)
-    assert problem == f"{Path.cwd()}/secrets/lastdigits_pepper: it is not UTF-8 text: save it as UTF-8"
+    assert refused() == [f"{Path.cwd()}/secrets/lastdigits_pepper: it is not UTF-8 text: save it as UTF-8"]
 
 
-def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(refused: Refused) -> None:
     Path(".env").mkdir()
     Path("outside").write_text(PEPPER)
     Path("secrets", "lastdigits_pepper").mkdir(parents=True)
     Path("secrets", "lastdigits_pepper_previous").symlink_to("nowhere")
     Path("secrets", "lastdigits_issuer").symlink_to(Path("outside").absolute())
-    problems = _problems(monkeypatch, PORT="http")
-    for named in (
+    problems = refused(PORT="http")
+    unreadable = [
         ".env: it can't be read (Is a directory)",
         "lastdigits_pepper: it can't",
         "link to nothing",
         "out of the directory",
-    ):
+    ]
+    for named in (*unreadable, "LASTDIGITS_PORT"):
         assert any(named in problem for problem in problems), named
-    assert any("LASTDIGITS_PORT" in problem for problem in problems), "the others are in the same list"
     assert len(problems) == 5, "what could not be read is not also missing"
 
 
@@ -182,19 +155,18 @@ def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(
     ],
 )
 def test_a_line_of_dotenv_that_does_not_parse_is_named_by_its_number(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], text: str, line: int
+    refused: Refused, capfd: pytest.CaptureFixture[str], text: str, line: int
 ) -> None:
     Path(".env").write_text(text)
-    (problem,) = _problems(monkeypatch)
+    (problem,) = refused()
     assert problem.startswith(f".env: line {line} is not NAME=value")
     assert "SeCrEt" not in problem + "".join(capfd.readouterr())
 
 
-def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_is_refused_wherever_it_stands_and_one_that_is_near_is_named(refused: Refused) -> None:
     Path(".env").write_text("LASTDIGITS_VERIFICATON_TTL=300\nlastdigits_wrong_guesses_per_ip=\n")
     _secret("lastdigits_peper", PEPPER.encode())
-    monkeypatch.setenv("LASTDIGITS_PORT:SeCrEt", "x")
-    problems = _problems(monkeypatch, CALS_TOTAL="SeCrEt")
+    problems = refused(**{"PORT:SeCrEt": "x", "CALS_TOTAL": "SeCrEt"})
     assert len(problems) == 5
     listed = "\n".join(problems)
     for near in ("CALLS_TOTAL", "VERIFICATION_TTL", "CALLS_PER_IP", "PEPPER"):
@@ -203,143 +175,100 @@ def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.Monke
 
 
 INJECTED = {
-    "LASTDIGITS_SERVICE_HOST": "10.96.0.12",
-    "LASTDIGITS_SERVICE_PORT": "8000",
-    "LASTDIGITS_SERVICE_PORT_HTTP": "8000",
-    "LASTDIGITS_PORT": "tcp://10.96.0.12:8000",
-    "LASTDIGITS_PORT_8000_TCP": "tcp://10.96.0.12:8000",
-    "LASTDIGITS_PORT_8000_TCP_PROTO": "tcp",
-    "LASTDIGITS_PORT_8000_TCP_PORT": "8000",
-    "LASTDIGITS_PORT_8000_TCP_ADDR": "10.96.0.12",
-    "LASTDIGITS_REDIS_SERVICE_HOST": "10.96.0.13",
-    "LASTDIGITS_REDIS_SERVICE_PORT": "6379",
-    "LASTDIGITS_REDIS_PORT": "tcp://10.96.0.13:6379",
-    "LASTDIGITS_REDIS_PORT_6379_TCP_ADDR": "10.96.0.13",
-    "LASTDIGITS_SIMULATOR_PORT": "tcp://10.96.0.14:8001",
-    "LASTDIGITS_WEB_PORT_53_UDP": "udp://10.96.0.14:53",
-    "LASTDIGITS_NAME": "/app/lastdigits",
-    "LASTDIGITS_ENV_PATH": "/usr/bin",
+    "SERVICE_HOST": "10.96.0.12",
+    "SERVICE_PORT": "8000",
+    "SERVICE_PORT_HTTP": "8000",
+    "PORT": "tcp://10.96.0.12:8000",
+    "PORT_8000_TCP": "tcp://10.96.0.12:8000",
+    "PORT_8000_TCP_PROTO": "tcp",
+    "PORT_8000_TCP_PORT": "8000",
+    "PORT_8000_TCP_ADDR": "10.96.0.12",
+    "REDIS_SERVICE_HOST": "10.96.0.13",
+    "SIMULATOR_PORT": "tcp://10.96.0.14:8001",
+    "WEB_PORT_53_UDP": "udp://10.96.0.14:53",
+    "NAME": "/app/lastdigits",
+    "ENV_PATH": "/usr/bin",
 }
 
 
-def test_what_kubernetes_and_docker_inject_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in INJECTED.items():
-        monkeypatch.setenv(name, value)
-    settings = load_settings()
+def test_what_kubernetes_and_docker_inject_is_ignored(load: Load) -> None:
+    settings = load(**INJECTED)
     assert (settings.port, settings.simulator_port) == (8000, 8001)
     assert settings.sandbox, "none of them configures anything"
     Path(".env").write_text("LASTDIGITS_PORT=9000\n")
-    assert load_settings().port == 9000
+    assert load().port == 9000
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("PORTT", "8000"), ("REDIS_PORT", "6379"), ("NAME", "x"), ("SERVICE", "x"), ("SERVICE_HOSTS", "x")],
-)
-def test_a_name_that_only_resembles_an_injected_one_is_refused(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    assert "no setting has this name" in _problems(monkeypatch, **{name: value})[0]
-
-
-def test_an_injected_name_in_a_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_only_resembles_an_injected_one_or_stands_in_a_file_is_refused(refused: Refused) -> None:
+    names = ["PORTT", "REDIS_PORT", "NAME", "SERVICE", "SERVICE_HOSTS"]
+    assert _named(refused(**dict.fromkeys(names, "6379"))) == set(names)
     Path(".env").write_text("LASTDIGITS_SERVICE_HOST=1\nLASTDIGITS_PORT=tcp://1:2\n")
-    assert _named(_problems(monkeypatch)) == {"SERVICE_HOST", "PORT"}
+    assert _named(refused()) == {*names, "SERVICE_HOST", "PORT"}
 
 
 # ---- values
 
 
-def test_every_problem_is_in_one_list_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {
-        "PROVIDER_API_KEY": "k",
-        "PROVIDER_LOGIN": "l",
-        "PROVIDER_URL": "ftp://x",
-        "REDIS_URL": "mysql://x",
-        "PEPPER": "too short",
-        "CODE_LENGTH": "3",
-        "WORKERS": "0",
-        "CALLS_PER_PHONE": "many",
-        "ALLOWED_COUNTRIES": "RU,XX",
-        "RESEND_COOLDOWNS": "60,30",
-        "VERIFICATION_TTL": "9999",
-        "VERIFICATON_TTL": "300",
-        "CHALLENGE_SITE_KEY": "x",
-    }
-    assert _named(_problems(monkeypatch, **wrong)) == {*wrong, "CLIENTS_FILE"} - {"PROVIDER_LOGIN"}
+WRONG = {
+    "HOST": ["127.0.0.1:8000", "http://localhost", "999.1.1.1", "a b"],
+    "PORT": ["http", "65536"],
+    "WORKERS": ["many", "257"],
+    "LOG_LEVEL": ["loud"],
+    "PROVIDER_URL": ["ftp://x", "https://user:pw@provider.example/", "https://[::zz]/", "https://host:port/"],
+    "PROVIDER_PROXY": ["socks5://proxy:1080"],
+    "PROVIDER_CONNECT_TIMEOUT": ["0"],
+    "PROVIDER_READ_TIMEOUT": ["nan"],
+    "REDIS_URL": ["mysql://x", "redis://", "redis://:a?b@host/0"],
+    "REDIS_WAIT_REPLICAS": ["1"],
+    "KEY_PREFIX": ["lastdigits:", "{}:", "{a b}:", "{a*}:", "{" + "a" * 64 + "}"],
+    "PEPPER": ["too short", "a" * 64],
+    "PEPPER_PREVIOUS": [PEPPER],
+    "DEFAULT_REGION": ["RU,KZ", "ZZ"],
+    "ALLOWED_COUNTRIES": ["RU,XX"],
+    "TRUSTED_PROXIES": ["10.0.0.0/8, nowhere", "0.0.0.0/0"],
+    "TEST_NUMBERS": ["+79990000001"],
+    "SIGNING_KEYS_FILE": ["nowhere.json"],
+    "CLIENTS_FILE": ["nowhere.toml"],
+    "ISSUER": ["a b"],
+    "CODE_LENGTH": ["3"],
+    "APPROVAL_REPEAT_WINDOW": ["600"],
+    "MAX_ATTEMPTS": ["11"],
+    "VERIFICATION_TTL": ["601"],
+    "RESEND_COOLDOWNS": ["30;60", "60,30"],
+    "MAX_GUESS_PROBABILITY": ["0.00005"],
+    "PUBLIC_SHARE": ["1.5"],
+    "CALLS_PER_PHONE": ["many"],
+    "SPEND_PER_DAY": ["NaN"],
+    "SPEND_PER_HOUR": ["-1", "0.00001"],
+    "SPEND_PER_COUNTRY": ["KZ", "XX 5/day", "KZ 5/week", "KZ 5/day; kz 6/day"],
+    "EXPECTED_PRICE": ["free"],
+    "CHALLENGE": ["alarm"],
+    "CHALLENGE_PROVIDER": ["recaptcha"],
+    "CHALLENGE_SITE_KEY": ["x"],
+    "CHALLENGE_SECRET_KEY": ["x"],
+}
 
 
-WRONG: list[tuple[dict[str, str], str]] = [
-    ({"HOST": "127.0.0.1:8000"}, "HOST"),
-    ({"HOST": "http://localhost"}, "HOST"),
-    ({"HOST": "999.1.1.1"}, "HOST"),
-    ({"HOST": "a b"}, "HOST"),
-    ({"PORT": "http"}, "PORT"),
-    ({"PORT": "65536"}, "PORT"),
-    ({"WORKERS": "many"}, "WORKERS"),
-    ({"WORKERS": "257"}, "WORKERS"),
-    ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
-    ({"SANDBOX": "maybe"}, "SANDBOX"),
-    ({"PROVIDER_URL": "https://provider.example/", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
-    ({"PROVIDER_URL": "https://user:pw@provider.example/", "SANDBOX": "true"}, "PROVIDER_URL"),
-    ({"PROVIDER_URL": "https://[::zz]/", "SANDBOX": "true"}, "PROVIDER_URL"),
-    ({"PROVIDER_URL": "https://host:port/", "SANDBOX": "true"}, "PROVIDER_URL"),
-    ({"PROVIDER_PROXY": "socks5://proxy:1080", "SANDBOX": "true"}, "PROVIDER_PROXY"),
-    ({"PROVIDER_API_KEY": "ключ", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
-    ({"PROVIDER_CONNECT_TIMEOUT": "0"}, "PROVIDER_CONNECT_TIMEOUT"),
-    ({"PROVIDER_READ_TIMEOUT": "nan"}, "PROVIDER_READ_TIMEOUT"),
-    ({"REDIS_URL": "redis://", "SANDBOX": "true"}, "REDIS_URL"),
-    ({"REDIS_URL": "redis://:a?b@host/0", "SANDBOX": "true"}, "REDIS_URL"),
-    ({"REDIS_WAIT_REPLICAS": "1"}, "REDIS_WAIT_REPLICAS"),
-    ({"REDIS_WAIT_REPLICAS": "1", "REDIS_URL": "redis://h", "REDIS_WAIT_TIMEOUT": "1", "SANDBOX": "true"}, "REDIS_WAIT_TIMEOUT"),
-    ({"KEY_PREFIX": "lastdigits:"}, "KEY_PREFIX"),
-    ({"KEY_PREFIX": "{}:"}, "KEY_PREFIX"),
-    ({"KEY_PREFIX": "{a b}:"}, "KEY_PREFIX"),
-    ({"KEY_PREFIX": "{a*}:"}, "KEY_PREFIX"),
-    ({"KEY_PREFIX": "{" + "a" * 64 + "}"}, "KEY_PREFIX"),
-    ({"PEPPER_PREVIOUS": PEPPER, "SANDBOX": "true"}, "PEPPER_PREVIOUS"),
-    ({"PEPPER": "a" * 64, "SANDBOX": "true"}, "PEPPER"),
-    ({"DEFAULT_REGION": "RU,KZ"}, "DEFAULT_REGION"),
-    ({"DEFAULT_REGION": "ZZ"}, "DEFAULT_REGION"),
-    ({"TRUSTED_PROXIES": "10.0.0.0/8, nowhere"}, "TRUSTED_PROXIES"),
-    ({"TRUSTED_PROXIES": "0.0.0.0/0"}, "TRUSTED_PROXIES"),
-    ({"TEST_NUMBERS": "+79990000001"}, "TEST_NUMBERS"),
-    ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS"),
-    ({"SIGNING_KEYS_FILE": "nowhere.json", "SANDBOX": "true"}, "SIGNING_KEYS_FILE"),
-    ({"CLIENTS_FILE": "nowhere.toml", "SANDBOX": "true"}, "CLIENTS_FILE"),
-    ({"ISSUER": "a b"}, "ISSUER"),
-    ({"APPROVAL_REPEAT_WINDOW": "600"}, "APPROVAL_REPEAT_WINDOW"),
-    ({"MAX_ATTEMPTS": "11"}, "MAX_ATTEMPTS"),
-    ({"VERIFICATION_TTL": "601"}, "VERIFICATION_TTL"),
-    ({"RESEND_COOLDOWNS": "30;60"}, "RESEND_COOLDOWNS"),
-    ({"MAX_GUESS_PROBABILITY": "0.00005"}, "MAX_GUESS_PROBABILITY=5e-05"),
-    ({"PUBLIC_SHARE": "1.5"}, "PUBLIC_SHARE"),
-    ({"SPEND_PER_DAY": "NaN"}, "SPEND_PER_DAY"),
-    ({"SPEND_PER_HOUR": "-1"}, "SPEND_PER_HOUR"),
-    ({"SPEND_PER_HOUR": "0.00001"}, "SPEND_PER_HOUR"),
-    ({"SPEND_PER_COUNTRY": "KZ"}, "SPEND_PER_COUNTRY"),
-    ({"SPEND_PER_COUNTRY": "XX 5/day"}, "SPEND_PER_COUNTRY"),
-    ({"SPEND_PER_COUNTRY": "KZ 5/week"}, "SPEND_PER_COUNTRY"),
-    ({"SPEND_PER_COUNTRY": "KZ 5/day; kz 6/day"}, "SPEND_PER_COUNTRY"),
-    ({"EXPECTED_PRICE": "free"}, "EXPECTED_PRICE"),
-    ({"CHALLENGE": "alarm"}, "CHALLENGE"),
-    ({"CHALLENGE_PROVIDER": "recaptcha"}, "CHALLENGE_PROVIDER"),
-    ({"CHALLENGE_SITE_KEY": "x"}, "CHALLENGE_SITE_KEY"),
-    ({"CHALLENGE_SECRET_KEY": "x", "SANDBOX": "true"}, "CHALLENGE_SECRET_KEY"),
-    ({"CHALLENGE_PROVIDER": "turnstile", "CHALLENGE_SITE_KEY": "x"}, "CHALLENGE_SECRET_KEY"),
-    ({"CHALLENGE_PROVIDER": "hcaptcha", "CHALLENGE_SECRET_KEY": "x", "SANDBOX": "true"}, "CHALLENGE_SITE_KEY"),
-]  # fmt: skip
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_an_invalid_value_is_named(refused: Refused, name: str, value: str) -> None:
+    (problem,) = refused(**{name: value}, SANDBOX="true")
+    assert re.match(rf"LASTDIGITS_{name}\b", problem)
 
 
-@pytest.mark.parametrize(("values", "named"), WRONG, ids=lambda value: str(value)[:60])
-def test_an_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, values: dict[str, str], named: str) -> None:
-    problems = [
-        each
-        for each in _problems(monkeypatch, **values)
-        if not each.startswith("LASTDIGITS_CLIENTS_FILE: it is missing")
-    ]
-    assert len(problems) == 1, problems
-    assert problems[0].startswith((f"LASTDIGITS_{named}:", f"LASTDIGITS_{named} "))
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"SANDBOX": "maybe"}, "SANDBOX"),
+        ({"PROVIDER_URL": "https://provider.example/", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
+        ({"PROVIDER_API_KEY": "ключ", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
+        ({"REDIS_WAIT_REPLICAS": "1", "REDIS_URL": "redis://h", "REDIS_WAIT_TIMEOUT": "1"}, "REDIS_WAIT_TIMEOUT"),
+        ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS"),
+        ({"CHALLENGE_PROVIDER": "turnstile", "CHALLENGE_SITE_KEY": "x"}, "CHALLENGE_SECRET_KEY"),
+        ({"CHALLENGE_PROVIDER": "hcaptcha", "CHALLENGE_SECRET_KEY": "x"}, "CHALLENGE_SITE_KEY"),
+    ],
+)
+def test_values_that_are_invalid_together_are_named(refused: Refused, values: dict[str, str], named: str) -> None:
+    assert _named(refused(**{"SANDBOX": "true"} | values)) - {"CLIENTS_FILE"} == {named}
 
 
 @pytest.mark.parametrize(
@@ -348,109 +277,86 @@ def test_an_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, values: dict
         ({"HOST": "[::]"}, "host", "::"),
         ({"HOST": "LOCALHOST"}, "host", "LOCALHOST"),
         ({"HOST": "fe80::1%eth0"}, "host", "fe80::1%eth0"),
+        ({"WORKERS": "AUTO"}, "workers", len(os.sched_getaffinity(0))),
         ({"LOG_LEVEL": "INFO"}, "log_level", "info"),
         ({"LOG_FORMAT": "JSON"}, "log_format", "json"),
         ({"CHALLENGE_PROVIDER": "ALTCHA"}, "challenge_provider", "altcha"),
         ({"KEY_PREFIX": "eu.{shop-1}:"}, "key_prefix", "eu.{shop-1}:sandbox:"),
     ],
 )
-def test_other_spellings_are_read(
-    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], name: str, read: object
-) -> None:
-    assert getattr(_load(monkeypatch, **values), name) == read
+def test_other_spellings_are_read(load: Load, values: dict[str, str], name: str, read: object) -> None:
+    assert getattr(load(**values), name) == read
 
 
-def test_workers_may_be_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _load(monkeypatch, WORKERS="AUTO").workers == len(os.sched_getaffinity(0))
-
-
-def test_countries_are_read_in_either_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = _load(
-        monkeypatch, SPEND_PER_COUNTRY="kz 50/hour; BY 20/day", ALLOWED_COUNTRIES="ru, kz", DEFAULT_REGION="kz"
-    ).policy
+def test_countries_are_read_in_either_case(load: Load) -> None:
+    policy = load(SPEND_PER_COUNTRY="kz 50/hour; BY 20/day", ALLOWED_COUNTRIES="ru, kz", DEFAULT_REGION="kz").policy
     assert policy.spending.by_country == {"KZ": (Rate(500_000, 3600),), "BY": (Rate(200_000, 86400),)}
     assert (policy.phones.allowed_countries, policy.phones.default_region) == (frozenset({"RU", "KZ"}), "KZ")
 
 
-def test_a_warning_says_that_codes_are_longer_than_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    (warning,) = _load(monkeypatch, MAX_ATTEMPTS="5").warnings
+def test_a_warning_says_that_codes_are_longer_than_the_setting(load: Load) -> None:
+    (warning,) = load(MAX_ATTEMPTS="5").warnings
     assert "codes have 5 digits from the start" in warning
 
 
 # ---- the mode
 
 
-def test_nothing_of_production_is_a_sandbox_with_a_store_and_keys_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = _load(monkeypatch, PROVIDER_READ_TIMEOUT="3", WORKERS="2", TEST_NUMBERS="+79990000001=0000")
+def test_nothing_of_production_is_a_sandbox_with_a_store_and_keys_of_its_own(load: Load) -> None:
+    settings = load(PROVIDER_READ_TIMEOUT="3", WORKERS="2", TEST_NUMBERS="+79990000001=0000")
     assert settings.sandbox
     assert (settings.embedded, settings.keys) == (Path("data/sandbox"), Path("data/sandbox/keys"))
     assert settings.key_prefix == "{lastdigits}:sandbox:"
-    assert settings.provider is None
-    assert settings.simulator
-    assert settings.simulator.read_timeout == 3, "the simulator has the provider's time limits"
+    assert (settings.provider.url, settings.provider.api_key) == ("", None)
+    assert settings.provider.read_timeout == 3, "the simulator has the provider's time limits"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         *(("CLIENTS_FILE", "clients.toml"), ("SIGNING_KEYS_FILE", "keys.json"), ("PEPPER", PEPPER)),
-        *(
-            ("REDIS_URL", "redis://localhost"),
-            ("REDIS_URL", "embedded:///var/lib/x"),
-            ("REDIS_URL", "rediss://:broken?@h"),
-        ),
+        *(("REDIS_URL", url) for url in ("redis://localhost", "embedded:///var/lib/x", "rediss://:broken?@h")),
         *(("PROVIDER_URL", "https://provider.example/"), ("PROVIDER_PROXY", "http://proxy:3128")),
         *(("PROVIDER_API_KEY", ""), ("PROVIDER_API_KEY", '""'), ("PROVIDER_LOGIN", ""), ("PROVIDER_PASSWORD", " ")),
         ("SANDBOX", "false"),
     ],
 )
 def test_anything_of_production_without_a_provider_is_refused(
-    monkeypatch: pytest.MonkeyPatch, live: dict[str, str], name: str, value: str
+    refused: Refused, live: dict[str, str], name: str, value: str
 ) -> None:
-    (problem,) = [each for each in _problems(monkeypatch, **{name: value}) if "PROVIDER_API_KEY: it is missing" in each]
+    (problem,) = [each for each in refused(**{name: value}) if "PROVIDER_API_KEY: it is missing" in each]
     assert f"LASTDIGITS_{name} is" in problem
     assert "LASTDIGITS_SANDBOX=true" in problem
 
 
-def test_an_empty_key_beside_all_of_production_is_refused_from_each_source(
-    monkeypatch: pytest.MonkeyPatch, live: dict[str, str]
-) -> None:
-    _set(monkeypatch, **live)
-    monkeypatch.delenv("LASTDIGITS_PROVIDER_API_KEY")
+def test_an_empty_key_beside_production_is_refused_from_each_source(refused: Refused, live: dict[str, str]) -> None:
+    del live["PROVIDER_API_KEY"]
     Path(".env").write_text("LASTDIGITS_PROVIDER_API_KEY=\n")
-    assert _named(_problems(monkeypatch)) == {"PROVIDER_API_KEY"}
+    assert _named(refused(**live)) == {"PROVIDER_API_KEY"}
     Path(".env").unlink()
     _secret("lastdigits_provider_api_key", b"\n")
-    assert _named(_problems(monkeypatch)) == {"PROVIDER_API_KEY"}
+    assert _named(refused()) == {"PROVIDER_API_KEY"}
 
 
-def test_a_sandbox_beside_production_needs_the_word(monkeypatch: pytest.MonkeyPatch, live: dict[str, str]) -> None:
-    settings = _load(
-        monkeypatch, **live | {"PROVIDER_API_KEY": "", "SANDBOX": "true", "PROVIDER_URL": "https://p.example/"}
-    )
+def test_a_sandbox_beside_production_needs_the_word(load: Load, live: dict[str, str]) -> None:
+    given = {"PROVIDER_API_KEY": "", "SANDBOX": "true", "PROVIDER_URL": "https://p.example/"}
+    settings = load(**live | given)
     assert settings.sandbox
     assert settings.keys == Path("data/sandbox/keys")
     assert settings.key_prefix == "{lastdigits}:sandbox:"
     assert settings.warnings == ("LASTDIGITS_PROVIDER_URL has no effect in a sandbox",)
 
 
-def test_a_sandbox_refuses_a_providers_key(monkeypatch: pytest.MonkeyPatch, live: dict[str, str]) -> None:
-    assert _named(_problems(monkeypatch, **live | {"SANDBOX": "true"})) == {"SANDBOX"}
-
-
-def test_a_provider_makes_it_live(monkeypatch: pytest.MonkeyPatch, live: dict[str, str]) -> None:
-    settings = _load(monkeypatch, **live)
+def test_a_provider_makes_it_live(load: Load, live: dict[str, str]) -> None:
+    settings = load(**live)
     assert not settings.sandbox
     assert (settings.key_prefix, settings.keys, settings.embedded) == ("{lastdigits}:", None, None)
-    settings = _load(monkeypatch, REDIS_URL="", PEPPER="", SIGNING_KEYS_FILE="", SANDBOX="false")
+    settings = load(REDIS_URL="", PEPPER="", SIGNING_KEYS_FILE="", SANDBOX="false")
     assert (settings.embedded, settings.keys) == (Path("data"), Path("data/keys"))
 
 
-def test_a_redis_of_ones_own_needs_what_every_instance_must_share(
-    monkeypatch: pytest.MonkeyPatch, live: dict[str, str]
-) -> None:
-    given = {name: live[name] for name in ("PROVIDER_API_KEY", "REDIS_URL")}
-    problems = _problems(monkeypatch, **given)
+def test_a_redis_of_ones_own_needs_what_every_instance_must_share(refused: Refused, live: dict[str, str]) -> None:
+    problems = refused(**{name: live[name] for name in ("PROVIDER_API_KEY", "REDIS_URL")})
     assert _named(problems) == {"PEPPER", "SIGNING_KEYS_FILE", "CLIENTS_FILE"}
     assert any("`lastdigits keys new" in problem for problem in problems)
 
@@ -458,15 +364,16 @@ def test_a_redis_of_ones_own_needs_what_every_instance_must_share(
 @pytest.mark.parametrize(
     ("given", "named"),
     [
+        ({"PROVIDER_API_KEY": "k", "SANDBOX": "true"}, "SANDBOX"),
         ({"PROVIDER_LOGIN": "me"}, "PROVIDER_PASSWORD"),
         ({"PROVIDER_PASSWORD": "x"}, "PROVIDER_LOGIN"),
         ({"PROVIDER_API_KEY": "k", "PROVIDER_LOGIN": "me", "PROVIDER_PASSWORD": "x"}, "PROVIDER_API_KEY"),
     ],
 )
-def test_credentials_are_whole_and_of_one_kind(
-    monkeypatch: pytest.MonkeyPatch, live: dict[str, str], given: dict[str, str], named: str
+def test_credentials_are_whole_and_of_one_kind_and_never_a_sandboxs(
+    refused: Refused, live: dict[str, str], given: dict[str, str], named: str
 ) -> None:
-    assert _named(_problems(monkeypatch, **live | {"PROVIDER_API_KEY": ""} | given)) == {named}
+    assert _named(refused(**live | {"PROVIDER_API_KEY": ""} | given)) == {named}
 
 
 # ---- leaks
@@ -481,24 +388,25 @@ SENSITIVE = [
 
 
 def test_the_settings_that_may_hold_a_secret_are_the_ones_that_are_tried() -> None:
-    assert {
-        "redis_url",
-        "provider_url",
-        "provider_proxy",
-        "pepper",
-        "provider_password",
-        "challenge_secret_key",
-    } <= set(SENSITIVE)
+    some = {"redis_url", "provider_url", "provider_proxy", "pepper", "provider_password", "challenge_secret_key"}
+    assert some <= set(SENSITIVE)
 
 
-@given(
-    st.sampled_from(SENSITIVE),
-    st.sampled_from(
-        ["", "redis://", "rediss://:", "redis://:p@", "https://", "http://user:", "redis+sentinel://h/", "\ufeff", '"']
-    ),
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
-)
+BEGINNINGS = [
+    "",
+    "redis://",
+    "rediss://:",
+    "redis://:p@",
+    "https://",
+    "http://user:",
+    "redis+sentinel://h/",
+    "\ufeff",
+    '"',
+]
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+
+
+@given(st.sampled_from(SENSITIVE), st.sampled_from(BEGINNINGS), TEXT, TEXT)
 @example("redis_url", "redis://:a?", "", "@host/0")
 @example("redis_url", "redis://:ab[", "", "@h/0")
 @example("provider_url", "https://", "[", "]")
@@ -534,11 +442,9 @@ def test_a_secret_pasted_into_another_setting_is_not_repeated(monkeypatch: pytes
 def test_the_documents_list_every_setting_once_with_its_default_and_sentence(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
     for name, default, sentence in described():
-        row = (
-            f"# {sentence}\n#{name}={default}\n"
-            if document == ".env.example"
-            else f"| `{name}` | {f'`{default}`' if default else ''} | {sentence} |\n"
-        )
+        row = f"| `{name}` | {f'`{default}`' if default else ''} | {sentence} |\n"
+        if document == ".env.example":
+            row = f"# {sentence}\n#{name}={default}\n"
         assert text.count(row) == 1, name
     assert len(re.findall(r"^(?:#|\| `)LASTDIGITS_", text, re.MULTILINE)) == len(described())
 
@@ -548,11 +454,10 @@ def test_the_example_begins_with_what_going_live_needs() -> None:
     assert {"PROVIDER_API_KEY", "CLIENTS_FILE", "REDIS_URL", "PEPPER", "SIGNING_KEYS_FILE"} <= set(names[:9])
 
 
-def test_the_example_as_it_stands_changes_nothing_and_uncommented_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_as_it_stands_changes_nothing_and_uncommented_neither() -> None:
     text = (ROOT / ".env.example").read_text("utf-8")
     defaults = load_settings().policy
-    Path(".env").write_text(
-        re.sub(r"^#(LASTDIGITS_(?!PROVIDER_(?:API_KEY|LOGIN|PASSWORD))\w+=)", r"\1", text, flags=re.MULTILINE)
-    )
+    commented = re.compile(r"^#(LASTDIGITS_(?!PROVIDER_(?:API_KEY|LOGIN|PASSWORD))\w+=)", re.MULTILINE)
+    Path(".env").write_text(commented.sub(r"\1", text))
     assert load_settings().sandbox
     assert load_settings().policy == defaults
