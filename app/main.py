@@ -13,10 +13,10 @@ from fastapi.openapi.utils import get_openapi
 
 from app.api import backend, operations, policy, verify
 from app.api.auth import Service
-from app.api.errors import HANDLERS
 from app.api.listener import WaitingConnections
 from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
+from app.api.problems import HANDLERS
 from app.challenges import make_challenges
 from app.provider.admission import Admission
 from app.provider.credentials import BodyKey, Credentials, HeaderKey, Login

@@ -14,12 +14,10 @@ from starlette.types import Scope
 
 from app.api.address import FORWARDED_FOR, TrustedProxies, normalized
 from app.api.clients import Clients, Kind, Registered
-from app.api.cors import VARY, allow, origin_rejected
-from app.api.idempotency import idempotency_key
+from app.api.origins import VARY, ReturnUrl, allow, origin_rejected, read_return_url
 from app.api.problems import RequestError, RequestRejected
-from app.api.ratelimit_headers import Quotas
-from app.api.reading import first_headers, header_of
-from app.api.return_urls import ReturnUrl, read_return_url
+from app.api.reading import first_headers, header_of, idempotency_key
+from app.api.schemas import Quotas
 from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor

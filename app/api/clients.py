@@ -17,10 +17,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.api.origins import OPAQUE, allows, canonical_origin
+from app.api.origins import OPAQUE, allows, canonical_origin, listed_return_url
 from app.api.origins import is_origin as is_origin  # noqa: PLC0414  `lastdigits keys` has all that it needs from here
 from app.api.reading import message_of
-from app.api.return_urls import listed_return_url
 from app.verification.client import Client
 from app.verification.money import parse_caps
 from app.verification.policy import Policy

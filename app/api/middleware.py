@@ -10,8 +10,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import Service
-from app.api.cors import allow
 from app.api.openapi import codes_of
+from app.api.origins import allow
 from app.api.problems import BUSY, Problem, RequestError, request_problem
 from app.api.reading import header_of
 from app.telemetry.logging import request_id

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.api.problems import MEDIA_TYPE, ROWS, Row, example
-from app.api.ratelimit_headers import LEFT, POLICY
+from app.api.schemas import RATE_LIMIT, RATE_LIMIT_POLICY
 from app.verification.challenge import ChallengeKind
 from app.verification.model import Limit
 from app.verification.ports import BreakerState
@@ -61,11 +61,11 @@ _REPLAYED = _header(
 _OF_PAGES = {
     "Vary": _header("The answer depends on it.", "Origin"),
     "Access-Control-Allow-Origin": _header("The page's origin, if the key's client lists it.", "https://shop.example"),
-    POLICY: _header(
+    RATE_LIMIT_POLICY: _header(
         "The limits of the request (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
         '"calls_per_ip";q=20;w=3600',
     ),
-    LEFT: _header(
+    RATE_LIMIT: _header(
         "What is left of the caller's own limits among them, and seconds until that is more; of the others a denial only.",
         '"calls_per_ip";r=19;t=3900',
     ),

@@ -1,17 +1,31 @@
 """What callers send and receive, as models: they decode, and the OpenAPI document is made from them."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
+from app.verification.client import Caller
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.code import MAX_SPELLING as MAX_CODE
-from app.verification.model import Approved, Redeemed, Status, Verification
+from app.verification.model import (
+    Approved,
+    Limit,
+    LimitReached,
+    Pending,
+    Redeemed,
+    RemainingQuota,
+    Status,
+    Verification,
+)
 from app.verification.phone import MAX_SPELLING as MAX_PHONE
-from app.verification.policy import whole_seconds
+from app.verification.policy import Policy, whole_seconds
 from app.verification.ports import BreakerState
+from app.verification.rates import Rate
 from app.verification.token import LIFETIME, MAX_TOKEN_LENGTH
 
 PURPOSE = r"^[A-Za-z0-9._:-]{1,64}$"
@@ -247,3 +261,70 @@ def _common(verification: Verification) -> dict[str, Any]:
         "resend_at": None if resend_at is None else rfc3339(resend_at),
         "resend_in": None if resend_at is None else max(0, -(-(resend_at - times.now) // 1000)),
     }
+
+
+# ---- the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11): the limits of a request, and what is left of them
+#
+# `RateLimit` has the caller's own limits only. Of those that others share, a phone's or all clients', it has a denial and nothing else: what is left of
+# a phone's calls would show a stranger how often its owner asked.
+
+RATE_LIMIT_POLICY = "RateLimit-Policy"
+RATE_LIMIT = "RateLimit"
+
+_Limits = tuple[tuple[Limit, tuple[Rate, ...]], ...]
+
+
+class Quotas:
+    """Adds the headers to the answers of start and resend."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Take the limits in force."""
+        self._share = policy.public_share
+        self._of_phone = {True: policy.public_calls_per_phone, False: policy.calls_per_phone}
+        self._per_ip = policy.calls_per_ip
+
+    def of_call(self, answer: Response, caller: Caller, outcome: object) -> Response:
+        """Add the limits of a start or resend. A known device may use more of a phone's calls than its public key alone."""
+        of_phone = self._of_phone[caller.client.public]
+        limits: _Limits = ((Limit.CALLS_PER_PHONE, of_phone),)
+        if caller.address:
+            halves = tuple(rate.per_address for rate in of_phone)
+            limits = (*limits, (Limit.CALLS_PER_PHONE_AND_IP, halves), (Limit.CALLS_PER_IP, self._per_ip))
+        if own := caller.client.calls:
+            own = tuple(rate.share(self._share) for rate in own) if caller.client.public else own
+            limits = (*limits, (Limit.CALLS_PER_CLIENT, own))
+        return _add(answer, limits, _quotas(outcome))
+
+
+def _quotas(outcome: object) -> Iterable[RemainingQuota]:
+    match outcome:
+        case Pending(quotas=quotas):
+            return quotas
+        case LimitReached(limit=limit, place=int(place), retry_after=retry_after):
+            return (RemainingQuota(limit, place, 0, retry_after),)
+        case _:
+            return ()
+
+
+def _add(answer: Response, limits: _Limits, quotas: Iterable[RemainingQuota]) -> Response:
+    policy, names = _described(limits)
+    answer.headers.append(RATE_LIMIT_POLICY, policy)
+    left = ", ".join(
+        f"{names[quota.limit, quota.place]};r={quota.left};t={quota.reset}"
+        for quota in quotas
+        if (quota.limit, quota.place) in names
+    )
+    if left:
+        answer.headers.append(RATE_LIMIT, left)
+    return answer
+
+
+@cache
+def _described(limits: _Limits) -> tuple[str, dict[tuple[Limit, int], str]]:
+    """The policy header, and the name in it of each rate: the limit's own, with its period where it has several."""
+    names, members = {}, []
+    for limit, rates in limits:
+        for place, rate in enumerate(rates):
+            names[limit, place] = f'"{limit}"' if len(rates) == 1 else f'"{limit}/{rate.period}"'
+            members.append(f"{names[limit, place]};q={rate.count};w={rate.seconds}")
+    return ", ".join(members), names

@@ -4,12 +4,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api import cors
 from app.api.auth import AnyClient, AuthenticatedClient, IdempotencyKey, TheService, on_behalf
-from app.api.idempotency import once, replayed
 from app.api.lean import LeanRoute
 from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answers, encoded
+from app.api.origins import preflight as answer_preflight
 from app.api.problems import Failed, outcome_problem
+from app.api.reading import once, replayed
 from app.api.schemas import (
     ApprovedAnswer,
     CheckRequest,
@@ -105,11 +105,11 @@ async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, se
 @router.options("/verify/resend", include_in_schema=False)
 async def preflight(request: Request, service: TheService) -> Response:
     """Answer a browser that asks whether a page may send the request."""
-    return cors.preflight(request.scope, service.clients)
+    return answer_preflight(request.scope, service.clients.allows)
 
 
 def _caller(asking: AuthenticatedClient, body: StartRequest | ResendRequest, key: str | None) -> Caller:
-    return once(on_behalf(asking, body.client_ip), asking.client.kind, key, body)
+    return once(on_behalf(asking, body.client_ip), key, body)
 
 
 def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:

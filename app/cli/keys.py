@@ -23,7 +23,7 @@ from app.api.clients import (
     load_clients,
     new_key,
 )
-from app.api.return_urls import listed_return_url
+from app.api.origins import listed_return_url
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
 from app.verification.money import SCALE, parse_caps

@@ -24,9 +24,9 @@ from starlette.routing import BaseRoute
 from app.api.auth import Service, service_of
 from app.api.clients import PREFIXES, Kind, Registered
 from app.api.openapi import problems
+from app.api.origins import ReturnUrl
 from app.api.problems import RequestError, RequestRejected, request_problem
 from app.api.reading import message_of
-from app.api.return_urls import ReturnUrl
 from app.api.schemas import PURPOSE
 from app.web.routes import load, static_route, widget_files
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.api.policy import PolicyAnswer, policy_answer
 from app.cli import main
-from app.policy_report import render
+from app.cli.policy import render
 from app.settings import SettingsError, load_settings
 from app.verification.entropy import EntropyMonitor
 from tests.harness import Service, Simulator, fresh_phone

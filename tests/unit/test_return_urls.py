@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.return_urls import listed_return_url, read_return_url
+from app.api.origins import listed_return_url, read_return_url
 
 
 @pytest.mark.parametrize(
