@@ -17,7 +17,6 @@ from app.api.clients import Clients, Kind, Registered
 from app.api.origins import VARY, ReturnUrl, allow, origin_rejected, read_return_url
 from app.api.problems import RequestError, RequestRejected
 from app.api.reading import first_headers, header_of, idempotency_key
-from app.api.schemas import Quotas
 from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
@@ -54,7 +53,6 @@ class Service:
         entropy: how codes are distributed, as far as this worker knows.
         provider: whether it is asked for calls.
         is_full: whether so many requests wait for the store that further ones would wait for long.
-        quotas: writes the limits in force into headers.
         warned: warnings about proxies that the log has already.
     """
 
@@ -68,11 +66,7 @@ class Service:
     entropy: EntropyMonitor
     provider: Breaking
     is_full: Callable[[], bool]
-    quotas: Quotas = field(init=False)
     warned: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.quotas = Quotas(self.policy)
 
     def return_url(self, client: Registered, text: str) -> ReturnUrl | None:
         """The address, if the hosted page may hand this client's token to it: one that it lists, or in the sandbox any of this machine.

@@ -8,14 +8,7 @@ from app.api.auth import SecretClient, TheService
 from app.api.lean import LeanRoute
 from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, NO_KEY, SECRET_ONLY, answers, encoded
 from app.api.problems import outcome_problem
-from app.api.schemas import (
-    KeySetAnswer,
-    RedeemedAnswer,
-    RedeemRequest,
-    StateAnswer,
-    redeemed_answer,
-    state_answer,
-)
+from app.api.schemas import KeySetAnswer, RedeemedAnswer, RedeemRequest, StateAnswer
 from app.verification.model import Canceled, Found, Redeemed
 
 router = APIRouter(tags=["backend"], route_class=LeanRoute)
@@ -59,7 +52,9 @@ async def redeem(body: RedeemRequest, caller: SecretClient, service: TheService)
     that may be used until it expires is verified offline instead.
     """
     outcome = await service.verifications.redeem(caller, body.token)
-    return encoded(200, redeemed_answer(outcome)) if isinstance(outcome, Redeemed) else outcome_problem(outcome)
+    return (
+        encoded(200, RedeemedAnswer.of(outcome.approval)) if isinstance(outcome, Redeemed) else outcome_problem(outcome)
+    )
 
 
 @router.get(
@@ -74,7 +69,9 @@ async def read(verification_id: str, caller: SecretClient, service: TheService) 
     Returns its whole state, without its code.
     """
     outcome = await service.verifications.read(caller, verification_id)
-    return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Found) else outcome_problem(outcome)
+    return (
+        encoded(200, StateAnswer.of(outcome.verification)) if isinstance(outcome, Found) else outcome_problem(outcome)
+    )
 
 
 @router.post(
@@ -100,7 +97,9 @@ async def cancel(verification_id: str, caller: SecretClient, service: TheService
     """
     outcome = await service.verifications.cancel(caller, verification_id)
     return (
-        encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else outcome_problem(outcome)
+        encoded(200, StateAnswer.of(outcome.verification))
+        if isinstance(outcome, Canceled)
+        else outcome_problem(outcome)
     )
 
 

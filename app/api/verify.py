@@ -10,15 +10,7 @@ from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED
 from app.api.origins import preflight as answer_preflight
 from app.api.problems import Failed, outcome_problem
 from app.api.reading import once, replayed
-from app.api.schemas import (
-    ApprovedAnswer,
-    CheckRequest,
-    PendingAnswer,
-    ResendRequest,
-    StartRequest,
-    approved_answer,
-    pending_answer,
-)
+from app.api.schemas import ApprovedAnswer, CheckRequest, PendingAnswer, ResendRequest, StartRequest, add_limits
 from app.verification.client import Caller
 from app.verification.model import Approved, Pending, Replayed
 from app.verification.service import Start
@@ -50,7 +42,7 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
     """
     caller = on_behalf(asking, body.client_ip)
     outcome = await service.verifications.check(caller, body.id, body.code)
-    return encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
+    return encoded(200, ApprovedAnswer.of(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
 
 
 @router.post(
@@ -79,7 +71,7 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, serv
     caller = _caller(asking, body, key)
     request = Start(body.phone, body.code_length, body.purpose, body.challenge, body.device)
     outcome = await service.verifications.start(caller, request)
-    return service.quotas.of_call(_called(201, outcome), caller, outcome)
+    return add_limits(_called(201, outcome), service.policy, caller, outcome)
 
 
 @router.post(
@@ -97,7 +89,7 @@ async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, se
     """
     caller = _caller(asking, body, key)
     outcome = await service.verifications.resend(caller, body.id)
-    return service.quotas.of_call(_called(200, outcome), caller, outcome)
+    return add_limits(_called(200, outcome), service.policy, caller, outcome)
 
 
 @router.options("/verify/check", include_in_schema=False)
@@ -118,6 +110,6 @@ def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:
         case Replayed():
             return replayed(_called(status, outcome.first))
         case Pending():
-            return encoded(status, pending_answer(outcome.verification))
+            return encoded(status, PendingAnswer.of(outcome.verification))
         case _:
             return outcome_problem(outcome)

@@ -67,7 +67,6 @@ _CHALLENGED = {
     "place to the phone in a day led to none. The work doubles with each such call to the phone and from the network",
 }
 _WIDTH = 110
-_PHONES = (10, 100, 1_000)
 
 
 def render(policy: PolicyAnswer, *, measured: bool) -> str:
@@ -84,6 +83,15 @@ def render(policy: PolicyAnswer, *, measured: bool) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _section(title: str, *texts: str) -> str:
+    """A title and its texts; those that begin with two spaces are list items."""
+    wrapped = (
+        textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    " if text.startswith("  ") else "  ")
+        for text in texts
+    )
+    return "\n".join([title, *wrapped])
+
+
 def _lanes(policy: PolicyAnswer) -> str:
     return _section(
         "TWO LANES",
@@ -95,26 +103,22 @@ def _lanes(policy: PolicyAnswer) -> str:
 
 def _guessing(bounds: BoundsAnswer) -> str:
     total = bounds.all.takeover_per_phone_and_day
-    several = ", ".join(f"any of {count:,}: {_percent(min(1, count * total))}" for count in _PHONES)
+    several = ", ".join(f"any of {count:,}: {_percent(min(1, count * total))}" for count in (10, 100, 1_000))
     return _section(
         "GUESSING",
         f"No one, with any number of addresses, keys and verifications, takes over a given phone within 24 hours with more than {_percent(total)} "
         f"(MAX_GUESS_PROBABILITY), strangers with no more than {_percent(bounds.public.takeover_per_phone_and_day)}. If many phones are attacked at once, the "
         f"chance that one of them falls is at most, {several}.",
         "While strangers guess at a phone, its codes grow:",
-        *(f"  {_step(step)}" for step in bounds.public.code_lengths),
+        *map(_step, bounds.public.code_lengths),
         "A call is placed only if all guesses at its code fit. So a right code is never refused because others typed wrong ones. An approval gives back "
         "what its own verification cost.",
     )
 
 
 def _step(step: StepAnswer) -> str:
-    chance = f"{step.code_length} digits, each guess is right with {step.chance:.6f}:"
-    return (
-        f"{chance} all that follow"
-        if step.verifications is None
-        else f"{chance} {step.verifications} verifications with no right code"
-    )
+    what = "all that follow" if step.verifications is None else f"{step.verifications} verifications with no right code"
+    return f"  {step.code_length} digits, each guess is right with {step.chance:.6f}: {what}"
 
 
 def _calling(policy: PolicyAnswer) -> str:
@@ -136,33 +140,31 @@ def _calls_per_phone(lane: LaneAnswer) -> str:
 
 
 def _money(policy: PolicyAnswer) -> str:
-    bounds = policy.bounds
+    both, public = policy.bounds.all, policy.bounds.public
     return _section(
         "MONEY",
         f"All calls together cost at most {policy.spend_per_hour} in any hour and {policy.spend_per_day} in any 24 hours, in the provider's currency "
         f"(SPEND_PER_HOUR, SPEND_PER_DAY), over all workers and replicas. At {policy.expected_price} a call (EXPECTED_PRICE) that is "
-        f"{bounds.all.calls_per_hour} calls an hour and {bounds.all.calls_per_day} a day; strangers get {bounds.public.calls_per_hour} and "
-        f"{bounds.public.calls_per_day} of them.",
+        f"{both.calls_per_hour} calls an hour and {both.calls_per_day} a day; strangers get {public.calls_per_hour} and {public.calls_per_day} of them.",
     )
 
 
 def _watches(policy: PolicyAnswer) -> str:
     said = []
-    if policy.fraud:
+    if fraud := policy.fraud:
         said.append(
-            f"Toll fraud: in an hour a range of ten thousand numbers gets {policy.fraud.calls_per_range} calls and a country {policy.fraud.calls_per_country} "
+            f"Toll fraud: in an hour a range of ten thousand numbers gets {fraud.calls_per_range} calls and a country {fraud.calls_per_country} "
             f"whatever becomes of them (FRAUD_CALLS_PER_RANGE, FRAUD_CALLS_PER_COUNTRY), strangers {_percent(policy.public_share)} of that besides. Beyond "
-            f"that {_percent(policy.fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
+            f"that {_percent(fraud.min_conversion)} must lead to an approval (FRAUD_MIN_CONVERSION), else the destination is suspended for a while."
         )
     if policy.spray_alert:
         said.append(
             f"Spray alert: more than {policy.spray_alert} verifications an hour with a wrong code, and over half of the approved ones (SPRAY_ALERT)."
         )
-    return _section(
-        "WATCHES",
-        *said,
-        f"A start of the public lane must bring a solved challenge (CHALLENGE): {_CHALLENGED[policy.challenge]}.",
+    challenge = (
+        f"A start of the public lane must bring a solved challenge (CHALLENGE): {_CHALLENGED[policy.challenge]}."
     )
+    return _section("WATCHES", *said, challenge)
 
 
 def _codes(policy: PolicyAnswer) -> str:
@@ -175,31 +177,18 @@ def _codes(policy: PolicyAnswer) -> str:
 
 
 def _used(policy: PolicyAnswer) -> str:
-    alert = [f"THE SPRAY ALERT IS ON until {policy.spray_alert_until}."] if policy.spray_alert_until else []
+    used = [f"  {usage_line(usage)}" for usage in policy.used]
     suspended = [
-        f"  suspended for the {entry.lane} lane until {entry.until}: {entry.destination}" for entry in policy.suspended
+        f"  suspended for the {each.lane} lane until {each.until}: {each.destination}" for each in policy.suspended
     ]
-    return _section(
-        "USED NOW",
-        *(f"  {usage_line(usage)}" for usage in policy.used),
-        *(suspended or ["  suspended: nothing"]),
-        *alert,
-    )
+    alert = [f"THE SPRAY ALERT IS ON until {policy.spray_alert_until}."] if policy.spray_alert_until else []
+    return _section("USED NOW", *used, *(suspended or ["  suspended: nothing"]), *alert)
 
 
 def usage_line(usage: UsageAnswer) -> str:
     """What is used of one limit now, in words."""
     frees = f"; some is free again in {usage.frees_in} s" if usage.frees_in else ""
     return f"{usage.limit} per {usage.period}: {usage.public} public and {usage.trusted} trusted of {usage.max}{frees}"
-
-
-def _section(title: str, *texts: str) -> str:
-    """A title and its texts; those that begin with two spaces are list items."""
-    wrapped = (
-        textwrap.fill(text, _WIDTH, initial_indent="  ", subsequent_indent="    " if text.startswith("  ") else "  ")
-        for text in texts
-    )
-    return "\n".join([title, *wrapped])
 
 
 def _percent(probability: float) -> str:

@@ -13,11 +13,7 @@ PATHS = ["/verify/start", "/verify/check", "/verify/resend"]
 
 
 def _preflight(service: Service, path: str, origin: str, headers: str = "authorization") -> tuple[int, dict[str, str]]:
-    asked = {
-        "Origin": origin,
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": headers,
-    }
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
     answer = service.http.options(path, headers=asked)
     return answer.status_code, dict(answer.headers)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from app.api import reading
 from app.api.problems import RequestError, RequestRejected
 from app.api.reading import read_json
-from app.api.schemas import PendingAnswer, StartRequest, pending_answer
+from app.api.schemas import PendingAnswer, StartRequest
 from app.verification.model import Status, Times, Verification
 
 JSON = (b"content-type", b"application/json")
@@ -139,7 +139,7 @@ async def test_an_invalid_field_is_named_with_the_fix(body: object, field: str, 
 def test_a_pending_answer_is_what_its_model_says(resend_at: int | None) -> None:
     times = Times(1_790_000_000_123, 1_790_000_000_000, 1_790_000_300_007, resend_at)
     verification = Verification("vrf_x", Status.PENDING, "+79161234567", 4, 3, 1, "login", times, None, test=False)
-    answer = pending_answer(verification).model_dump_json()
+    answer = PendingAnswer.of(verification).model_dump_json()
     assert PendingAnswer.model_validate_json(answer).model_dump_json() == answer
     assert '"created_at":"2026-09-21T14:13:20.000Z"' in answer
     assert '"expires_at":"2026-09-21T14:18:20.007Z"' in answer

@@ -45,12 +45,7 @@ def _app() -> Any:
 def _serving(metrics: Metrics, error: Exception) -> httpx.AsyncClient:
     app = _app()
     service = SimpleNamespace(
-        verifications=_Failing(error),
-        clients=CLIENTS,
-        proxies=TrustedProxies(),
-        warned=set(),
-        quotas=None,
-        is_full=lambda: False,
+        verifications=_Failing(error), clients=CLIENTS, proxies=TrustedProxies(), warned=set(), is_full=lambda: False
     )
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,16 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from app.api.problems import (
-    OUTCOMES,
-    PHONE,
-    REFUSED,
-    ROWS,
-    Failed,
-    RequestError,
-    outcome_problem,
-    request_problem,
-)
+from app.api.problems import OUTCOMES, PHONE, REFUSED, ROWS, Failed, RequestError, outcome_problem, request_problem
 from app.verification import model
 from app.verification.call import RESPONSIBILITY_OF, RETRY_AFTER, Refusal
 from app.verification.phone import PhoneError
