@@ -4,8 +4,8 @@ With the service and the idempotency key, all that a route asks of a request.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import structlog
 from fastapi import Depends
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.api.address import FORWARDED_FOR, TrustedProxies, normalized
-from app.api.clients import Clients, Kind, Registered
+from app.api.clients import Clients, Registered
 from app.api.origins import VARY, ReturnUrl, allow, origin_rejected, read_return_url
 from app.api.problems import RequestError, RequestRejected
 from app.api.reading import first_headers, header_of, idempotency_key
@@ -29,29 +29,16 @@ _OTHER_FORWARDING = (b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-cli
 """Headers by which proxies name their client, and that do not count here."""
 
 
-class Breaking(Protocol):
-    """What has a breaker."""
-
-    @property
-    def state(self) -> BreakerState:
-        """The breaker's."""
-        ...
-
-
 @dataclass(slots=True)
 class Service:
     """All that routes use: made once in the application's lifespan, handed on in its state.
 
     Attributes:
-        verifications: the operations.
-        clients: who may call.
-        tokens: what signs and verifies verification tokens.
-        policy: the rules in force.
         proxies: whose `X-Forwarded-For` counts.
         examine: asks the store whether it is safe to use.
         sandbox: whether calls go to the simulator.
         entropy: how codes are distributed, as far as this worker knows.
-        provider: whether it is asked for calls.
+        breaker: whether the provider is asked for calls.
         is_full: whether so many requests wait for the store that further ones would wait for long.
         warned: warnings about proxies that the log has already.
     """
@@ -64,7 +51,7 @@ class Service:
     examine: Watch
     sandbox: bool
     entropy: EntropyMonitor
-    provider: Breaking
+    breaker: Callable[[], BreakerState]
     is_full: Callable[[], bool]
     warned: set[str] = field(default_factory=set)
 
@@ -79,20 +66,7 @@ class Service:
 
     def has_hosted_page(self, client: Registered) -> bool:
         """Whether the hosted page may return somewhere for this client."""
-        return client.kind is Kind.PUBLIC and (self.sandbox or bool(client.return_urls))
-
-
-@dataclass(frozen=True, slots=True)
-class AuthenticatedClient:
-    """A client, and the address its request came from; a backend may name its user's instead.
-
-    Attributes:
-        client: whose key the request has.
-        address: of a page's or an app's user; None for a backend.
-    """
-
-    client: Registered
-    address: str | None
+        return client.public and (self.sandbox or bool(client.return_urls))
 
 
 def service_of(request: Request) -> Service:
@@ -101,8 +75,8 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def any_client(request: Request) -> AuthenticatedClient:
-    """The client whose key the request has, of either kind; a public key only from its origins.
+def any_client(request: Request) -> Caller:
+    """The client whose key the request has, of either kind; a public key only from its origins, for the address that the request comes from.
 
     Raises:
         RequestRejected: no key, an unknown one, or a public one used from elsewhere.
@@ -111,10 +85,10 @@ def any_client(request: Request) -> AuthenticatedClient:
     scope["cors"] = (VARY,)  # of all answers that a page may get
     service = service_of(request)
     client = _client_of(scope, service.clients)
-    if client.kind is Kind.SECRET:
-        return AuthenticatedClient(client, None)
+    if not client.public:
+        return Caller(client)
     _judge_origin(client, scope, service)
-    return AuthenticatedClient(client, _address_of(scope, service))
+    return Caller(client, _address_of(scope, service))
 
 
 def secret_client(request: Request) -> Caller:
@@ -124,23 +98,23 @@ def secret_client(request: Request) -> Caller:
         RequestRejected: no key, an unknown one, or a public one.
     """
     client = _client_of(request.scope, service_of(request).clients)
-    if client.kind is not Kind.SECRET:
+    if client.public:
         raise RequestRejected(RequestError.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
     return Caller(client)
 
 
-def on_behalf(asking: AuthenticatedClient, client_ip: str | None) -> Caller:
-    """Who asks, and the address that limits count: a backend names its user's, a page or an app has its own.
+def on_behalf(caller: Caller, client_ip: str | None) -> Caller:
+    """The caller with the address that limits count: a backend names its user's, a page or an app has its own.
 
     Raises:
         RequestRejected: a page or an app names one.
     """
-    if asking.client.kind is Kind.SECRET:
-        return Caller(asking.client, normalized(client_ip) if client_ip else None)
-    if client_ip is not None:
+    if client_ip is None:
+        return caller
+    if caller.client.public:
         errors = [{"field": "client_ip", "message": "Only a backend with a secret key names its user's address"}]
         raise RequestRejected(RequestError.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
-    return Caller(asking.client, asking.address)
+    return replace(caller, address=normalized(client_ip))
 
 
 def _client_of(scope: Scope, clients: Clients) -> Registered:
@@ -197,7 +171,7 @@ def _warn_once(service: Service, event: str, detail: str, peer: str | None) -> N
         structlog.get_logger().warning(event, peer=peer, detail=detail)
 
 
-AnyClient = Annotated[AuthenticatedClient, Depends(any_client)]
+AnyClient = Annotated[Caller, Depends(any_client)]
 SecretClient = Annotated[Caller, Depends(secret_client)]
 TheService = Annotated[Service, Depends(service_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

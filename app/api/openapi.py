@@ -166,7 +166,6 @@ def _example_of_field(annotation: Any, examples: list[Any] | None) -> Any:  # no
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add to FastAPI's document what it can't know: the problem's schemas, the two kinds of key, the headers of pages."""
-    document["servers"] = [{"url": "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
         "publicKey": {

@@ -60,7 +60,7 @@ async def readyz(service: TheService) -> Response:
     It can do its work where Redis is reachable, new enough, writable, and drops no counters. `breaker` says whether the process that answers asks the
     provider for calls. An open one leaves the service ready: codes of earlier calls are checked, and another instance has the same provider.
     """
-    health, breaker = await service.examine(), service.provider.state
+    health, breaker = await service.examine(), service.breaker()
     if not health.ready:
         problems = list(health.problems)
         return request_problem(

@@ -4,14 +4,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.auth import AnyClient, AuthenticatedClient, IdempotencyKey, TheService, on_behalf
+from app.api.auth import AnyClient, IdempotencyKey, TheService, on_behalf
 from app.api.lean import LeanRoute
 from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answers, encoded
 from app.api.origins import preflight as answer_preflight
 from app.api.problems import Failed, outcome_problem
 from app.api.reading import once, replayed
 from app.api.schemas import ApprovedAnswer, CheckRequest, PendingAnswer, ResendRequest, StartRequest, add_limits
-from app.verification.client import Caller
 from app.verification.model import Approved, Pending, Replayed
 from app.verification.service import Start
 
@@ -34,13 +33,13 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
     ),
     **OPEN_TO_ALL,
 )
-async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> Response:
+async def check(body: CheckRequest, caller: AnyClient, service: TheService) -> Response:
     """Check a code.
 
     Compares what a person typed with the code. A wrong code is 422, never a 2xx. Asked again with the right code within the repeat window, the answer
     is the same.
     """
-    caller = on_behalf(asking, body.client_ip)
+    caller = on_behalf(caller, body.client_ip)
     outcome = await service.verifications.check(caller, body.id, body.code)
     return encoded(200, ApprovedAnswer.of(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
 
@@ -62,13 +61,13 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
     ),
     **PROCESSED_ONCE,
 )
-async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
+async def start(body: StartRequest, caller: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
     """Start a verification.
 
     Calls the phone: it rings once and the call is dropped; the last digits of the number that called are the code. Two starts for one phone never call it
     twice at once.
     """
-    caller = _caller(asking, body, key)
+    caller = once(on_behalf(caller, body.client_ip), key, body)
     request = Start(body.phone, body.code_length, body.purpose, body.challenge, body.device)
     outcome = await service.verifications.start(caller, request)
     return add_limits(_called(201, outcome), service.policy, caller, outcome)
@@ -82,12 +81,12 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, serv
     ),
     **PROCESSED_ONCE,
 )
-async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
+async def resend(body: ResendRequest, caller: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
     """Call again.
 
     Calls the phone of a pending verification again. The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
-    caller = _caller(asking, body, key)
+    caller = once(on_behalf(caller, body.client_ip), key, body)
     outcome = await service.verifications.resend(caller, body.id)
     return add_limits(_called(200, outcome), service.policy, caller, outcome)
 
@@ -98,10 +97,6 @@ async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, se
 async def preflight(request: Request, service: TheService) -> Response:
     """Answer a browser that asks whether a page may send the request."""
     return answer_preflight(request.scope, service.clients.allows)
-
-
-def _caller(asking: AuthenticatedClient, body: StartRequest | ResendRequest, key: str | None) -> Caller:
-    return once(on_behalf(asking, body.client_ip), key, body)
 
 
 def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:

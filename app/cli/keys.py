@@ -19,11 +19,10 @@ from app.api.clients import (
     Kind,
     Registered,
     clients_entry,
-    is_origin,
     load_clients,
     new_key,
 )
-from app.api.origins import listed_return_url
+from app.api.origins import is_origin, listed_return_url
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
 from app.verification.money import SCALE, parse_caps

@@ -127,7 +127,7 @@ def _client_of(key: str, service: Service) -> Registered:
     if not key:
         raise RequestRejected(RequestError.KEY_MISSING, "Open this page with client_key, a public key: pk_…")
     client = service.clients.find(key)
-    if key.startswith(PREFIXES[Kind.SECRET]) or (client and client.kind is Kind.SECRET):
+    if key.startswith(PREFIXES[Kind.SECRET]) or (client and not client.public):
         detail = "client_key is a secret key, and an address is no place for it. Replace it by a new one, and open this page with a public key."
         raise RequestRejected(RequestError.KEY_NOT_ALLOWED, detail)
     if client is None:
