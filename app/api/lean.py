@@ -8,7 +8,7 @@ Without this class a check would take two fifths more CPU (docs/performance.md; 
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
@@ -45,14 +45,12 @@ class LeanRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what turns a request into its answer."""
         endpoint = self.endpoint
-        dependencies, path, body = _signature(endpoint, self.param_convertors)
+        readers, body = _signature(endpoint, self.param_convertors)
 
         async def handle(request: Request) -> Response:
             # Who asks is settled before a byte of the body is read.
-            arguments: dict[str, Any] = {name: depend(request) for name, depend in dependencies}
-            for name in path:
-                arguments[name] = request.path_params[name]
-            for name, model in body:
+            arguments = {name: read(request) for name, read in readers.items()}
+            for name, model in body.items():
                 arguments[name] = await read_json(request, model)
                 # A crowd that comes at once has sent all its heads before the first body is read: the middleware has let all of them in.
                 if request.scope["state"]["service"].is_full():
@@ -63,27 +61,24 @@ class LeanRoute(APIRoute):
         return handle
 
 
-class _Signature(NamedTuple):
-    """What an endpoint asks for: each by the name of its parameter."""
-
-    dependencies: list[tuple[str, Callable[[Request], Any]]]
-    path: list[str]
-    body: list[tuple[str, type[BaseModel]]]
-
-
-def _signature(endpoint: Callable[..., Any], path_parameters: Iterable[str]) -> _Signature:
-    found = _Signature([], [], [])
-    hints = get_type_hints(endpoint, include_extras=True)
-    for name in inspect.signature(endpoint).parameters:
-        depends = [extra for extra in get_args(hints[name])[1:] if isinstance(extra, Depends)]
+def _signature(
+    endpoint: Callable[..., Any], path_parameters: Iterable[str]
+) -> tuple[dict[str, Callable[[Request], Any]], dict[str, type[BaseModel]]]:
+    """What reads each parameter of an endpoint from the request, and the model of the one that is the body."""
+    readers: dict[str, Callable[[Request], Any]] = {}
+    body: dict[str, type[BaseModel]] = {}
+    for name, hint in get_type_hints(endpoint, include_extras=True).items():
+        depends = [extra for extra in get_args(hint)[1:] if isinstance(extra, Depends)]
+        if name == "return":
+            continue
         if depends and depends[0].dependency:
-            found.dependencies.append((name, depends[0].dependency))
-        elif hints[name] is Request:
-            found.dependencies.append((name, lambda request: request))
+            readers[name] = depends[0].dependency
+        elif hint is Request:
+            readers[name] = lambda request: request
         elif name in path_parameters:
-            found.path.append(name)
-        elif inspect.isclass(hints[name]) and issubclass(hints[name], BaseModel) and not found.body:
-            found.body.append((name, hints[name]))
+            readers[name] = lambda request, name=name: request.path_params[name]  # type: ignore[misc]
+        elif inspect.isclass(hint) and issubclass(hint, BaseModel) and not body:
+            body[name] = hint
         else:
             raise TypeError(f"{endpoint.__name__}: a lean route can't provide {name!r}")
-    return found
+    return readers, body

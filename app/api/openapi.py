@@ -6,13 +6,14 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.api.problems import MEDIA_TYPE, ROWS, Row, example
-from app.api.schemas import RATE_LIMIT, RATE_LIMIT_POLICY
+from app.api.problems import MEDIA_TYPE, ROWS, Row, example, outcome_problem
+from app.api.schemas import RATE_LIMIT, RATE_LIMIT_POLICY, ApprovedAnswer, PendingAnswer, RedeemedAnswer, StateAnswer
+from app.verification import model
 from app.verification.challenge import ChallengeKind
-from app.verification.model import Limit
 from app.verification.ports import BreakerState
 
 JSON = "application/json"
+REPLAYED = "Idempotency-Replayed"
 _NO_STORE = {"Cache-Control": "no-store"}
 
 KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", "internal_error")
@@ -87,9 +88,28 @@ def encoded(status: int, answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), status, _NO_STORE, JSON)
 
 
+def answered(outcome: model.Outcome, status: int = 200) -> Response:
+    """The answer to an operation that ended so; `status` is that of a success."""
+    match outcome:
+        case model.Replayed():  # made before, under the same idempotency key
+            answer = answered(outcome.first, status)
+            answer.headers[REPLAYED] = "true"
+            return answer
+        case model.Pending():
+            return encoded(status, PendingAnswer.of(outcome.verification))
+        case model.Approved():
+            return encoded(status, ApprovedAnswer.of(outcome))
+        case model.Found() | model.Canceled():
+            return encoded(status, StateAnswer.of(outcome.verification))
+        case model.Redeemed():
+            return encoded(status, RedeemedAnswer.model_validate(outcome.approval))
+        case _:
+            return outcome_problem(outcome)
+
+
 def answers(
     status: int,
-    model: type[BaseModel],
+    body: type[BaseModel],
     description: str,
     /,
     *codes: str,
@@ -101,7 +121,7 @@ def answers(
 
     Args:
         status: of the good answer, as all but `codes`.
-        model: its body.
+        body: its model.
         description: what it means.
         codes: the problems that may come instead (`problems.ROWS`).
         keep: its `Cache-Control`.
@@ -110,9 +130,9 @@ def answers(
     """
     good = {
         "description": description,
-        "model": model,
+        "model": body,
         "headers": _ALWAYS | {"Cache-Control": _CACHE_CONTROL | {"example": keep}},
-        "content": {media_type: {"example": _example_of(model) | shown}},
+        "content": {media_type: {"example": _example_of(body) | shown}},
     }
     return {status: good} | problems(*codes)
 
@@ -184,7 +204,7 @@ def _complete_operation(operation: dict[str, Any], schemas: dict[str, Any]) -> N
         if {"publicKey": []} in operation.get("security", []):
             answer["headers"] |= _OF_PAGES
         if _IDEMPOTENCY_KEY in operation.get("parameters", []):
-            answer["headers"]["Idempotency-Replayed"] = _REPLAYED
+            answer["headers"][REPLAYED] = _REPLAYED
         for body in answer.get("content", {}).values():
             _restore_nulls(body, schemas)
     # FastAPI documents a 422 of its own wherever there is a parameter; ours are there already where they can occur.
@@ -244,7 +264,7 @@ _PROBLEM_SCHEMAS = {
     "ProblemCode": _as(
         "string", "What went wrong. A code keeps its meaning; a later version may add codes.", enum=sorted(ROWS)
     ),
-    "LimitName": _as("string", "A limit.", enum=[limit.value for limit in Limit]),
+    "LimitName": _as("string", "A limit.", enum=[limit.value for limit in model.Limit]),
     "FieldError": _object("What is wrong with a field of the request.", field=_as("string"), message=_as("string")),
     "Challenge": _object(
         "What to solve. Of `altcha` it has `parameters` and `signature`, of the others `site_key`.",

@@ -96,7 +96,7 @@ class FraudAnswer(BaseModel):
     calls_per_country: int = Field(examples=[1000])
 
 
-class SuspendedAnswer(BaseModel):
+class SuspendedAnswer(_Read):
     """A destination that is suspended for a lane."""
 
     destination: str = described("A country, or the first digits of its numbers.", "+7999123")
@@ -152,7 +152,6 @@ def policy_answer(
     """The policy as a client sees it; without a client, as the operator does; without a status, what is used is not known."""
     policy = replace(settled, guesses=entropy.guesses)
     hour, day = policy.spending.caps[:2]
-    suspended = status.suspended if status else ()
     return PolicyAnswer(
         code_length=policy.code_length,
         max_attempts=policy.max_attempts,
@@ -175,10 +174,7 @@ def policy_answer(
         bounds=BoundsAnswer.model_validate(bounds_of(policy)),
         codes=[CodesAnswer.model_validate(bias) for bias in entropy.bias.values()],
         used=_used(policy, client, status) if status else [],
-        suspended=[
-            SuspendedAnswer(destination=each.destination, lane=each.lane, until=rfc3339(each.until))
-            for each in suspended
-        ],
+        suspended=[SuspendedAnswer.model_validate(each) for each in status.suspended] if status else [],
         spray_alert_until=rfc3339(status.alert_until) if status and status.alert_until else None,
     )
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import Scope
 
 from app.api.problems import RequestError, RequestRejected
@@ -133,8 +132,6 @@ MIN_PUBLIC_KEY_LENGTH = 16
 MAX_KEY_LENGTH = 255
 """Characters."""
 
-REPLAYED = "Idempotency-Replayed"
-
 _NOT_COMPARED = {"client_ip", "challenge", "device"}
 """Fields that may differ when one action is sent again: from Wi-Fi to LTE the address changes, and after a 428 there is a solution."""
 
@@ -173,12 +170,6 @@ def once(caller: Caller, key: str | None, body: BaseModel) -> Caller:
         )
     compared = body.model_dump_json(exclude_none=True, exclude=_NOT_COMPARED)
     return replace(caller, once=IdempotentRequest(key, compared.encode()))
-
-
-def replayed(answer: Response) -> Response:
-    """The same answer, marked as given before."""
-    answer.headers[REPLAYED] = "true"
-    return answer
 
 
 def _invalid_key(detail: str) -> RequestRejected:

@@ -5,14 +5,13 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from app.verification.client import Caller
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.code import MAX_SPELLING as MAX_CODE
 from app.verification.model import (
-    Approval,
     Approved,
     Limit,
     LimitReached,
@@ -33,14 +32,19 @@ _ID = "vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9-KwA0P8GnWu"
 _JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6InZlcmlmaWNhdGlvbitqd3QifQ.eyJpc3MiOiJsYXN0ZGlnaXRzIn0.c2ln"
 _JWK = {"kty": "EC", "crv": "P-256", "kid": "…", "use": "sig", "alg": "ES256", "x": "…", "y": "…"}
 
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-"""RFC 3339, UTC, to the millisecond."""
-
 
 def rfc3339(milliseconds: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC, to the millisecond."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+Timestamp = Annotated[
+    str,
+    BeforeValidator(lambda time: rfc3339(time) if isinstance(time, int) else time),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""RFC 3339; made of unix milliseconds."""
 
 
 def seconds_until(moment: int, now: int) -> int:
@@ -164,14 +168,14 @@ class PendingAnswer(BaseModel):
             "phone": verification.phone,
             "code_length": verification.code_length,
             "attempts_left": verification.attempts_left,
-            "created_at": rfc3339(times.created_at),
-            "expires_at": rfc3339(times.expires_at),
+            "created_at": times.created_at,
+            "expires_at": times.expires_at,
             "expires_in": seconds_until(times.expires_at, times.now),
-            "resend_at": None if resend_at is None else rfc3339(resend_at),
+            "resend_at": resend_at,
             "resend_in": None if resend_at is None else seconds_until(resend_at, times.now),
             "calls": verification.calls,
             "purpose": verification.purpose,
-            "approved_at": None if verification.approved_at is None else rfc3339(verification.approved_at),
+            "approved_at": verification.approved_at,
             "test": verification.test,
         }
         return cls.model_validate(members)  # which leaves out what is not a field of this class
@@ -214,22 +218,13 @@ class ApprovedAnswer(BaseModel):
 class RedeemedAnswer(BaseModel):
     """The verification token is valid, and used up."""
 
+    model_config = ConfigDict(from_attributes=True)  # of an `Approval`
+
     id: VerificationId
     phone: str = described("E.164: the phone that was verified.", "+79999999999")
     purpose: str | None = described("What the verification was for.", "login")
     approved_at: Timestamp = described("When it was approved.", "2026-11-23T07:00:21.000Z")
     test: bool = described("Whether it was a test number: no one was called.", example=False)
-
-    @classmethod
-    def of(cls, approval: Approval) -> Self:
-        """Return what `redeem` answers to a verification token, once."""
-        return cls(
-            id=approval.id,
-            phone=approval.phone,
-            purpose=approval.purpose,
-            approved_at=rfc3339(approval.approved_at),
-            test=approval.test,
-        )
 
 
 class KeySetAnswer(BaseModel):

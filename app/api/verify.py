@@ -6,12 +6,10 @@ from starlette.responses import Response
 
 from app.api.auth import AnyClient, IdempotencyKey, TheService, on_behalf
 from app.api.lean import LeanRoute
-from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answers, encoded
+from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answered, answers
 from app.api.origins import preflight as answer_preflight
-from app.api.problems import Failed, outcome_problem
-from app.api.reading import once, replayed
+from app.api.reading import once
 from app.api.schemas import ApprovedAnswer, CheckRequest, PendingAnswer, ResendRequest, StartRequest, add_limits
-from app.verification.model import Approved, Pending, Replayed
 from app.verification.service import Start
 
 router = APIRouter(tags=["verify"], route_class=LeanRoute)
@@ -21,15 +19,8 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
     "/verify/check",
     operation_id="checkVerification",
     responses=answers(
-        200,
-        ApprovedAnswer,
-        "The phone is verified.",
-        *KEY,
-        *BODY,
-        "verification_not_found",
-        "code_incomplete",
-        "code_incorrect",
-        *ENDED,
+        *(200, ApprovedAnswer, "The phone is verified."),
+        *(*KEY, *BODY, "verification_not_found", "code_incomplete", "code_incorrect", *ENDED),
     ),
     **OPEN_TO_ALL,
 )
@@ -40,8 +31,7 @@ async def check(body: CheckRequest, caller: AnyClient, service: TheService) -> R
     is the same.
     """
     caller = on_behalf(caller, body.client_ip)
-    outcome = await service.verifications.check(caller, body.id, body.code)
-    return encoded(200, ApprovedAnswer.of(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
+    return answered(await service.verifications.check(caller, body.id, body.code))
 
 
 @router.post(
@@ -49,15 +39,9 @@ async def check(body: CheckRequest, caller: AnyClient, service: TheService) -> R
     operation_id="startVerification",
     status_code=201,
     responses=answers(
-        201,
-        PendingAnswer,
-        "The phone was called.",
-        *KEY,
-        *BODY,
-        *ONCE,
+        *(201, PendingAnswer, "The phone was called.", *KEY, *BODY, *ONCE, *CALL),
         *("phone_invalid", "phone_extension", "phone_not_mobile", "country_not_allowed", "code_length_too_short"),
         *("challenge_required", "challenge_unavailable"),
-        *CALL,
     ),
     **PROCESSED_ONCE,
 )
@@ -70,7 +54,7 @@ async def start(body: StartRequest, caller: AnyClient, key: IdempotencyKey, serv
     caller = once(on_behalf(caller, body.client_ip), key, body)
     request = Start(body.phone, body.code_length, body.purpose, body.challenge, body.device)
     outcome = await service.verifications.start(caller, request)
-    return add_limits(_called(201, outcome), service.policy, caller, outcome)
+    return add_limits(answered(outcome, 201), service.policy, caller, outcome)
 
 
 @router.post(
@@ -88,7 +72,7 @@ async def resend(body: ResendRequest, caller: AnyClient, key: IdempotencyKey, se
     """
     caller = once(on_behalf(caller, body.client_ip), key, body)
     outcome = await service.verifications.resend(caller, body.id)
-    return add_limits(_called(200, outcome), service.policy, caller, outcome)
+    return add_limits(answered(outcome), service.policy, caller, outcome)
 
 
 @router.options("/verify/check", include_in_schema=False)
@@ -97,14 +81,3 @@ async def resend(body: ResendRequest, caller: AnyClient, key: IdempotencyKey, se
 async def preflight(request: Request, service: TheService) -> Response:
     """Answer a browser that asks whether a page may send the request."""
     return answer_preflight(request.scope, service.clients.allows)
-
-
-def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:
-    """The answer to a request for a call: made now, or under the same idempotency key before."""
-    match outcome:
-        case Replayed():
-            return replayed(_called(status, outcome.first))
-        case Pending():
-            return encoded(status, PendingAnswer.of(outcome.verification))
-        case _:
-            return outcome_problem(outcome)
