@@ -28,6 +28,11 @@ from app.verification.token import TokenIssuer
 _OTHER_FORWARDING = (b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip")
 """Headers by which proxies name their client, and that do not count here."""
 
+_FORWARDING = {
+    "forwarding_missing": "a trusted proxy sends no X-Forwarded-For, so all its users share one limit: have it set this header, no other one counts",
+    "forwarding_ignored": "LASTDIGITS_TRUSTED_PROXIES does not list this address, so all its users share one limit: if it is your proxy, add it",
+}
+
 
 @dataclass(slots=True)
 class Service:
@@ -155,20 +160,14 @@ def _address_of(scope: Scope, service: Service) -> str | None:
     """The address of a page's or an app's user. What looks like a proxy that is not set up is logged once."""
     peer = scope["client"][0] if scope.get("client") else None
     names = first_headers(scope)
-    if peer in service.proxies:
-        if FORWARDED_FOR not in names and any(name in names for name in _OTHER_FORWARDING):
-            detail = "a trusted proxy sends no X-Forwarded-For, so all its users share one limit: have it set this header, no other one counts"
-            _warn_once(service, "forwarding_missing", detail, peer)
-    elif FORWARDED_FOR in names or any(name in names for name in _OTHER_FORWARDING):
-        detail = "LASTDIGITS_TRUSTED_PROXIES does not list this address, so all its users share one limit: if it is your proxy, add it"
-        _warn_once(service, "forwarding_ignored", detail, peer)
+    forwarded, trusted = FORWARDED_FOR in names, peer in service.proxies
+    looks_like_a_proxy = forwarded or any(name in names for name in _OTHER_FORWARDING)
+    if looks_like_a_proxy and not (forwarded and trusted):
+        event = "forwarding_missing" if trusted else "forwarding_ignored"
+        if event not in service.warned:
+            service.warned.add(event)
+            structlog.get_logger().warning(event, peer=peer, detail=_FORWARDING[event])
     return service.proxies.address_of(peer, scope["headers"])
-
-
-def _warn_once(service: Service, event: str, detail: str, peer: str | None) -> None:
-    if event not in service.warned:
-        service.warned.add(event)
-        structlog.get_logger().warning(event, peer=peer, detail=detail)
 
 
 AnyClient = Annotated[Caller, Depends(any_client)]

@@ -1,6 +1,7 @@
 """What callers send and receive, as models: they decode, and the OpenAPI document is made from them. And the RateLimit headers."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Self
@@ -162,23 +163,14 @@ class PendingAnswer(BaseModel):
         """Describe a verification by the members that this answer has."""
         times = verification.times
         resend_at = times.resend_at if verification.status is Status.PENDING else None
-        members = {
-            "id": verification.id,
-            "status": verification.status,
-            "phone": verification.phone,
-            "code_length": verification.code_length,
-            "attempts_left": verification.attempts_left,
+        members = asdict(verification) | {
             "created_at": times.created_at,
             "expires_at": times.expires_at,
             "expires_in": seconds_until(times.expires_at, times.now),
             "resend_at": resend_at,
             "resend_in": None if resend_at is None else seconds_until(resend_at, times.now),
-            "calls": verification.calls,
-            "purpose": verification.purpose,
-            "approved_at": verification.approved_at,
-            "test": verification.test,
         }
-        return cls.model_validate(members)  # which leaves out what is not a field of this class
+        return cls.model_validate(members)  # it leaves out what this answer does not have
 
 
 class StateAnswer(PendingAnswer):

@@ -7,7 +7,7 @@ import pytest
 from app.api.policy import PolicyAnswer, policy_answer
 from app.cli import main
 from app.cli.policy import render
-from app.settings import SettingsError, load_settings
+from app.settings import load_settings
 from app.verification.entropy import EntropyMonitor
 from tests.harness import Service, fresh_phone
 
@@ -62,15 +62,6 @@ def test_the_report_says_what_strangers_can_use_up_and_what_is_left(
         "Not known: the store does not answer.",
     ):
         assert sentence in said, said
-
-
-def test_settings_whose_sum_breaks_the_bound_are_refused_with_the_sum(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LASTDIGITS_MAX_GUESS_PROBABILITY", "0.00005")
-    with pytest.raises(SettingsError, match=r"MAX_GUESS_PROBABILITY=5e-05 can't hold.*CALLS_PER_PHONE"):
-        load_settings(dotenv=None)
 
 
 def test_codes_that_are_longer_from_the_start_are_warned_of_by_the_command(

@@ -1,5 +1,6 @@
 """What leaves a route, whatever it is, becomes an answer with the request's id, a count and a line. The application in process, over a service that fails."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -74,6 +75,14 @@ async def test_an_exception_is_an_answer_that_a_page_can_read_and_that_hides_why
     assert (line["event"], line["log_level"], line["client"]) == (code, "error", "web")
     assert str(error) in str(line[member])
     assert _count(metrics, "/verify/check", "POST", status, code) == 1
+
+
+@pytest.mark.parametrize("forged", ["", "a b", "x" * 65, "new\tline"])
+async def test_an_answer_has_the_callers_name_for_the_request_or_a_new_one(metrics: Metrics, forged: str) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        assert (await http.get("/healthz")).headers["x-request-id"] == "order-4711"
+        answer = await http.get("/healthz", headers={"X-Request-Id": forged})
+    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
 async def test_head_is_get_to_a_route_and_head_to_the_server(metrics: Metrics) -> None:
