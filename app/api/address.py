@@ -34,11 +34,7 @@ class TrustedProxies:
 
     @classmethod
     def parse(cls, text: str | None) -> "TrustedProxies":
-        """Read addresses and networks: `10.0.0.0/8, 2001:db8::/32, 127.0.0.1`. None and a blank text are none.
-
-        Raises:
-            ValueError: one is neither, or is everyone; the message says how to fix it.
-        """
+        """Read addresses and networks: `10.0.0.0/8, 2001:db8::/32`; none of a blank text. A ValueError says how to fix what is neither, or everyone."""
         if not text or not text.strip():
             return cls()
         return cls(tuple(_network(part.strip()) for part in text.split(",")))

@@ -61,11 +61,7 @@ class Service:
     warned: set[str] = field(default_factory=set)
 
     def return_url(self, client: Registered, text: str) -> ReturnUrl | None:
-        """The address, if the hosted page may hand this client's token to it: one that it lists, or in the sandbox any of this machine.
-
-        Raises:
-            ValueError: it is no address; the message says how to write one.
-        """
+        """The address, if the hosted page may hand this client's token to it: one that it lists, or in the sandbox any of this machine."""
         url = read_return_url(text)
         return url if text in client.return_urls or (self.sandbox and url.local) else None
 
@@ -81,11 +77,7 @@ def service_of(request: Request) -> Service:
 
 
 def any_client(request: Request) -> Caller:
-    """The client whose key the request has, of either kind; a public key only from its origins, for the address that the request comes from.
-
-    Raises:
-        RequestRejected: no key, an unknown one, or a public one used from elsewhere.
-    """
+    """The client whose key the request has; of a public key, which works from its origins only, with the address that the request comes from."""
     scope = request.scope
     scope["cors"] = (VARY,)  # of all answers that a page may get
     service = service_of(request)
@@ -97,11 +89,7 @@ def any_client(request: Request) -> Caller:
 
 
 def secret_client(request: Request) -> Caller:
-    """The client whose secret key the request has.
-
-    Raises:
-        RequestRejected: no key, an unknown one, or a public one.
-    """
+    """The client whose secret key the request has; any other request is rejected."""
     client = _client_of(request.scope, service_of(request).clients)
     if client.public:
         raise RequestRejected(RequestError.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
@@ -109,11 +97,7 @@ def secret_client(request: Request) -> Caller:
 
 
 def on_behalf(caller: Caller, client_ip: str | None) -> Caller:
-    """The caller with the address that limits count: a backend names its user's, a page or an app has its own.
-
-    Raises:
-        RequestRejected: a page or an app names one.
-    """
+    """The caller with the address that limits count: a backend names its user's, a page or an app has its own and may name none."""
     if client_ip is None:
         return caller
     if caller.client.public:

@@ -17,16 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.problems import BUSY, RequestError, RequestRejected
+from app.api.problems import RequestError, RequestRejected
 from app.api.reading import read_json
 
 
 class LeanRoute(APIRoute):
-    """A FastAPI route whose endpoint's signature is read once.
-
-    Raises:
-        TypeError: at start-up, for an endpoint whose signature has more than this class reads.
-    """
+    """A FastAPI route whose endpoint's signature is read once: a TypeError at start-up, if it has more than this class reads."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  handed on to FastAPI
         """See `APIRoute`.
@@ -51,14 +47,20 @@ class LeanRoute(APIRoute):
             # Who asks is settled before a byte of the body is read.
             arguments = {name: read(request) for name, read in readers.items()}
             for name, model in body.items():
+                _refuse_if_full(request)
                 arguments[name] = await read_json(request, model)
-                # A crowd that comes at once has sent all its heads before the first body is read: the middleware has let all of them in.
-                if request.scope["state"]["service"].is_full():
-                    raise RequestRejected(RequestError.OVERLOADED, BUSY)
+                # A crowd that comes at once has sent all its heads before the first body is read.
+                _refuse_if_full(request)
             response: Response = await endpoint(**arguments)
             return response
 
         return handle
+
+
+def _refuse_if_full(request: Request) -> None:
+    """Refuse what strangers and crowds send, which has a body, while too many requests wait for the store. Operators are always answered."""
+    if request.scope["state"]["service"].is_full():
+        raise RequestRejected(RequestError.OVERLOADED, "Send the same request again after `retry_after` seconds.")
 
 
 def _signature(

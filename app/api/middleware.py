@@ -9,10 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth import Service
 from app.api.openapi import codes_of
-from app.api.origins import allow
-from app.api.problems import BUSY, Problem, RequestError, request_problem
+from app.api.problems import Problem, RequestError, request_problem
 from app.api.reading import header_of
 from app.telemetry.logging import request_id
 from app.telemetry.metrics import Metrics, Series
@@ -23,9 +21,6 @@ OTHER = "other"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_SHED = {"/verify/start", "/verify/check", "/verify/resend", "/verify/redeem"}
-"""Routes that strangers and crowds use. Those of operators answer always."""
-
 # Answered before a route is known.
 _UNROUTED = {
     *(RequestError.NO_SUCH_ROUTE, RequestError.MALFORMED_REQUEST, RequestError.HEAD_TOO_LARGE),
@@ -72,7 +67,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await (_overloaded(scope) or self._app)(scope, receive, send_completed)
+            await self._app(scope, receive, send_completed)
         except Exception as error:  # noqa: BLE001  the last place that can answer
             if status:
                 # Nothing can be answered any more; nearly always the caller has gone.
@@ -147,19 +142,6 @@ def _name(scope: Scope) -> bytes:
 def _shown(path: str) -> str:
     """A path that a log may have: no phone, no verification's id, no control characters, and not without end."""
     return re.sub(r"[^/]{25,}|\d{5,}|[^!-~]", "…", path[:100])
-
-
-def _overloaded(scope: Scope) -> Problem | None:
-    """What is answered instead of the route's answer while too many requests wait for the store. A page can read it."""
-    if scope["path"] not in _SHED or scope["method"] != "POST":
-        return None
-    service: Service = scope["state"]["service"]
-    if not service.is_full():
-        return None
-    origin = header_of(scope, b"origin").decode("latin-1")
-    if origin and service.clients.allows(origin):
-        allow(scope, origin)
-    return request_problem(RequestError.OVERLOADED, BUSY)
 
 
 def _unexpected(error: Exception) -> Problem:

@@ -39,10 +39,8 @@ _HOW = "write a scheme, a host and, if it is not the default one, a port, withou
 def canonical_origin(text: str) -> str:
     """An origin as browsers send it: in lower case, a host of other letters in punycode, no default port.
 
-    `http://localhost:*` is any port of localhost. Apps in a web view have schemes of their own: `capacitor://localhost`.
-
-    Raises:
-        ValueError: it is not an origin; the message says how to fix it.
+    `http://localhost:*` is any port of localhost. Apps in a web view have schemes of their own: `capacitor://localhost`. A ValueError says how to fix
+    what is not an origin.
     """
     if text in OPAQUE:
         return text
@@ -111,16 +109,11 @@ def allow(scope: Scope, origin: str) -> None:
 
 
 def preflight(scope: Scope, allowed: Callable[[str], bool]) -> Response:
-    """Answer whether pages of the origin may send requests at all: a preflight has no key yet. `allowed` says whether some client lists an origin.
-
-    Raises:
-        RequestRejected: no client lists the origin, or it is not a preflight.
-    """
+    """Answer whether pages of the origin may send requests at all: a preflight has no key yet. `allowed` says whether some client lists an origin."""
     origin = header_of(scope, b"origin").decode("latin-1")
     if not origin or not header_of(scope, b"access-control-request-method"):
-        raise RequestRejected(
-            RequestError.METHOD_NOT_ALLOWED, "This is not a CORS preflight.", {"Allow": "OPTIONS, POST"}
-        )
+        allow_header = {"Allow": "OPTIONS, POST"}
+        raise RequestRejected(RequestError.METHOD_NOT_ALLOWED, "This is not a CORS preflight.", allow_header)
     if not allowed(origin):
         raise origin_rejected(origin, "No client lists the origin", {"Vary": _PREFLIGHT_VARY})
     headers = header_of(scope, b"access-control-request-headers").decode("latin-1")
@@ -173,11 +166,7 @@ class ReturnUrl(NamedTuple):
 
 
 def read_return_url(text: str) -> ReturnUrl:
-    """Read an address to return to.
-
-    Raises:
-        ValueError: it is none; the message says how to write it.
-    """
+    """Read an address to return to. A ValueError says how to write one."""
     match = _RETURN_URL.fullmatch(text)
     if match is None or len(text) > _MAX_RETURN_URL:
         raise ValueError(f"{text[:_MAX_RETURN_URL]!r} is no return URL: {_HOW_TO_RETURN}")
@@ -187,11 +176,7 @@ def read_return_url(text: str) -> ReturnUrl:
 
 
 def listed_return_url(text: str) -> str:
-    """A return URL that a clients file may list.
-
-    Raises:
-        ValueError: it is none, or not HTTPS; the message says how to write it.
-    """
+    """A return URL that a clients file may list: by HTTPS only. A ValueError says how to write one."""
     if not read_return_url(text).secure:
         raise ValueError(
             f"{text!r} must be https. A sandbox returns to every page of localhost, also by http, without an entry"

@@ -73,8 +73,6 @@ _CHALLENGE = {
 _OVERLOADED = _row(503, "overloaded", "The service has too much to do at the moment", retry_after=2)
 """Too many calls are being placed, or too many requests are under way."""
 
-BUSY = "Send the same request again after `retry_after` seconds."
-
 
 class RequestError(Enum):
     """What is wrong with a request before any operation, or with the service itself."""
@@ -224,7 +222,7 @@ def _body(row: Row, members: Mapping[str, object]) -> dict[str, object]:
 
 
 class RequestRejected(Exception):  # noqa: N818  a rejection is what the caller gets, whatever the reason
-    """A request that can't be processed as it came."""
+    """A request that can't be processed as it came. Whatever reads a request raises it."""
 
     def __init__(
         self, error: RequestError, detail: str, headers: Mapping[str, str] | None = None, **members: object

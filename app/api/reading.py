@@ -59,14 +59,10 @@ def first_headers(scope: Scope) -> dict[bytes, bytes]:
 
 
 async def read_json(request: Request, model: type[Model]) -> Model:
-    """Read a request's JSON body into its model.
-
-    Raises:
-        RequestRejected: it is too large, too slow, not JSON, not declared as JSON, compressed, or not as documented.
-    """
+    """Read a request's JSON body into its model. Rejected: too large, too slow, not JSON, not declared as JSON, compressed, or not as documented."""
     body = await _read_body(request)
     media_type = header_of(request.scope, b"content-type")
-    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() != _JSON:
+    if media_type.partition(b";")[0].strip().lower() != _JSON:
         raise RequestRejected(RequestError.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json.")
     if header_of(request.scope, b"content-encoding").strip().lower() not in {b"", b"identity"}:
         detail = "Send the body as it is, without Content-Encoding: compressed bodies are not accepted."
@@ -123,14 +119,10 @@ def message_of(error: ErrorDetails) -> str:
 
 # ---- `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07)
 #
-# One request is processed once, however often it is sent. The store decides what is kept, for how long and for whom; here the header is read and the
-# repeated answer marked.
+# One request is processed once, however often it is sent. The store decides what is kept, for how long and for whom.
 
-MIN_PUBLIC_KEY_LENGTH = 16
-"""Characters: all users of a page share its public key, so there a key that another user could guess would show them an answer."""
-
-MAX_KEY_LENGTH = 255
-"""Characters."""
+MIN_PUBLIC_KEY_LENGTH, MAX_KEY_LENGTH = 16, 255
+"""Characters. All users of a page share its public key, so there a key that another user could guess would show them an answer."""
 
 _NOT_COMPARED = {"client_ip", "challenge", "device"}
 """Fields that may differ when one action is sent again: from Wi-Fi to LTE the address changes, and after a 428 there is a solution."""
@@ -140,11 +132,7 @@ _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # a String of RFC 9651, 
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The request's idempotency key; None if it has none. A quoted one, as the draft writes it, and a bare one are the same.
-
-    Raises:
-        RequestRejected: there are several, or it is invalid.
-    """
+    """The request's idempotency key; None if it has none. A quoted one, as the draft writes it, and a bare one are the same."""
     if b"idempotency-key" not in first_headers(request.scope):
         return None
     sent = request.headers.getlist("idempotency-key")
@@ -157,11 +145,7 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def once(caller: Caller, key: str | None, body: BaseModel) -> Caller:
-    """The same caller, whose request is to be processed once if it has a key.
-
-    Raises:
-        RequestRejected: a public client's key that other users of the client could guess.
-    """
+    """The same caller, whose request is to be processed once if it has a key. A page's key that its other users could guess is rejected."""
     if key is None:
         return caller
     if caller.client.public and len(key) < MIN_PUBLIC_KEY_LENGTH:

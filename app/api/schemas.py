@@ -12,15 +12,7 @@ from starlette.responses import Response
 from app.verification.client import Caller
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.code import MAX_SPELLING as MAX_CODE
-from app.verification.model import (
-    Approved,
-    Limit,
-    LimitReached,
-    Pending,
-    RemainingQuota,
-    Status,
-    Verification,
-)
+from app.verification.model import Approved, Limit, LimitReached, Pending, RemainingQuota, Status, Verification
 from app.verification.phone import MAX_SPELLING as MAX_PHONE
 from app.verification.policy import Policy
 from app.verification.ports import BreakerState

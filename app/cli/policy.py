@@ -44,11 +44,10 @@ def _pepper(settings: Settings) -> bytes:
 async def collected(settings: Settings) -> tuple[PolicyAnswer, bool]:
     """What the settings add up to, and what is used of it now; whether the store answered."""
     codec = IdCodec(_pepper(settings))
-    timeout, path = settings.redis_timeout, settings.embedded
+    timeout, path, prefix = settings.redis_timeout, settings.embedded, settings.key_prefix
     connected = aclosing(connect(settings.redis_url, timeout))
     async with connected as client, aclosing(Pipelines(client, timeout)) as pipelines:
-        watch = Watch(client, settings.key_prefix)
-        store = RedisStore(pipelines, watch, codec, settings.policy, settings.key_prefix, timeout)
+        store = RedisStore(pipelines, Watch(client, prefix), codec, settings.policy, prefix, timeout)
         entropy = EntropyMonitor(store, codec, settings.policy.guesses, lambda _: None)
         status = None
         if not path or is_served(path):
@@ -70,12 +69,7 @@ _WIDTH = 110
 
 
 def render(policy: PolicyAnswer, *, measured: bool) -> str:
-    """The report, for a person.
-
-    Args:
-        policy: what `GET /policy` returns.
-        measured: whether the store answered: else what is used, suspended and known of codes is left out.
-    """
+    """What `GET /policy` returns, for a person. Not `measured`, if the store did not answer: what is used, suspended and known of codes is left out."""
     parts = [_lanes(policy), _guessing(policy.bounds), _calling(policy), _money(policy), _watches(policy)]
     parts += (
         [_codes(policy), _used(policy)] if measured else [_section("USED NOW", "Not known: the store does not answer.")]
