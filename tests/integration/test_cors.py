@@ -32,11 +32,9 @@ def test_a_preflight_of_a_named_origin_is_granted_what_requests_need(service: Se
     ("wanted", "repeated"),
     [
         ("authorization,content-type,traceparent,tracestate,baggage", True),
-        ("authorization, content-type, sentry-trace, x-requested-with", True),
         ("x-datadog-origin,x-datadog-sampling-priority,newrelic,x_underscored", True),
         ("", False),
         ("a" * 2000, False),
-        ("x: y", False),
         ("\xe9", False),
         ("x;y", False),
     ],
