@@ -55,7 +55,7 @@ def test_it_has_no_cooldown_and_takes_nothing_from_its_address(small: Service) -
     assert start(FOUR).status_code == 201, "nor does its address's limit stop it"
 
 
-def test_its_requests_are_carried_out_once_too_and_the_log_marks_them(small: Service) -> None:
+def test_its_requests_are_executed_once_too_and_the_log_marks_them(small: Service) -> None:
     headers = {"Idempotency-Key": f"review-{fresh_phone()}", "X-Request-Id": "reviewed-1"}
     first, again = (small.post("/verify/start", {"phone": FOUR}, headers=headers) for _ in range(2))
     assert again.content == first.content
