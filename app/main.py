@@ -3,20 +3,18 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
-from functools import partial
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, TypedDict
 
 import structlog
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from app.api import backend, operations, policy, verify
 from app.api.auth import Service
-from app.api.errors import HANDLERS
 from app.api.listener import WaitingConnections
 from app.api.middleware import RequestMiddleware, request_series
 from app.api.openapi import complete
+from app.api.problems import HANDLERS
 from app.challenges import make_challenges
 from app.provider.admission import Admission
 from app.provider.mobilgroup import Credentials, Limits, Mobilgroup, body_key, header_key, login
@@ -30,7 +28,7 @@ from app.telemetry.gauges import Gauges
 from app.telemetry.metrics import Metrics
 from app.telemetry.observers import LogObserver, Observers
 from app.telemetry.tallies import Tallies
-from app.verification.challenge import ChallengeKind, ChallengeProvider
+from app.verification.challenge import ChallengeKind
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
@@ -43,6 +41,16 @@ from app.web import mount_web
 
 DESCRIPTION = """Self-hosted phone verification by flash call: a phone rings, the call is dropped, and the person types the last digits of the
 number that called. Errors are problem details (RFC 9457) with a stable `code`."""
+
+
+class Application(FastAPI):
+    """FastAPI, with a complete OpenAPI document."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
 
 
 class State(TypedDict):
@@ -80,11 +88,12 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
                 "waiting": WaitingConnections(service.proxies),
             }
 
-    app = FastAPI(
+    app = Application(
         title="lastdigits",
         version=operations.VERSION,
         description=DESCRIPTION,
         license_info={"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/"}],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -96,29 +105,13 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
         app.router.routes.extend(router.routes)  # `include_router` would cost 9 µs a request, and add nothing here
     mount_web(app, sandbox=settings.demo)
     app.add_middleware(RequestMiddleware, routes=app.routes)
-    app.openapi = partial(_document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, made once."""
-    if app.openapi_schema is None:
-        app.openapi_schema = complete(
-            get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                license_info=app.license_info,
-                routes=app.routes,
-            )
-        )
-    return app.openapi_schema
 
 
 @asynccontextmanager
 async def running(settings: Settings, observe: Observer) -> AsyncIterator[Service]:
     """Everything that one worker runs, opened and closed in order."""
-    if settings.pepper is None or settings.clients is None or settings.signing_keys is None:
+    if not (settings.pepper and settings.clients and settings.signing_keys):
         raise TypeError("the settings are not complete: start the service with `lastdigits serve`")
     load_regions()
     previous = settings.pepper_previous
@@ -139,13 +132,15 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
         aclosing(connect(settings.redis_url, timeout)) as watched,
         aclosing(Pipelines(client, timeout, settings.replication)) as pipelines,
         provider_of(settings.provider) as telephone,
-        _closing(challenges),
+        AsyncExitStack() as stack,
     ):
+        stack.push_async_callback(challenges.close)
         watch = Watch(watched, settings.key_prefix, settings.replication.replicas)
         store = RedisStore(pipelines, watch, codec, policy, settings.key_prefix, timeout)
-        keys = parse_signing_keys(settings.signing_keys.get_secret_value())
-        tokens = TokenIssuer(keys, settings.issuer)
-        provider = admission_of(settings.provider, telephone, policy.public_share, observe)
+        tokens = TokenIssuer(parse_signing_keys(settings.signing_keys.get_secret_value()), settings.issuer)
+        breaker = (settings.provider.breaker_failures, settings.provider.breaker_pause)
+        # As many calls as the provider's client places at once, and as many more that wait for a connection.
+        provider = Admission(telephone, 2 * settings.provider.pool_size, policy.public_share, breaker, observe)
         entropy = EntropyMonitor(store, codec, policy.guesses, observe)
         verifications = VerificationService(
             store, provider, codec, policy, tokens, entropy, challenges, observe, sandbox=settings.sandbox
@@ -164,7 +159,7 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
                 watch,
                 settings.sandbox,
                 entropy,
-                provider,
+                lambda: provider.state,
                 store.is_full,
             )
         finally:
@@ -173,26 +168,10 @@ async def running(settings: Settings, observe: Observer) -> AsyncIterator[Servic
             await verifications.close(policy.call_deadline)
 
 
-@asynccontextmanager
-async def _closing(challenges: ChallengeProvider) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        await challenges.close()
-
-
 def provider_of(settings: ProviderSettings) -> Mobilgroup:
     """The provider that these settings name, not yet connected."""
     limits = Limits(settings.connect_timeout, settings.read_timeout, settings.pool_size, settings.pool_timeout)
     return Mobilgroup(settings.url, _credentials(settings), limits, settings.proxy)
-
-
-def admission_of(
-    settings: ProviderSettings, telephone: Mobilgroup, public_share: float, observe: Observer
-) -> Admission:
-    """What admits calls: as many as the provider's client places at once, and as many more that wait for a connection."""
-    breaker = (settings.breaker_failures, settings.breaker_pause)
-    return Admission(telephone, 2 * settings.pool_size, public_share, breaker, observe)
 
 
 def _credentials(settings: ProviderSettings) -> Credentials:

@@ -20,33 +20,21 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 FORWARDED_FOR = b"x-forwarded-for"
 
-_MAX_HOPS = 50
-"""Hops from the right that are read: no chain of proxies is longer, but a header may be."""
-
-_MAX_HOP = 128
-"""Characters: an IPv6 address has at most 45, and a port may follow."""
-
+_MAX_HOPS = 50  # read from the right: no chain of proxies is longer, but a header may be
+_MAX_HOP = 128  # characters: an IPv6 address has at most 45, and a port may follow
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _PORT = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
-    """The proxies whose `X-Forwarded-For` counts.
-
-    Attributes:
-        networks: their addresses; without any, no proxy is trusted.
-    """
+    """The proxies whose `X-Forwarded-For` counts: addresses and networks. Without any, no proxy is trusted."""
 
     networks: tuple[Network, ...] = ()
 
     @classmethod
     def parse(cls, text: str | None) -> "TrustedProxies":
-        """Read addresses and networks: `10.0.0.0/8, 2001:db8::/32, 127.0.0.1`. None and a blank text are none.
-
-        Raises:
-            ValueError: one is neither, or is everyone; the message says how to fix it.
-        """
+        """Read addresses and networks: `10.0.0.0/8, 2001:db8::/32`; none of a blank text. A ValueError says how to fix what is neither, or everyone."""
         if not text or not text.strip():
             return cls()
         return cls(tuple(_network(part.strip()) for part in text.split(",")))
@@ -61,11 +49,7 @@ class TrustedProxies:
 
         A peer that is not a trusted proxy counts itself, whatever its headers say. Behind a trusted one the first address from the right that is
         not a trusted proxy counts; where all are trusted, the leftmost. Text that is not an address ends the walk, and the proxy that wrote it
-        counts. No other header counts.
-
-        Args:
-            peer: the address at the other end of the connection; None if it has none.
-            headers: the request's.
+        counts. No other header counts. `peer` is the other end of the connection; None if it has no address.
         """
         caller = peer and normalized(peer)
         if caller is None or caller not in self:

@@ -4,8 +4,8 @@ With the service and the idempotency key, all that a route asks of a request.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import structlog
 from fastapi import Depends
@@ -13,13 +13,10 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.api.address import FORWARDED_FOR, TrustedProxies, normalized
-from app.api.clients import Clients, Kind, Registered
-from app.api.cors import VARY, allow, origin_rejected
-from app.api.idempotency import idempotency_key
+from app.api.clients import Clients, Registered
+from app.api.origins import VARY, ReturnUrl, allow, origin_rejected, read_return_url
 from app.api.problems import RequestError, RequestRejected
-from app.api.ratelimit_headers import Quotas
-from app.api.reading import first_headers, header_of
-from app.api.return_urls import ReturnUrl, read_return_url
+from app.api.reading import first_headers, header_of, idempotency_key
 from app.store.health import Watch
 from app.verification.client import Caller
 from app.verification.entropy import EntropyMonitor
@@ -31,14 +28,10 @@ from app.verification.token import TokenIssuer
 _OTHER_FORWARDING = (b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip")
 """Headers by which proxies name their client, and that do not count here."""
 
-
-class Breaking(Protocol):
-    """What has a breaker."""
-
-    @property
-    def state(self) -> BreakerState:
-        """The breaker's."""
-        ...
+_FORWARDING = {
+    "forwarding_missing": "a trusted proxy sends no X-Forwarded-For, so all its users share one limit: have it set this header, no other one counts",
+    "forwarding_ignored": "LASTDIGITS_TRUSTED_PROXIES does not list this address, so all its users share one limit: if it is your proxy, add it",
+}
 
 
 @dataclass(slots=True)
@@ -46,17 +39,12 @@ class Service:
     """All that routes use: made once in the application's lifespan, handed on in its state.
 
     Attributes:
-        verifications: the operations.
-        clients: who may call.
-        tokens: what signs and verifies verification tokens.
-        policy: the rules in force.
         proxies: whose `X-Forwarded-For` counts.
         examine: asks the store whether it is safe to use.
         sandbox: whether calls go to the simulator.
         entropy: how codes are distributed, as far as this worker knows.
-        provider: whether it is asked for calls.
+        breaker: whether the provider is asked for calls.
         is_full: whether so many requests wait for the store that further ones would wait for long.
-        quotas: writes the limits in force into headers.
         warned: warnings about proxies that the log has already.
     """
 
@@ -68,39 +56,18 @@ class Service:
     examine: Watch
     sandbox: bool
     entropy: EntropyMonitor
-    provider: Breaking
+    breaker: Callable[[], BreakerState]
     is_full: Callable[[], bool]
-    quotas: Quotas = field(init=False)
     warned: set[str] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.quotas = Quotas(self.policy)
-
     def return_url(self, client: Registered, text: str) -> ReturnUrl | None:
-        """The address, if the hosted page may hand this client's token to it: one that it lists, or in the sandbox any of this machine.
-
-        Raises:
-            ValueError: it is no address; the message says how to write one.
-        """
+        """The address, if the hosted page may hand this client's token to it: one that it lists, or in the sandbox any of this machine."""
         url = read_return_url(text)
         return url if text in client.return_urls or (self.sandbox and url.local) else None
 
     def has_hosted_page(self, client: Registered) -> bool:
         """Whether the hosted page may return somewhere for this client."""
-        return client.kind is Kind.PUBLIC and (self.sandbox or bool(client.return_urls))
-
-
-@dataclass(frozen=True, slots=True)
-class AuthenticatedClient:
-    """A client, and the address its request came from; a backend may name its user's instead.
-
-    Attributes:
-        client: whose key the request has.
-        address: of a page's or an app's user; None for a backend.
-    """
-
-    client: Registered
-    address: str | None
+        return client.public and (self.sandbox or bool(client.return_urls))
 
 
 def service_of(request: Request) -> Service:
@@ -109,46 +76,34 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def any_client(request: Request) -> AuthenticatedClient:
-    """The client whose key the request has, of either kind; a public key only from its origins.
-
-    Raises:
-        RequestRejected: no key, an unknown one, or a public one used from elsewhere.
-    """
+def any_client(request: Request) -> Caller:
+    """The client whose key the request has; of a public key, which works from its origins only, with the address that the request comes from."""
     scope = request.scope
     scope["cors"] = (VARY,)  # of all answers that a page may get
     service = service_of(request)
     client = _client_of(scope, service.clients)
-    if client.kind is Kind.SECRET:
-        return AuthenticatedClient(client, None)
+    if not client.public:
+        return Caller(client)
     _judge_origin(client, scope, service)
-    return AuthenticatedClient(client, _address_of(scope, service))
+    return Caller(client, _address_of(scope, service))
 
 
 def secret_client(request: Request) -> Caller:
-    """The client whose secret key the request has.
-
-    Raises:
-        RequestRejected: no key, an unknown one, or a public one.
-    """
+    """The client whose secret key the request has; any other request is rejected."""
     client = _client_of(request.scope, service_of(request).clients)
-    if client.kind is not Kind.SECRET:
+    if client.public:
         raise RequestRejected(RequestError.KEY_NOT_ALLOWED, "This route is for backends: use a secret key.")
     return Caller(client)
 
 
-def on_behalf(asking: AuthenticatedClient, client_ip: str | None) -> Caller:
-    """Who asks, and the address that limits count: a backend names its user's, a page or an app has its own.
-
-    Raises:
-        RequestRejected: a page or an app names one.
-    """
-    if asking.client.kind is Kind.SECRET:
-        return Caller(asking.client, normalized(client_ip) if client_ip else None)
-    if client_ip is not None:
+def on_behalf(caller: Caller, client_ip: str | None) -> Caller:
+    """The caller with the address that limits count: a backend names its user's, a page or an app has its own and may name none."""
+    if client_ip is None:
+        return caller
+    if caller.client.public:
         errors = [{"field": "client_ip", "message": "Only a backend with a secret key names its user's address"}]
         raise RequestRejected(RequestError.INVALID_REQUEST, "Leave client_ip out.", errors=errors)
-    return Caller(asking.client, asking.address)
+    return replace(caller, address=normalized(client_ip))
 
 
 def _client_of(scope: Scope, clients: Clients) -> Registered:
@@ -189,23 +144,17 @@ def _address_of(scope: Scope, service: Service) -> str | None:
     """The address of a page's or an app's user. What looks like a proxy that is not set up is logged once."""
     peer = scope["client"][0] if scope.get("client") else None
     names = first_headers(scope)
-    if peer in service.proxies:
-        if FORWARDED_FOR not in names and any(name in names for name in _OTHER_FORWARDING):
-            detail = "a trusted proxy sends no X-Forwarded-For, so all its users share one limit: have it set this header, no other one counts"
-            _warn_once(service, "forwarding_missing", detail, peer)
-    elif FORWARDED_FOR in names or any(name in names for name in _OTHER_FORWARDING):
-        detail = "LASTDIGITS_TRUSTED_PROXIES does not list this address, so all its users share one limit: if it is your proxy, add it"
-        _warn_once(service, "forwarding_ignored", detail, peer)
+    forwarded, trusted = FORWARDED_FOR in names, peer in service.proxies
+    looks_like_a_proxy = forwarded or any(name in names for name in _OTHER_FORWARDING)
+    if looks_like_a_proxy and not (forwarded and trusted):
+        event = "forwarding_missing" if trusted else "forwarding_ignored"
+        if event not in service.warned:
+            service.warned.add(event)
+            structlog.get_logger().warning(event, peer=peer, detail=_FORWARDING[event])
     return service.proxies.address_of(peer, scope["headers"])
 
 
-def _warn_once(service: Service, event: str, detail: str, peer: str | None) -> None:
-    if event not in service.warned:
-        service.warned.add(event)
-        structlog.get_logger().warning(event, peer=peer, detail=detail)
-
-
-AnyClient = Annotated[AuthenticatedClient, Depends(any_client)]
+AnyClient = Annotated[Caller, Depends(any_client)]
 SecretClient = Annotated[Caller, Depends(secret_client)]
 TheService = Annotated[Service, Depends(service_of)]
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]

@@ -1,22 +1,13 @@
 """The routes for a backend: read a verification, cancel it, redeem its verification token, fetch the keys that verify tokens."""
 
 from fastapi import APIRouter
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from app.api.auth import SecretClient, TheService
 from app.api.lean import LeanRoute
-from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, NO_KEY, SECRET_ONLY, answers, encoded
-from app.api.problems import outcome_problem
-from app.api.schemas import (
-    KeySetAnswer,
-    RedeemedAnswer,
-    RedeemRequest,
-    StateAnswer,
-    redeemed_answer,
-    state_answer,
-)
-from app.verification.model import Canceled, Found, Redeemed
+from app.api.openapi import BODY, ENDED, KEY_OF_A_BACKEND, NO_KEY, SECRET_ONLY, answered, answers
+from app.api.schemas import KeySetAnswer, RedeemedAnswer, RedeemRequest, StateAnswer
 
 router = APIRouter(tags=["backend"], route_class=LeanRoute)
 
@@ -26,18 +17,10 @@ KEEP_KEYS = "public, max-age=300"
 KEY_SET = "application/jwk-set+json"  # RFC 7517, section 8.5
 
 
-class _VerificationId(Convertor[str]):
+class _VerificationId(StringConvertor):
     """Any path segment but those that name a route: `GET /verify/start` is a wrong method, and not a verification called "start"."""
 
     regex = "(?!(?:start|check|resend|redeem)(?:/|$))[^/]+"
-
-    def convert(self, value: str) -> str:
-        """Return the id as it is."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """Return the id as it is."""
-        return value
 
 
 register_url_convertor("verification", _VerificationId())
@@ -58,8 +41,7 @@ async def redeem(body: RedeemRequest, caller: SecretClient, service: TheService)
     Accepts a verification token once: for a backend whose tokens must not be used twice. Only a client of the token's own audience redeems it. A token
     that may be used until it expires is verified offline instead.
     """
-    outcome = await service.verifications.redeem(caller, body.token)
-    return encoded(200, redeemed_answer(outcome)) if isinstance(outcome, Redeemed) else outcome_problem(outcome)
+    return answered(await service.verifications.redeem(caller, body.token))
 
 
 @router.get(
@@ -73,20 +55,14 @@ async def read(verification_id: str, caller: SecretClient, service: TheService) 
 
     Returns its whole state, without its code.
     """
-    outcome = await service.verifications.read(caller, verification_id)
-    return encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Found) else outcome_problem(outcome)
+    return answered(await service.verifications.read(caller, verification_id))
 
 
 @router.post(
     "/verify/{verification_id:verification}/cancel",
     operation_id="cancelVerification",
     responses=answers(
-        200,
-        StateAnswer,
-        "It is canceled.",
-        *KEY_OF_A_BACKEND,
-        "verification_not_found",
-        *ENDED,
+        *(200, StateAnswer, "It is canceled.", *KEY_OF_A_BACKEND, "verification_not_found", *ENDED),
         status="canceled",
         resend_at=None,
         resend_in=None,
@@ -98,10 +74,7 @@ async def cancel(verification_id: str, caller: SecretClient, service: TheService
 
     Ends a pending verification: its codes no longer count. Canceling twice gives the same answer.
     """
-    outcome = await service.verifications.cancel(caller, verification_id)
-    return (
-        encoded(200, state_answer(outcome.verification)) if isinstance(outcome, Canceled) else outcome_problem(outcome)
-    )
+    return answered(await service.verifications.cancel(caller, verification_id))
 
 
 @router.get(

@@ -5,10 +5,10 @@ that looking a digest up in a table takes.
 """
 
 import hashlib
+import json
 import re
 import secrets
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,10 +17,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.api.origins import OPAQUE, allows, canonical_origin
-from app.api.origins import is_origin as is_origin  # noqa: PLC0414  `lastdigits keys` has all that it needs from here
+from app.api.origins import OPAQUE, allows, canonical_origin, listed_return_url
 from app.api.reading import message_of
-from app.api.return_urls import listed_return_url
 from app.verification.client import Client
 from app.verification.limits import Rate, parse_caps, parse_rates
 from app.verification.policy import Policy
@@ -41,16 +39,19 @@ class Registered(Client):
     """A client as the clients file has it.
 
     Attributes:
-        kind: what its keys reach.
         origins: the web origins a public key may be used from.
         native: whether a public key may be used without an `Origin` header, as an app does.
         return_urls: where the hosted page returns to with a token.
     """
 
-    kind: Kind = Kind.SECRET
     origins: frozenset[str] = frozenset()
     native: bool = False
     return_urls: frozenset[str] = frozenset()
+
+    @property
+    def kind(self) -> Kind:
+        """What its keys reach."""
+        return Kind.PUBLIC if self.public else Kind.SECRET
 
     def allows(self, origin: str) -> bool:
         """Whether its public key may be used from this origin."""
@@ -119,16 +120,11 @@ def clients_entry(  # noqa: PLR0913  an entry's members
     spend: str | None = None,
 ) -> str:
     """The TOML that puts a key into a clients file. It holds the key's digest, never the key."""
-    lines = ["[[client]]", f'id = "{client_id}"', f'kind = "{kind}"', f'key_sha256 = "{digest_of(key).hex()}"']
-    for name, listed in (("origins", origins), ("return_urls", return_urls)):
-        if listed:
-            lines.append(f"{name} = [" + ", ".join(f'"{text}"' for text in listed) + "]")
-    if native:
-        lines.append("native = true")
-    lines += [
-        f'{name} = "{value}"' for name, value in (("audience", audience), ("calls", calls), ("spend", spend)) if value
-    ]
-    return "\n".join(lines) + "\n"
+    members: dict[str, object] = {"id": client_id, "kind": kind, "key_sha256": digest_of(key).hex(), "origins": origins}
+    members |= {"return_urls": return_urls, "native": native, "audience": audience, "calls": calls, "spend": spend}
+    # Strings, lists of them and `true` look the same in JSON and TOML.
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in members.items() if value]
+    return "\n".join(["[[client]]", *lines, ""])
 
 
 # ---- the clients file
@@ -155,23 +151,10 @@ def _digest(text: object) -> bytes:
     raise ValueError("write the 64 hexadecimal digits that `lastdigits keys new` prints")
 
 
-def _origins(texts: list[str]) -> list[str]:
-    return [canonical_origin(text) for text in texts]
-
-
-def _return_urls(texts: list[str]) -> list[str]:
-    return [listed_return_url(text) for text in texts]
-
-
-def _text(parse: Callable[[str], tuple[Rate, ...]]) -> BeforeValidator:
-    """Read a member by one of the core's parsers."""
-
-    def read(given: object) -> tuple[Rate, ...]:
-        if not isinstance(given, str):
-            raise ValueError("write it in quotes")  # noqa: TRY004  pydantic collects ValueError
-        return parse(given)
-
-    return BeforeValidator(read)
+def _quoted(given: object) -> str:
+    if not isinstance(given, str):
+        raise ValueError("write it in quotes")  # noqa: TRY004  pydantic collects ValueError
+    return given
 
 
 class _Entry(BaseModel):
@@ -180,12 +163,12 @@ class _Entry(BaseModel):
     id: Annotated[str, StringConstraints(pattern=CLIENT_ID.pattern)]
     kind: Kind
     key_sha256: Annotated[list[bytes], BeforeValidator(_digests), Field(min_length=1)]
-    origins: Annotated[list[str], AfterValidator(_origins)] = []
+    origins: list[Annotated[str, AfterValidator(canonical_origin)]] = []
     native: bool = False
-    return_urls: Annotated[list[str], AfterValidator(_return_urls)] = []
+    return_urls: list[Annotated[str, AfterValidator(listed_return_url)]] = []
     audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
-    calls: Annotated[tuple[Rate, ...], _text(parse_rates)] = ()
-    spend: Annotated[tuple[Rate, ...], _text(parse_caps)] = ()
+    calls: Annotated[tuple[Rate, ...], BeforeValidator(parse_rates), BeforeValidator(_quoted)] = ()
+    spend: Annotated[tuple[Rate, ...], BeforeValidator(parse_caps), BeforeValidator(_quoted)] = ()
 
     def registered(self) -> Registered:
         """Return the client of this entry."""
@@ -195,28 +178,21 @@ class _Entry(BaseModel):
             calls=self.calls,
             spend=self.spend,
             public=self.kind is Kind.PUBLIC,
-            kind=self.kind,
             origins=frozenset(self.origins),
             native=self.native,
             return_urls=frozenset(self.return_urls),
         )
 
-    def problems(self, policy: Policy | None) -> list[str]:
+    def problem(self, policy: Policy | None) -> str | None:
         """Return what its members contradict each other in, or the policy."""
         used_by_pages = bool(self.origins or self.native or self.return_urls)
         if self.kind is Kind.SECRET and used_by_pages:
-            return [
-                f"client {self.id} has a secret key, which never goes into a page or an app: leave out origins, native and return_urls"
-            ]
+            return f"client {self.id} has a secret key, which never goes into a page or an app: leave out origins, native and return_urls"
         if self.kind is Kind.PUBLIC and not used_by_pages:
-            return [
-                f"client {self.id} has a public key: list its origins, set native = true for an app, or list return_urls for the hosted page"
-            ]
+            return f"client {self.id} has a public key: list its origins, set native = true for an app, or list return_urls for the hosted page"
         if policy and self.kind is Kind.PUBLIC and not policy.leaves_a_call(self.calls):
-            return [
-                f"client {self.id}: PUBLIC_SHARE={policy.public_share:g} of its calls leaves strangers no call: raise one of the two"
-            ]
-        return []
+            return f"client {self.id}: PUBLIC_SHARE={policy.public_share:g} of its calls leaves strangers no call: raise one of the two"
+        return None
 
 
 class _File(BaseModel):
@@ -248,7 +224,7 @@ def parse_clients(text: str, source: str, policy: Policy | None = None) -> Clien
         # Syntax, but also numbers of thousands of digits and brackets without end.
         raise ClientsError(f"{source} is not TOML: {str(error)[:200]}") from None
     by_digest: dict[bytes, Registered] = {}
-    problems = [problem for entry in entries for problem in entry.problems(policy)]
+    problems = [problem for entry in entries if (problem := entry.problem(policy))]
     problems += _register(entries, by_digest)
     if not entries:
         problems.append("it has no [[client]]: run `lastdigits keys new` and copy the entry that it prints")

@@ -90,11 +90,7 @@ class Listener(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """End a head, and begin its request.
-
-        Raises:
-            ValueError: it is too large. The parser stops, and uvicorn calls `send_400_response`.
-        """
+        """End a head, and begin its request. A ValueError for one that is too large stops the parser, and uvicorn calls `send_400_response`."""
         # Exact only where it may be too large: a piece can hold more than the head.
         if self.head_bytes + self.chunk_bytes > MAX_HEAD_BYTES:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

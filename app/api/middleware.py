@@ -1,7 +1,7 @@
 """The outermost layer of each request: its id, its `HEAD`, the headers of every answer, its count and its log line. Pure ASGI."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from random import getrandbits
 
 import structlog
@@ -9,10 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.auth import Service
-from app.api.cors import allow
 from app.api.openapi import codes_of
-from app.api.problems import BUSY, Problem, RequestError, request_problem
+from app.api.problems import Problem, RequestError, request_problem
 from app.api.reading import header_of
 from app.telemetry.logging import Refusals, request_id
 from app.telemetry.metrics import Metrics, Series
@@ -20,19 +18,13 @@ from app.telemetry.metrics import Metrics, Series
 OTHER = "other"
 """The route of a path that has none, and a method that its route does not support."""
 
-UNROUTED = (
-    RequestError.NO_SUCH_ROUTE,
-    RequestError.MALFORMED_REQUEST,
-    RequestError.HEAD_TOO_LARGE,
-    RequestError.INTERNAL_ERROR,
-)
-"""What is answered before a route is known."""
-
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_SHED = {"/verify/start", "/verify/check", "/verify/resend", "/verify/redeem"}
-"""Routes that strangers and crowds use. Those of operators answer always."""
-
+# Answered before a route is known.
+_UNROUTED = {
+    *(RequestError.NO_SUCH_ROUTE, RequestError.MALFORMED_REQUEST, RequestError.HEAD_TOO_LARGE),
+    RequestError.INTERNAL_ERROR,
+}
 _NO_METHOD = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
 # What the operator may have configured wrong is a warning, what a caller wrote is information.
 _ERRORS = {RequestError.STORE_UNAVAILABLE, RequestError.INTERNAL_ERROR}
@@ -53,7 +45,8 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         """Put it around an application with these routes."""
         self._app = app
-        self._paths = frozenset(_paths(routes))
+        plain = (route for route in routes if isinstance(route, Route) and not route.param_convertors)
+        self._paths = frozenset(route.path for route in plain)
         self._refused = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +66,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await (_overloaded(scope) or self._app)(scope, receive, send_completed)
+            await self._app(scope, receive, send_completed)
         except Exception as error:  # noqa: BLE001  the last place that can answer
             if status:
                 # Nothing can be answered any more; nearly always the caller has gone.
@@ -97,10 +90,9 @@ class RequestMiddleware:
 
     def _log(self, scope: Scope, problem: Problem, error: RequestError, route: str, method: str) -> None:
         level = "error" if error in _ERRORS else "warning" if error in _WARNINGS else "info"
+        event = problem.code if level == "error" else "refused"
         self._refused(
-            level,
-            problem.code if level == "error" else "refused",
-            problem.code,
+            *(level, event, problem.code),
             route=route,
             method=method if method in _METHODS else OTHER,
             path=_shown(scope["path"]) if error is RequestError.NO_SUCH_ROUTE else None,
@@ -113,39 +105,28 @@ class RequestMiddleware:
     def _route(self, scope: Scope) -> str:
         """The template of the request's route; never a path that a caller made up."""
         if route := scope.get("route"):
-            template: str = route.path_format
-            return template
+            return str(route.path_format)
         return scope["path"] if scope["path"] in self._paths else OTHER
 
 
 def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
     """Each route, method, status and problem's code that is documented: the labels of the count."""
-    series: dict[Series, None] = dict.fromkeys(
-        (OTHER, OTHER, str(int(error.value.status)), error.value.code) for error in UNROUTED
-    )
+    series: set[Series] = {(OTHER, OTHER, str(int(error.value.status)), error.value.code) for error in _UNROUTED}
     for route in routes:
-        if not isinstance(route, Route):
-            continue
-        series[route.path_format, OTHER, "405", "method_not_allowed"] = None
-        for method in sorted(route.methods or ()):
-            for named in (method, "HEAD") if method == "GET" else (method,):
-                series |= dict.fromkeys((route.path_format, named, *answer) for answer in _answers(route))
-    return list(series)
+        if isinstance(route, Route):
+            methods = set(route.methods or ())
+            methods |= {"HEAD"} if "GET" in methods else set()
+            series |= {(route.path_format, method, *answer) for method in methods for answer in _answers(route)}
+            series.add((route.path_format, OTHER, "405", "method_not_allowed"))
+    return sorted(series)
 
 
-def _answers(route: Route) -> Iterator[tuple[str, str]]:
+def _answers(route: Route) -> list[tuple[str, str]]:
     """The statuses and codes of a route's answers."""
-    if not isinstance(route, APIRoute) or not route.responses:
-        yield from ((str(status), "") for status in (200, 204))
-        yield "403", RequestError.ORIGIN_NOT_ALLOWED.value.code
-        return
-    for status, answer in route.responses.items():
-        yield from ((str(status), code) for code in codes_of(answer))
-    yield "500", RequestError.INTERNAL_ERROR.value.code
-
-
-def _paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
-    return (route.path for route in routes if isinstance(route, Route) and not route.param_convertors)
+    responses = route.responses if isinstance(route, APIRoute) else {}
+    found = [(str(status), code) for status, answer in responses.items() for code in codes_of(answer)]
+    # Files of pages and preflights document none.
+    return [*found, ("500", "internal_error")] if found else [("200", ""), ("204", ""), ("403", "origin_not_allowed")]
 
 
 def _name(scope: Scope) -> bytes:
@@ -160,19 +141,6 @@ def _name(scope: Scope) -> bytes:
 def _shown(path: str) -> str:
     """A path that a log may have: no phone, no verification's id, no control characters, and not without end."""
     return re.sub(r"[^/]{25,}|\d{5,}|[^!-~]", "…", path[:100])
-
-
-def _overloaded(scope: Scope) -> Problem | None:
-    """What is answered instead of the route's answer while too many requests wait for the store. A page can read it."""
-    if scope["path"] not in _SHED or scope["method"] != "POST":
-        return None
-    service: Service = scope["state"]["service"]
-    if not service.is_full():
-        return None
-    origin = header_of(scope, b"origin").decode("latin-1")
-    if origin and service.clients.allows(origin):
-        allow(scope, origin)
-    return request_problem(RequestError.OVERLOADED, BUSY)
 
 
 def _unexpected(error: Exception) -> Problem:

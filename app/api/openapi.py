@@ -1,18 +1,19 @@
 """What routes declare for the OpenAPI document, and how an answer is encoded: the two sides of one thing."""
 
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.api.problems import MEDIA_TYPE, ROWS, Row, example
-from app.api.ratelimit_headers import LEFT, POLICY
+from app.api.problems import MEDIA_TYPE, ROWS, Row, example, outcome_problem
+from app.api.schemas import RATE_LIMIT, RATE_LIMIT_POLICY, ApprovedAnswer, PendingAnswer, RedeemedAnswer, StateAnswer
+from app.verification import model
 from app.verification.challenge import ChallengeKind
-from app.verification.model import Limit
 from app.verification.ports import BreakerState
 
 JSON = "application/json"
+REPLAYED = "Idempotency-Replayed"
 _NO_STORE = {"Cache-Control": "no-store"}
 
 KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", "internal_error")
@@ -21,20 +22,16 @@ KEY = ("key_missing", "key_unknown", "origin_not_allowed", "store_unavailable", 
 KEY_OF_A_BACKEND = ("key_missing", "key_unknown", "key_not_allowed", "store_unavailable", "internal_error")
 """What any route behind a secret key may answer."""
 
-BODY = (
-    *("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type"),
-    "overloaded",
-)
+BODY = ("malformed_json", "invalid_request", "body_too_large", "body_timeout", "unsupported_media_type", "overloaded")
 """What any route with a body may answer."""
 
 ENDED = ("attempts_exhausted", "already_used", "expired", "canceled", "failed")
 """What a verification that has ended answers."""
 
 CALL = (
-    *("call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often"),
-    *("call_not_placed", "call_unknown", "spend_cap", "destination_suspended", "codes_predictable"),
-    "provider_unavailable",
-)
+    "call_in_progress", "limit_reached", "phone_refused", "destination_not_permitted", "phone_called_too_often", "call_not_placed",
+    "call_unknown", "spend_cap", "destination_suspended", "codes_predictable", "provider_unavailable",
+)  # fmt: skip
 """What a call that is not placed answers."""
 
 ONCE = ("idempotency_key_invalid", "idempotency_key_in_use", "idempotency_key_reused")
@@ -61,11 +58,11 @@ _REPLAYED = _header(
 _OF_PAGES = {
     "Vary": _header("The answer depends on it.", "Origin"),
     "Access-Control-Allow-Origin": _header("The page's origin, if the key's client lists it.", "https://shop.example"),
-    POLICY: _header(
+    RATE_LIMIT_POLICY: _header(
         "The limits of the request (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
         '"calls_per_ip";q=20;w=3600',
     ),
-    LEFT: _header(
+    RATE_LIMIT: _header(
         "What is left of the caller's own limits among them, and seconds until that is more; of the others a denial only.",
         '"calls_per_ip";r=19;t=3900',
     ),
@@ -91,9 +88,28 @@ def encoded(status: int, answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), status, _NO_STORE, JSON)
 
 
+def answered(outcome: model.Outcome, status: int = 200) -> Response:
+    """The answer to an operation that ended so; `status` is that of a success."""
+    match outcome:
+        case model.Replayed():  # made before, under the same idempotency key
+            answer = answered(outcome.first, status)
+            answer.headers[REPLAYED] = "true"
+            return answer
+        case model.Pending():
+            return encoded(status, PendingAnswer.of(outcome.verification))
+        case model.Approved():
+            return encoded(status, ApprovedAnswer.of(outcome))
+        case model.Found() | model.Canceled():
+            return encoded(status, StateAnswer.of(outcome.verification))
+        case model.Redeemed():
+            return encoded(status, RedeemedAnswer.model_validate(outcome.approval))
+        case _:
+            return outcome_problem(outcome)
+
+
 def answers(
     status: int,
-    model: type[BaseModel],
+    body: type[BaseModel],
     description: str,
     /,
     *codes: str,
@@ -104,19 +120,19 @@ def answers(
     """A route's answers for the OpenAPI document: the good one, and each problem under its status, with an example each.
 
     Args:
-        status: of the good answer.
-        model: its body.
+        status: of the good answer, as all but `codes`.
+        body: its model.
         description: what it means.
         codes: the problems that may come instead (`problems.ROWS`).
-        keep: the `Cache-Control` of the good answer.
-        media_type: of the good answer.
+        keep: its `Cache-Control`.
+        media_type: its body's.
         shown: fields of its example that the model's own examples do not fit.
     """
     good = {
         "description": description,
-        "model": model,
+        "model": body,
         "headers": _ALWAYS | {"Cache-Control": _CACHE_CONTROL | {"example": keep}},
-        "content": {media_type: {"example": _example_of(model) | shown}},
+        "content": {media_type: {"example": _example_of(body) | shown}},
     }
     return {status: good} | problems(*codes)
 
@@ -148,50 +164,36 @@ def _problem(row: Row) -> dict[str, Any]:
     }
 
 
-def _example_of(model: type[BaseModel]) -> dict[str, Any]:
-    """A model's example, made of its fields'."""
-    return {name: _example_of_field(field.annotation, field.examples) for name, field in model.model_fields.items()}
-
-
-def _example_of_field(annotation: Any, examples: list[Any] | None) -> Any:  # noqa: ANN401  whatever a field holds
-    if examples:
-        return examples[0]
-    inner = [
-        each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, BaseModel)
-    ]
-    if not inner:
-        return None
-    return [_example_of(inner[0])] if getattr(annotation, "__origin__", None) is list else _example_of(inner[0])
+def _example_of(kind: Any) -> Any:  # noqa: ANN401  whatever a field may hold
+    """An example of a type; of a model, it is made of its fields'."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields.items()
+        return {name: field.examples[0] if field.examples else _example_of(field.annotation) for name, field in fields}
+    inner = _example_of(get_args(kind)[0]) if get_args(kind) else None
+    return [inner] if get_origin(kind) is list else inner
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add to FastAPI's document what it can't know: the problem's schemas, the two kinds of key, the headers of pages."""
-    document["servers"] = [{"url": "/"}]
     components = document.setdefault("components", {})
+    bearer = {"type": "http", "scheme": "bearer"}
     components["securitySchemes"] = {
-        "publicKey": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "`pk_…`: start, check and resend, from its origins or app.",
-        },
-        "secretKey": {"type": "http", "scheme": "bearer", "description": "`sk_…`: a backend's key, for all routes."},
+        "publicKey": bearer | {"description": "`pk_…`: start, check and resend, from its origins or app."},
+        "secretKey": bearer | {"description": "`sk_…`: a backend's key, for all routes."},
     }
     schemas = components.setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     for schema in schemas.values():
-        _untitle(schema)
-    schemas |= _problem_schemas()
+        for field in schema.get("properties", {}).values():
+            field.pop(
+                "title", None
+            )  # pydantic makes it of the name: generated clients would repeat each name as its comment
+    schemas |= _PROBLEM_SCHEMAS
     for path in document["paths"].values():
         for operation in path.values():
             _complete_operation(operation, schemas)
     return document
-
-
-def _untitle(schema: dict[str, Any]) -> None:
-    """Drop the titles that pydantic makes of the fields' names: generated clients would repeat each name as its comment."""
-    for field in schema.get("properties", {}).values():
-        field.pop("title", None)
 
 
 def _complete_operation(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -202,14 +204,12 @@ def _complete_operation(operation: dict[str, Any], schemas: dict[str, Any]) -> N
         if {"publicKey": []} in operation.get("security", []):
             answer["headers"] |= _OF_PAGES
         if _IDEMPOTENCY_KEY in operation.get("parameters", []):
-            answer["headers"]["Idempotency-Replayed"] = _REPLAYED
+            answer["headers"][REPLAYED] = _REPLAYED
         for body in answer.get("content", {}).values():
             _restore_nulls(body, schemas)
-    # FastAPI documents its own 422 wherever there is a parameter; ours are there already where they can occur.
-    unprocessable = operation["responses"].get("422", {})
-    unprocessable.get("content", {}).pop(JSON, None)
-    if unprocessable and not unprocessable["content"]:
-        operation["responses"].pop("422")
+    # FastAPI documents a 422 of its own wherever there is a parameter; ours are there already where they can occur.
+    if JSON in operation["responses"].get("422", {}).get("content", {}):
+        del operation["responses"]["422"]
 
 
 def _restore_nulls(body: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -219,78 +219,72 @@ def _restore_nulls(body: dict[str, Any], schemas: dict[str, Any]) -> None:
         body["example"] = dict.fromkeys(schema.get("required", ())) | body["example"]
 
 
-def _problem_schemas() -> dict[str, Any]:
-    """Each has a name, so that a generated client has a type for it."""
-    return {
-        "Problem": _problem_schema(),
-        "ProblemCode": {
-            "type": "string",
-            "enum": sorted(ROWS),
-            "description": "What went wrong. A code keeps its meaning; a later version may add codes.",
-        },
-        "LimitName": {"type": "string", "enum": [limit.value for limit in Limit], "description": "A limit."},
-        "FieldError": {
-            "type": "object",
-            "required": ["field", "message"],
-            "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            "description": "What is wrong with a field of the request.",
-        },
-        "Challenge": {
-            "type": "object",
-            "required": ["provider"],
-            "properties": {
-                "provider": {"type": "string", "enum": [kind.value for kind in ChallengeKind]},
-                "parameters": {"$ref": "#/components/schemas/ChallengeParameters"},
-                "signature": {"type": "string", "description": "Of `altcha`: send it back with the solution."},
-                "site_key": {"type": "string", "description": "Of the other providers: for their widget."},
-            },
-            "description": "What to solve. Of `altcha` it has `parameters` and `signature`, of the others `site_key`.",
-        },
-        "ChallengeParameters": {
-            "type": "object",
-            "required": ["algorithm", "nonce", "salt", "cost", "keyLength", "keyPrefix"],
-            "properties": {
-                "algorithm": {"type": "string", "description": "`PBKDF2/SHA-256`."},
-                "nonce": {"type": "string", "description": "Hex: the password begins with these bytes."},
-                "salt": {"type": "string", "description": "Hex."},
-                "cost": {"type": "integer", "description": "Iterations."},
-                "keyLength": {"type": "integer", "description": "Bytes of the derived key."},
-                "keyPrefix": {"type": "string", "description": "What the derived key begins with, in hex."},
-                "expiresAt": {"type": "integer", "format": "int64", "description": "Unix seconds."},
-                "data": {"type": "object", "description": "The service's own: send it back as it is."},
-            },
-            "description": "ALTCHA's, version 2 (docs/challenges.md). Send all of them back as they came: they are signed.",
-        },
-    }
+def _object(description: str, *optional: str, **members: dict[str, Any]) -> dict[str, Any]:
+    required = [name for name in members if name not in optional]
+    return {"type": "object", "description": description, "required": required, "properties": members}
 
 
-def _problem_schema() -> dict[str, Any]:
-    return {
-        "title": "Problem",
-        "description": "Problem details (RFC 9457). `code` is stable; further members depend on it.",
-        "type": "object",
-        "required": ["type", "title", "status", "code"],
-        "properties": {
-            "type": {"type": "string", "format": "uri"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "code": {"$ref": "#/components/schemas/ProblemCode"},
-            "detail": {"type": "string"},
-            "retry_after": {"type": "integer", "minimum": 1, "description": "Seconds until another try makes sense."},
-            "id": {"type": "string", "description": "The verification that the call was for."},
-            "attempts_left": {"type": "integer", "minimum": 0},
-            "code_length": {"type": "integer"},
-            "min_code_length": {"type": "integer", "description": "The fewest digits that may be asked for."},
-            "limit": {"$ref": "#/components/schemas/LimitName"},
-            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
-            "challenge": {"$ref": "#/components/schemas/Challenge"},
-            "sandbox": {"type": "boolean", "description": "Whether calls go to the simulator."},
-            "breaker": {
-                "type": "string",
-                "enum": [state.value for state in BreakerState],
-                "description": "Whether the process that answers asks the provider for calls: closed if it does.",
-            },
-            "problems": {"type": "array", "items": {"type": "string"}, "description": "Why the service is not ready."},
-        },
-        "example": example(ROWS["code_incorrect"]),
-    }
+def _as(kind: str, description: str | None = None, **more: object) -> dict[str, Any]:
+    return {"type": kind} | ({"description": description} if description else {}) | more
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_STANDARD = {
+    "type": _as("string", format="uri"),
+    "title": _as("string"),
+    "status": _as("integer"),
+    "code": _ref("ProblemCode"),
+}
+_EXTRAS = {
+    "detail": _as("string"),
+    "retry_after": _as("integer", "Seconds until another try makes sense.", minimum=1),
+    "id": _as("string", "The verification that the call was for."),
+    "attempts_left": _as("integer", minimum=0),
+    "code_length": _as("integer"),
+    "min_code_length": _as("integer", "The fewest digits that may be asked for."),
+    "limit": _ref("LimitName"),
+    "errors": _as("array", items=_ref("FieldError")),
+    "challenge": _ref("Challenge"),
+    "sandbox": _as("boolean", "Whether calls go to the simulator."),
+    "breaker": _as(
+        "string",
+        "Whether the process that answers asks the provider for calls: closed if it does.",
+        enum=[state.value for state in BreakerState],
+    ),
+    "problems": _as("array", "Why the service is not ready.", items=_as("string")),
+}
+_PROBLEM_SCHEMAS = {
+    "Problem": {"title": "Problem", "example": example(ROWS["code_incorrect"])}
+    | _object(
+        "Problem details (RFC 9457). `code` is stable; further members depend on it.", *_EXTRAS, **_STANDARD, **_EXTRAS
+    ),
+    "ProblemCode": _as(
+        "string", "What went wrong. A code keeps its meaning; a later version may add codes.", enum=sorted(ROWS)
+    ),
+    "LimitName": _as("string", "A limit.", enum=[limit.value for limit in model.Limit]),
+    "FieldError": _object("What is wrong with a field of the request.", field=_as("string"), message=_as("string")),
+    "Challenge": _object(
+        "What to solve. Of `altcha` it has `parameters` and `signature`, of the others `site_key`.",
+        *("parameters", "signature", "site_key"),
+        provider=_as("string", enum=[kind.value for kind in ChallengeKind]),
+        parameters=_ref("ChallengeParameters"),
+        signature=_as("string", "Of `altcha`: send it back with the solution."),
+        site_key=_as("string", "Of the other providers: for their widget."),
+    ),
+    "ChallengeParameters": _object(
+        "ALTCHA's, version 2 (docs/challenges.md). Send all of them back as they came: they are signed.",
+        *("expiresAt", "data"),
+        algorithm=_as("string", "`PBKDF2/SHA-256`."),
+        nonce=_as("string", "Hex: the password begins with these bytes."),
+        salt=_as("string", "Hex."),
+        cost=_as("integer", "Iterations."),
+        keyLength=_as("integer", "Bytes of the derived key."),
+        keyPrefix=_as("string", "What the derived key begins with, in hex."),
+        expiresAt=_as("integer", "Unix seconds.", format="int64"),
+        data=_as("object", "The service's own: send it back as it is."),
+    ),
+}
+"""Each has a name, so that a generated client has a type for it."""

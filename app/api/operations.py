@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -21,18 +21,14 @@ from app.verification.client import Client
 from app.verification.errors import StoreUnavailable
 from app.verification.ports import GuardStatus
 
-_TEXT: dict[int | str, dict[str, Any]] = {
-    200: answers(200, HealthAnswer, "What all workers have counted, in Prometheus's text format or OpenMetrics.")[200]
-    | {
-        "model": None,
-        "content": {
-            "text/plain": {
-                "schema": {"type": "string"},
-                "example": 'lastdigits_calls_total{outcome="placed",reason=""} 42.0\n',
-            },
-            "application/openmetrics-text": {"schema": {"type": "string"}},
-        },
-    }
+_SAMPLE = 'lastdigits_calls_total{outcome="placed",reason=""} 42.0\n'
+_METRICS = answers(200, HealthAnswer, "What all workers have counted, in Prometheus's text format or OpenMetrics.")
+_METRICS[200] |= {
+    "model": None,
+    "content": {
+        "text/plain": {"schema": {"type": "string"}, "example": _SAMPLE},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    },
 }
 
 router = APIRouter(tags=["operations"], route_class=LeanRoute)
@@ -60,15 +56,14 @@ async def readyz(service: TheService) -> Response:
     It can do its work where Redis is reachable, new enough, writable, and drops no counters. `breaker` says whether the process that answers asks the
     provider for calls. An open one leaves the service ready: codes of earlier calls are checked, and another instance has the same provider.
     """
-    health, breaker = await service.examine(), service.provider.state
+    health, breaker = await service.examine(), service.breaker()
     if not health.ready:
-        problems = list(health.problems)
         return request_problem(
             RequestError.NOT_READY,
             "Fix what `problems` lists.",
             sandbox=service.sandbox,
             breaker=breaker.value,
-            problems=problems,
+            problems=list(health.problems),
         )
     return encoded(200, ReadyAnswer(status="ready", sandbox=service.sandbox, store=health.server, breaker=breaker))
 
@@ -78,25 +73,23 @@ def gauges_of(service: Service) -> Gauges:
 
     async def look() -> Seen:
         clients = tuple(client for client, _ in service.clients.listed() if client.calls or client.spend)
-        health, status = await asyncio.gather(service.examine(), _status(service, clients))
+        health, status = await asyncio.gather(service.examine(), status_of(clients))
         return Seen(health.reachable, _problems(*health.kinds), status, clients)
+
+    async def status_of(clients: Iterable[Client]) -> GuardStatus | None:
+        with suppress(StoreUnavailable):
+            return await service.verifications.status(*clients)
+        return None
 
     unseen = Seen(up=False, problems=_problems(StoreProblem.NO_ANSWER))
     return Gauges(look, unseen, service.policy, sandbox=service.sandbox)
-
-
-async def _status(service: Service, clients: Iterable[Client]) -> GuardStatus | None:
-    try:
-        return await service.verifications.status(*clients)
-    except StoreUnavailable:
-        return None
 
 
 def _problems(*there: StoreProblem) -> dict[str, bool]:
     return {problem.value: problem in there for problem in StoreProblem}
 
 
-@router.get("/metrics", operation_id="metrics", responses=_TEXT, **NO_KEY)
+@router.get("/metrics", operation_id="metrics", responses=_METRICS, **NO_KEY)
 async def metrics(request: Request) -> Response:
     """Get the metrics.
 

@@ -1,6 +1,8 @@
-"""Reads requests: their headers, and JSON bodies bounded in bytes and in seconds. No answer repeats what was sent."""
+"""Reads requests: their headers, idempotency keys, and JSON bodies bounded in bytes and in seconds. No answer repeats what was sent."""
 
+import re
 from codecs import BOM_UTF8
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -9,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from app.api.problems import RequestError, RequestRejected
+from app.verification.client import Caller, IdempotentRequest
 
 MAX_BODY_BYTES = 8192
 BODY_TIMEOUT = 10.0
@@ -56,14 +59,10 @@ def first_headers(scope: Scope) -> dict[bytes, bytes]:
 
 
 async def read_json(request: Request, model: type[Model]) -> Model:
-    """Read a request's JSON body into its model.
-
-    Raises:
-        RequestRejected: it is too large, too slow, not JSON, not declared as JSON, compressed, or not as documented.
-    """
+    """Read a request's JSON body into its model. Rejected: too large, too slow, not JSON, not declared as JSON, compressed, or not as documented."""
     body = await _read_body(request)
     media_type = header_of(request.scope, b"content-type")
-    if media_type != _JSON and media_type.partition(b";")[0].strip().lower() != _JSON:
+    if media_type.partition(b";")[0].strip().lower() != _JSON:
         raise RequestRejected(RequestError.UNSUPPORTED_MEDIA_TYPE, "Send the header Content-Type: application/json.")
     if header_of(request.scope, b"content-encoding").strip().lower() not in {b"", b"identity"}:
         detail = "Send the body as it is, without Content-Encoding: compressed bodies are not accepted."
@@ -116,3 +115,46 @@ def message_of(error: ErrorDetails) -> str:
         return str(context["error"])
     template = _MESSAGES.get(error["type"])
     return template.format_map(context) if template else error["msg"]
+
+
+# ---- `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07)
+#
+# One request is processed once, however often it is sent. The store decides what is kept, for how long and for whom.
+
+MIN_PUBLIC_KEY_LENGTH, MAX_KEY_LENGTH = 16, 255
+"""Characters. All users of a page share its public key, so there a key that another user could guess would show them an answer."""
+
+_NOT_COMPARED = {"client_ip", "challenge", "device"}
+"""Fields that may differ when one action is sent again: from Wi-Fi to LTE the address changes, and after a 428 there is a solution."""
+
+_BARE = re.compile(r"[!#-~]+")
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # a String of RFC 9651, section 3.3.3
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The request's idempotency key; None if it has none. A quoted one, as the draft writes it, and a bare one are the same."""
+    if b"idempotency-key" not in first_headers(request.scope):
+        return None
+    sent = request.headers.getlist("idempotency-key")
+    text = sent[0].strip()
+    quoted = _QUOTED.fullmatch(text)
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
+    if len(sent) > 1 or not 0 < len(key) <= MAX_KEY_LENGTH or not (quoted or _BARE.fullmatch(text)):
+        raise _invalid_key(f"Send one key of 1 to {MAX_KEY_LENGTH} printable ASCII characters; a UUID is best.")
+    return key
+
+
+def once(caller: Caller, key: str | None, body: BaseModel) -> Caller:
+    """The same caller, whose request is to be processed once if it has a key. A page's key that its other users could guess is rejected."""
+    if key is None:
+        return caller
+    if caller.client.public and len(key) < MIN_PUBLIC_KEY_LENGTH:
+        raise _invalid_key(
+            f"With a public key it has at least {MIN_PUBLIC_KEY_LENGTH} characters: all users share one client. A UUID is best."
+        )
+    compared = body.model_dump_json(exclude_none=True, exclude=_NOT_COMPARED)
+    return replace(caller, once=IdempotentRequest(key, compared.encode()))
+
+
+def _invalid_key(detail: str) -> RequestRejected:
+    return RequestRejected(RequestError.IDEMPOTENCY_KEY_INVALID, detail)

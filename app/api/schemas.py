@@ -1,16 +1,21 @@
-"""What callers send and receive, as models: they decode, and the OpenAPI document is made from them."""
+"""What callers send and receive, as models: they decode, and the OpenAPI document is made from them. And the RateLimit headers."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.responses import Response
 
+from app.verification.client import Caller
 from app.verification.code import MAX_DIGITS, MIN_DIGITS
 from app.verification.code import MAX_SPELLING as MAX_CODE
-from app.verification.model import Approved, Redeemed, Status, Verification
+from app.verification.limits import Rate
+from app.verification.model import Approved, Limit, LimitReached, Pending, RemainingQuota, Status, Verification
 from app.verification.phone import MAX_SPELLING as MAX_PHONE
-from app.verification.policy import whole_seconds
+from app.verification.policy import Policy
 from app.verification.ports import BreakerState
 from app.verification.token import LIFETIME, MAX_TOKEN_LENGTH
 
@@ -21,6 +26,30 @@ _JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6Ii4uLiIsInR5cCI6InZlcmlmaWNhdGlvbitqd3QifQ.e
 _JWK = {"kty": "EC", "crv": "P-256", "kid": "…", "use": "sig", "alg": "ES256", "x": "…", "y": "…"}
 
 
+def rfc3339(milliseconds: int) -> str:
+    """Unix milliseconds as RFC 3339 in UTC, to the millisecond."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+Timestamp = Annotated[
+    str,
+    BeforeValidator(lambda time: rfc3339(time) if isinstance(time, int) else time),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""RFC 3339; made of unix milliseconds."""
+
+
+def seconds_until(moment: int, now: int) -> int:
+    """Whole seconds between two times in milliseconds, rounded up: a caller who waits that long is never too early. 0 if it has passed."""
+    return max(0, -(-(moment - now) // 1000))
+
+
+def described(description: str, example: object, **rules: Any) -> Any:  # noqa: ANN401  pydantic's Field takes and returns such
+    """A field with an example; `rules` are those of pydantic's `Field`."""
+    return Field(description=description, examples=[example], **rules)
+
+
 def _address(text: str) -> str:
     try:
         return str(ip_address(text))
@@ -28,29 +57,23 @@ def _address(text: str) -> str:
         raise ValueError("This is not an IP address: write it like 203.0.113.7 or 2001:db8::1") from None
 
 
-Address = Annotated[str, Field(max_length=45), AfterValidator(_address)]
-
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-"""RFC 3339, UTC, to the millisecond."""
-
-
-def _of(description: str, example: object) -> Any:  # noqa: ANN401  what pydantic's Field returns
-    """A field of an answer."""
-    return Field(description=description, examples=[example])
-
-
-VerificationId = Annotated[str, Field(max_length=128), _of("The verification's id, as `/verify/start` gave it.", _ID)]
+VerificationId = Annotated[str, described("The verification's id, as `/verify/start` gave it.", _ID, max_length=128)]
 Device = Annotated[
     Annotated[str, Field(max_length=256)] | None,
-    _of("The device token of an earlier approval for this phone: this request is then a known device's.", "dev_mF0c…"),
+    described(
+        "The device token of an earlier approval for this phone: this request is then a known device's.", "dev_mF0c…"
+    ),
 ]
 ClientIp = Annotated[
-    Address | None,
-    _of(
+    Annotated[str, Field(max_length=45), AfterValidator(_address)] | None,
+    described(
         "From a backend: its user's address, which limits count. Without it, no limit by address applies.",
         "203.0.113.7",
     ),
 ]
+
+
+# ---- requests
 
 
 class _Request(BaseModel):
@@ -60,22 +83,21 @@ class _Request(BaseModel):
 class StartRequest(_Request):
     """Whose phone to verify."""
 
-    phone: Annotated[
-        str,
-        Field(min_length=1, max_length=MAX_PHONE),
-        _of("In any human spelling; national ones for the configured region.", "+7 999 999-99-99"),
-    ]
-    code_length: Annotated[
-        int | None, Field(ge=MIN_DIGITS, le=MAX_DIGITS), _of("Ask for more digits than the policy's; never fewer.", 4)
-    ] = None
-    purpose: Annotated[
-        str | None,
-        Field(pattern=PURPOSE),
-        _of("What it is for: the verification token has it as a claim.", "login"),
-    ] = None
-    challenge: Annotated[
-        str | None, Field(max_length=4096, description="The solution of the challenge that a 428 answer gave.")
-    ] = None
+    phone: str = described(
+        "In any human spelling; national ones for the configured region.",
+        "+7 999 999-99-99",
+        min_length=1,
+        max_length=MAX_PHONE,
+    )
+    code_length: int | None = described(
+        "Ask for more digits than the policy's; never fewer.", 4, default=None, ge=MIN_DIGITS, le=MAX_DIGITS
+    )
+    purpose: str | None = described(
+        "What it is for: the verification token has it as a claim.", "login", default=None, pattern=PURPOSE
+    )
+    challenge: str | None = Field(
+        None, max_length=4096, description="The solution of the challenge that a 428 answer gave."
+    )
     device: Device = None
     client_ip: ClientIp = None
 
@@ -84,11 +106,11 @@ class CheckRequest(_Request):
     """What a person typed."""
 
     id: VerificationId
-    code: Annotated[
-        str,
-        Field(max_length=MAX_CODE),
-        _of("The last digits of the number that called, or all of it. A string: a number loses zeros.", "0123"),
-    ]
+    code: str = described(
+        "The last digits of the number that called, or all of it. A string: a number loses zeros.",
+        "0123",
+        max_length=MAX_CODE,
+    )
     device: Device = None
     client_ip: ClientIp = None
 
@@ -104,146 +126,157 @@ class ResendRequest(_Request):
 class RedeemRequest(_Request):
     """A verification token to be used once."""
 
-    token: Annotated[
-        str,
-        Field(min_length=1, max_length=MAX_TOKEN_LENGTH),
-        _of("The verification token, as `/verify/check` gave it.", _JWT),
-    ]
+    token: str = described(
+        "The verification token, as `/verify/check` gave it.", _JWT, min_length=1, max_length=MAX_TOKEN_LENGTH
+    )
+
+
+# ---- answers
 
 
 class PendingAnswer(BaseModel):
     """A verification whose phone was called."""
 
     id: VerificationId
-    status: Status = _of("Where the verification is.", "pending")
-    phone: str = _of("E.164.", "+79999999999")
-    code_length: int = _of("How many last digits are the code.", 4)
-    attempts_left: int = _of("Wrong codes that may still be tried.", 3)
-    created_at: Timestamp = _of("When it was started.", "2026-11-23T07:00:00.000Z")
-    expires_at: Timestamp = _of("Until when its code may be checked.", "2026-11-23T07:05:00.000Z")
-    expires_in: int = _of("The same in seconds from now.", 300)
-    resend_at: Timestamp | None = _of(
+    status: Status = described("Where the verification is.", "pending")
+    phone: str = described("E.164.", "+79999999999")
+    code_length: int = described("How many last digits are the code.", 4)
+    attempts_left: int = described("Wrong codes that may still be tried.", 3)
+    created_at: Timestamp = described("When it was started.", "2026-11-23T07:00:00.000Z")
+    expires_at: Timestamp = described("Until when its code may be checked.", "2026-11-23T07:05:00.000Z")
+    expires_in: int = described("The same in seconds from now.", 300)
+    resend_at: Timestamp | None = described(
         "When `/verify/resend` calls again; null: not before it ends.", "2026-11-23T07:00:30.000Z"
     )
-    resend_in: int | None = _of("The same in seconds from now.", 30)
+    resend_in: int | None = described("The same in seconds from now.", 30)
+
+    @classmethod
+    def of(cls, verification: Verification) -> Self:
+        """Describe a verification by the members that this answer has."""
+        times = verification.times
+        resend_at = times.resend_at if verification.status is Status.PENDING else None
+        members = asdict(verification) | {
+            "created_at": times.created_at,
+            "expires_at": times.expires_at,
+            "expires_in": seconds_until(times.expires_at, times.now),
+            "resend_at": resend_at,
+            "resend_in": None if resend_at is None else seconds_until(resend_at, times.now),
+        }
+        return cls.model_validate(members)  # it leaves out what this answer does not have
 
 
 class StateAnswer(PendingAnswer):
     """The whole state of a verification, without its code."""
 
-    calls: int = _of("Calls that were placed or may have been.", 1)
-    purpose: str | None = _of("What it is for.", "login")
-    approved_at: Timestamp | None = _of("When it was approved; null: it is not.", None)
-    test: bool = _of("Whether it is a test number: no one is called.", example=False)
+    calls: int = described("Calls that were placed or may have been.", 1)
+    purpose: str | None = described("What it is for.", "login")
+    approved_at: Timestamp | None = described("When it was approved; null: it is not.", None)
+    test: bool = described("Whether it is a test number: no one is called.", example=False)
 
 
 class ApprovedAnswer(BaseModel):
     """The phone is verified."""
 
     id: VerificationId
-    status: Status = _of("Where the verification is.", "approved")
-    phone: str = _of("E.164.", "+79999999999")
-    approved_at: Timestamp = _of("When it was approved.", "2026-11-23T07:00:21.000Z")
-    token: str = _of("The verification token: a JWT that any backend verifies by `/.well-known/jwks.json`.", _JWT)
-    token_expires_in: int = _of("Seconds that it is valid, from `approved_at`.", 600)
-    device: str = _of("The device token: keep it, and send it with later starts and checks.", "dev_mF0c…")
+    status: Status = described("Where the verification is.", "approved")
+    phone: str = described("E.164.", "+79999999999")
+    approved_at: Timestamp = described("When it was approved.", "2026-11-23T07:00:21.000Z")
+    token: str = described("The verification token: a JWT that any backend verifies by `/.well-known/jwks.json`.", _JWT)
+    token_expires_in: int = described("Seconds that it is valid, from `approved_at`.", 600)
+    device: str = described("The device token: keep it, and send it with later starts and checks.", "dev_mF0c…")
+
+    @classmethod
+    def of(cls, approved: Approved) -> Self:
+        """Return what `check` answers to the right code; the same each time."""
+        return cls(
+            id=approved.approval.id,
+            status=Status.APPROVED,
+            phone=approved.approval.phone,
+            approved_at=rfc3339(approved.approval.approved_at),
+            token=approved.token,
+            token_expires_in=LIFETIME,
+            device=approved.device,
+        )
 
 
 class RedeemedAnswer(BaseModel):
     """The verification token is valid, and used up."""
 
+    model_config = ConfigDict(from_attributes=True)  # of an `Approval`
+
     id: VerificationId
-    phone: str = _of("E.164: the phone that was verified.", "+79999999999")
-    purpose: str | None = _of("What the verification was for.", "login")
-    approved_at: Timestamp = _of("When it was approved.", "2026-11-23T07:00:21.000Z")
-    test: bool = _of("Whether it was a test number: no one was called.", example=False)
+    phone: str = described("E.164: the phone that was verified.", "+79999999999")
+    purpose: str | None = described("What the verification was for.", "login")
+    approved_at: Timestamp = described("When it was approved.", "2026-11-23T07:00:21.000Z")
+    test: bool = described("Whether it was a test number: no one was called.", example=False)
 
 
 class KeySetAnswer(BaseModel):
     """A JWK set (RFC 7517)."""
 
-    keys: list[dict[str, str]] = _of("The key that signs, and during a rotation the next or the last one.", [_JWK])
+    keys: list[dict[str, str]] = described(
+        "The key that signs, and during a rotation the next or the last one.", [_JWK]
+    )
 
 
 class HealthAnswer(BaseModel):
     """The process answers."""
 
-    status: str = _of("Always the same.", "ok")
-    version: str = _of("Of this software.", "0.1.0")
+    status: str = described("Always the same.", "ok")
+    version: str = described("Of this software.", "0.1.0")
 
 
 class ReadyAnswer(BaseModel):
     """The service can do its work."""
 
-    status: str = _of("Always the same.", "ready")
-    sandbox: bool = _of("Whether calls go to the simulator: no phone rings.", example=False)
-    store: str = _of("Of the store.", "valkey 9.1.2")
-    breaker: BreakerState = _of(
+    status: str = described("Always the same.", "ready")
+    sandbox: bool = described("Whether calls go to the simulator: no phone rings.", example=False)
+    store: str = described("Of the store.", "valkey 9.1.2")
+    breaker: BreakerState = described(
         "Whether the process that answers asks the provider for calls: closed if it does.", "closed"
     )
 
 
-def pending_answer(verification: Verification) -> PendingAnswer:
-    """What `start` and `resend` answer."""
-    return PendingAnswer.model_construct(**_common(verification))
+# ---- the limits of a request, and what is left of them (draft-ietf-httpapi-ratelimit-headers-11)
+
+RATE_LIMIT_POLICY, RATE_LIMIT = "RateLimit-Policy", "RateLimit"
 
 
-def state_answer(verification: Verification) -> StateAnswer:
-    """What a backend reads of a verification."""
-    return StateAnswer.model_construct(
-        **_common(verification),
-        calls=verification.calls,
-        purpose=verification.purpose,
-        approved_at=rfc3339(verification.approved_at) if verification.approved_at else None,
-        test=verification.test,
-    )
+def add_limits(answer: Response, policy: Policy, caller: Caller, outcome: object) -> Response:
+    """Add the headers `RateLimit-Policy` and `RateLimit` to the answer of a start or resend.
+
+    `RateLimit` has the caller's own limits only. Of those that others share, a phone's or all clients', it has a denial and nothing else: what is left
+    of a phone's calls would show a stranger how often its owner asked. A known device may use more of them than these say.
+    """
+    names, members = {}, []
+    for limit, rates in _limits_of(policy, caller):
+        for place, rate in enumerate(rates):
+            name = f'"{limit}"' if len(rates) == 1 else f'"{limit}/{rate.period}"'
+            names[limit, place] = name
+            members.append(f"{name};q={rate.count};w={rate.seconds}")
+    answer.headers.append(RATE_LIMIT_POLICY, ", ".join(members))
+    shown = [(names.get((quota.limit, quota.place)), quota) for quota in _quotas_of(outcome)]
+    if left := [f"{name};r={quota.left};t={quota.reset}" for name, quota in shown if name]:
+        answer.headers.append(RATE_LIMIT, ", ".join(left))
+    return answer
 
 
-def approved_answer(approved: Approved) -> ApprovedAnswer:
-    """What `check` answers to the right code; the same each time."""
-    approval = approved.approval
-    return ApprovedAnswer.model_construct(
-        id=approval.id,
-        status=Status.APPROVED,
-        phone=approval.phone,
-        approved_at=rfc3339(approval.approved_at),
-        token=approved.token,
-        token_expires_in=LIFETIME,
-        device=approved.device,
-    )
+def _limits_of(policy: Policy, caller: Caller) -> Iterator[tuple[Limit, tuple[Rate, ...]]]:
+    public, own = caller.client.public, caller.client.calls
+    of_phone = policy.public_calls_per_phone if public else policy.calls_per_phone
+    yield Limit.CALLS_PER_PHONE, of_phone
+    if caller.address:
+        yield Limit.CALLS_PER_PHONE_AND_IP, tuple(rate.per_address for rate in of_phone)
+        yield Limit.CALLS_PER_IP, policy.calls_per_ip
+    if own:
+        yield Limit.CALLS_PER_CLIENT, tuple(rate.share(policy.public_share) for rate in own) if public else own
 
 
-def redeemed_answer(redeemed: Redeemed) -> RedeemedAnswer:
-    """What `redeem` answers to a verification token, once."""
-    approval = redeemed.approval
-    return RedeemedAnswer.model_construct(
-        id=approval.id,
-        phone=approval.phone,
-        purpose=approval.purpose,
-        approved_at=rfc3339(approval.approved_at),
-        test=approval.test,
-    )
-
-
-def rfc3339(milliseconds: int) -> str:
-    """Unix milliseconds as RFC 3339 in UTC, to the millisecond."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
-
-
-def _common(verification: Verification) -> dict[str, Any]:
-    times = verification.times
-    waits = verification.status is Status.PENDING and times.resend_at is not None
-    resend_at = times.resend_at if waits else None
-    return {
-        "id": verification.id,
-        "status": verification.status,
-        "phone": verification.phone,
-        "code_length": verification.code_length,
-        "attempts_left": verification.attempts_left,
-        "created_at": rfc3339(times.created_at),
-        "expires_at": rfc3339(times.expires_at),
-        "expires_in": whole_seconds(times.expires_at - times.now) if times.expires_at > times.now else 0,
-        "resend_at": None if resend_at is None else rfc3339(resend_at),
-        "resend_in": None if resend_at is None else max(0, -(-(resend_at - times.now) // 1000)),
-    }
+def _quotas_of(outcome: object) -> tuple[RemainingQuota, ...]:
+    match outcome:
+        case Pending():
+            return outcome.quotas
+        case LimitReached(place=int(place)):
+            return (RemainingQuota(outcome.limit, place, 0, outcome.retry_after),)
+        case _:
+            return ()

@@ -4,23 +4,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api import cors
-from app.api.auth import AnyClient, AuthenticatedClient, IdempotencyKey, TheService, on_behalf
-from app.api.idempotency import once, replayed
+from app.api.auth import AnyClient, IdempotencyKey, TheService, on_behalf
 from app.api.lean import LeanRoute
-from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answers, encoded
-from app.api.problems import Failed, outcome_problem
-from app.api.schemas import (
-    ApprovedAnswer,
-    CheckRequest,
-    PendingAnswer,
-    ResendRequest,
-    StartRequest,
-    approved_answer,
-    pending_answer,
-)
-from app.verification.client import Caller
-from app.verification.model import Approved, Pending, Replayed
+from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answered, answers
+from app.api.origins import preflight as answer_preflight
+from app.api.reading import once
+from app.api.schemas import ApprovedAnswer, CheckRequest, PendingAnswer, ResendRequest, StartRequest, add_limits
 from app.verification.service import Start
 
 router = APIRouter(tags=["verify"], route_class=LeanRoute)
@@ -30,27 +19,19 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
     "/verify/check",
     operation_id="checkVerification",
     responses=answers(
-        200,
-        ApprovedAnswer,
-        "The phone is verified.",
-        *KEY,
-        *BODY,
-        "verification_not_found",
-        "code_incomplete",
-        "code_incorrect",
-        *ENDED,
+        *(200, ApprovedAnswer, "The phone is verified."),
+        *(*KEY, *BODY, "verification_not_found", "code_incomplete", "code_incorrect", *ENDED),
     ),
     **OPEN_TO_ALL,
 )
-async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> Response:
+async def check(body: CheckRequest, caller: AnyClient, service: TheService) -> Response:
     """Check a code.
 
     Compares what a person typed with the code. A wrong code is 422, never a 2xx. Asked again with the right code within the repeat window, the answer
     is the same.
     """
-    caller = on_behalf(asking, body.client_ip)
-    outcome = await service.verifications.check(caller, body.id, body.code)
-    return encoded(200, approved_answer(outcome)) if isinstance(outcome, Approved) else outcome_problem(outcome)
+    caller = on_behalf(caller, body.client_ip)
+    return answered(await service.verifications.check(caller, body.id, body.code))
 
 
 @router.post(
@@ -58,28 +39,22 @@ async def check(body: CheckRequest, asking: AnyClient, service: TheService) -> R
     operation_id="startVerification",
     status_code=201,
     responses=answers(
-        201,
-        PendingAnswer,
-        "The phone was called.",
-        *KEY,
-        *BODY,
-        *ONCE,
+        *(201, PendingAnswer, "The phone was called.", *KEY, *BODY, *ONCE, *CALL),
         *("phone_invalid", "phone_extension", "phone_not_mobile", "country_not_allowed", "code_length_too_short"),
         *("challenge_required", "challenge_unavailable"),
-        *CALL,
     ),
     **PROCESSED_ONCE,
 )
-async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
+async def start(body: StartRequest, caller: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
     """Start a verification.
 
     Calls the phone: it rings once and the call is dropped; the last digits of the number that called are the code. Two starts for one phone never call it
     twice at once.
     """
-    caller = _caller(asking, body, key)
+    caller = once(on_behalf(caller, body.client_ip), key, body)
     request = Start(body.phone, body.code_length, body.purpose, body.challenge, body.device)
     outcome = await service.verifications.start(caller, request)
-    return service.quotas.of_call(_called(201, outcome), caller, outcome)
+    return add_limits(answered(outcome, 201), service.policy, caller, outcome)
 
 
 @router.post(
@@ -90,14 +65,14 @@ async def start(body: StartRequest, asking: AnyClient, key: IdempotencyKey, serv
     ),
     **PROCESSED_ONCE,
 )
-async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
+async def resend(body: ResendRequest, caller: AnyClient, key: IdempotencyKey, service: TheService) -> Response:
     """Call again.
 
     Calls the phone of a pending verification again. The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
-    caller = _caller(asking, body, key)
+    caller = once(on_behalf(caller, body.client_ip), key, body)
     outcome = await service.verifications.resend(caller, body.id)
-    return service.quotas.of_call(_called(200, outcome), caller, outcome)
+    return add_limits(answered(outcome), service.policy, caller, outcome)
 
 
 @router.options("/verify/check", include_in_schema=False)
@@ -105,19 +80,4 @@ async def resend(body: ResendRequest, asking: AnyClient, key: IdempotencyKey, se
 @router.options("/verify/resend", include_in_schema=False)
 async def preflight(request: Request, service: TheService) -> Response:
     """Answer a browser that asks whether a page may send the request."""
-    return cors.preflight(request.scope, service.clients)
-
-
-def _caller(asking: AuthenticatedClient, body: StartRequest | ResendRequest, key: str | None) -> Caller:
-    return once(on_behalf(asking, body.client_ip), asking.client.kind, key, body)
-
-
-def _called(status: int, outcome: Pending | Failed | Replayed) -> Response:
-    """The answer to a request for a call: made now, or under the same idempotency key before."""
-    match outcome:
-        case Replayed():
-            return replayed(_called(status, outcome.first))
-        case Pending():
-            return encoded(status, pending_answer(outcome.verification))
-        case _:
-            return outcome_problem(outcome)
+    return answer_preflight(request.scope, service.clients.allows)

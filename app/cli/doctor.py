@@ -14,8 +14,7 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from app.cli import complain, say
-from app.cli.policy import collected
-from app.policy_report import usage_line
+from app.cli.policy import collected, usage_line
 from app.processes import StartError, ownership, usable
 from app.settings import ProviderSettings, Settings, SettingsError, load_settings
 from app.store.connection import FAILURES, Client, connect

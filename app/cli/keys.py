@@ -10,7 +10,15 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-from app.api.clients import ClientsError, Kind, Registered, clients_entry, load_clients, new_key, parse_clients
+from app.api.clients import (
+    ClientsError,
+    Kind,
+    Registered,
+    clients_entry,
+    load_clients,
+    new_key,
+    parse_clients,
+)
 from app.cli import complain, say
 from app.processes import EX_CONFIG, write_private
 from app.verification.limits import SCALE

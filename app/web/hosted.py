@@ -24,9 +24,9 @@ from starlette.routing import BaseRoute
 from app.api.auth import Service, service_of
 from app.api.clients import PREFIXES, Kind, Registered
 from app.api.openapi import problems
+from app.api.origins import ReturnUrl
 from app.api.problems import RequestError, RequestRejected, request_problem
 from app.api.reading import message_of
-from app.api.return_urls import ReturnUrl
 from app.api.schemas import PURPOSE
 from app.web.routes import load, static_route, widget_files
 
@@ -119,7 +119,7 @@ def _client_of(key: str, service: Service) -> Registered:
     if not key:
         raise RequestRejected(RequestError.KEY_MISSING, "Open this page with client_key, a public key: pk_…")
     client = service.clients.find(key)
-    if key.startswith(PREFIXES[Kind.SECRET]) or (client and client.kind is Kind.SECRET):
+    if key.startswith(PREFIXES[Kind.SECRET]) or (client and not client.public):
         detail = "client_key is a secret key, and an address is no place for it. Replace it by a new one, and open this page with a public key."
         raise RequestRejected(RequestError.KEY_NOT_ALLOWED, detail)
     if client is None:

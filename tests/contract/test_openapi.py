@@ -10,11 +10,10 @@ import httpx
 import pytest
 
 from app.api.problems import ROWS
+from app.cli import main
 from app.telemetry.metrics import REQUESTS, UNLISTED
 from tests.exposition import scrape, series
-from tests.harness import ROOT, Service
-
-LABELS = ("route", "method", "status", "code")
+from tests.harness import Service
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +32,10 @@ def _operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_it_is_openapi_3_1_and_names_every_route(document: dict[str, Any]) -> None:
+def test_it_is_openapi_3_1_and_has_every_route_by_a_name_that_generated_clients_read_well(
+    document: dict[str, Any],
+) -> None:
     assert document["openapi"].startswith("3.1")
-    assert set(_operations(document)) == {
-        "POST /verify/start",
-        "POST /verify/check",
-        "POST /verify/resend",
-        "GET /verify/{verification_id}",
-        "POST /verify/{verification_id}/cancel",
-        "POST /verify/redeem",
-        "GET /policy",
-        "GET /.well-known/jwks.json",
-        "GET /healthz",
-        "GET /readyz",
-        "GET /metrics",
-    }
-
-
-def test_every_operation_has_a_name_that_generated_clients_read_well(document: dict[str, Any]) -> None:
     assert {name: operation["operationId"] for name, operation in _operations(document).items()} == {
         "POST /verify/start": "startVerification",
         "POST /verify/check": "checkVerification",
@@ -68,8 +53,8 @@ def test_every_operation_has_a_name_that_generated_clients_read_well(document: d
 
 def test_summaries_are_sentences_and_not_the_names_of_functions(document: dict[str, Any]) -> None:
     operations = _operations(document)
-    assert operations["POST /verify/start"]["summary"] == "Start a verification"
-    assert operations["POST /verify/start"]["description"].startswith("Calls the phone: ")
+    start = operations["POST /verify/start"]
+    assert (start["summary"], start["description"][:18]) == ("Start a verification", "Calls the phone: i")
     assert not [name for name, operation in operations.items() if " " not in operation["summary"]]
 
 
@@ -82,12 +67,8 @@ def test_times_are_date_times_also_where_they_may_be_null(document: dict[str, An
         if field.endswith(("_at", "until"))
     }
     nullable = {name for name, described in times.items() if described.get("anyOf") == [time, {"type": "null"}]}
-    assert nullable == {
-        "PendingAnswer.resend_at",
-        "StateAnswer.resend_at",
-        "StateAnswer.approved_at",
-        "PolicyAnswer.spray_alert_until",
-    }
+    of_state = {"PendingAnswer.resend_at", "StateAnswer.resend_at", "StateAnswer.approved_at"}
+    assert nullable == of_state | {"PolicyAnswer.spray_alert_until"}
     assert {name for name, described in times.items() if described.items() >= time.items()} == set(times) - nullable
 
 
@@ -99,18 +80,16 @@ def test_generated_clients_can_switch_on_a_problems_code(document: dict[str, Any
     assert set(schemas["Problem"]["properties"]) == members | {"type", "title", "status", "code", "detail"}
 
 
-def test_fields_have_no_titles_that_only_repeat_their_names(document: dict[str, Any]) -> None:
+def test_each_field_that_is_sent_is_described_and_none_has_a_title_that_only_repeats_its_name(
+    document: dict[str, Any],
+) -> None:
     for name, schema in document["components"]["schemas"].items():
-        assert not [field for field, described in schema.get("properties", {}).items() if "title" in described], name
+        for field, described in schema.get("properties", {}).items():
+            assert "title" not in described, (name, field)
+            assert "description" in described or not name.endswith("Request"), (name, field)
 
 
-def test_an_example_shows_each_field_also_if_it_is_null(document: dict[str, Any]) -> None:
-    state = _operations(document)["GET /verify/{verification_id}"]["responses"]["200"]["content"]["application/json"]
-    assert state["example"]["approved_at"] is None
-    assert set(state["example"]) == set(document["components"]["schemas"]["StateAnswer"]["required"])
-
-
-def test_an_example_fits_its_operation(document: dict[str, Any]) -> None:
+def test_an_example_fits_its_operation_and_shows_each_field_also_if_it_is_null(document: dict[str, Any]) -> None:
     operations = _operations(document)
 
     def shown(name: str, status: str = "200") -> dict[str, Any]:
@@ -121,25 +100,27 @@ def test_an_example_fits_its_operation(document: dict[str, Any]) -> None:
     assert shown("POST /verify/check")["status"] == "approved"
     canceled = shown("POST /verify/{verification_id}/cancel")
     assert (canceled["status"], canceled["resend_at"], canceled["resend_in"]) == ("canceled", None, None)
+    state = shown("GET /verify/{verification_id}")
+    assert state["approved_at"] is None
+    assert set(state) == set(document["components"]["schemas"]["StateAnswer"]["required"])
 
 
-def test_the_command_prints_what_the_service_serves(document: dict[str, Any], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "app.cli", "openapi"]
-    printed = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60, check=True
-    )
-    assert json.loads(printed.stdout) == document
+def test_the_command_prints_what_the_service_serves(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["openapi"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
 
 
 def test_every_route_behind_a_key_says_so(document: dict[str, Any]) -> None:
     for name, operation in _operations(document).items():
-        assert bool(operation.get("security")) == ("/verify/" in name or "/policy" in name), name
-        assert bool(operation.get("security")) == ("401" in operation["responses"]), name
+        behind = "/verify/" in name or "/policy" in name
+        assert (bool(operation.get("security")), "401" in operation["responses"]) == (behind, behind), name
 
 
 def test_every_answer_has_an_example_and_names_the_requests_id(document: dict[str, Any]) -> None:
     for name, operation in _operations(document).items():
-        assert operation["summary"], name
         for status, answer in operation["responses"].items():
             assert "X-Request-Id" in answer["headers"], (name, status)
             if int(status) < 400:
@@ -165,35 +146,20 @@ def test_every_problem_of_the_table_is_documented_somewhere(document: dict[str, 
     assert set(ROWS) - named == unrouted | {"return_url_not_allowed"}
 
 
-def test_every_field_that_is_sent_has_an_example(document: dict[str, Any]) -> None:
-    for name, schema in document["components"]["schemas"].items():
-        if name.endswith("Request"):
-            for field, described in schema["properties"].items():
-                assert described.get("description"), (name, field)
-
-
 def test_a_fuzzer_finds_no_undocumented_answer(service: Service, tmp_path: Path) -> None:
     # A body over 8 KiB is refused as such before anybody looks into it: 413 refuses bad data as well as 422 does.
     (tmp_path / "schemathesis.toml").write_text(
         '[checks]\nnegative_data_rejection.expected-statuses = ["400", "401", "403", "404", "409", "413", "415", "422", "429"]\n'
     )
     command = [
-        *(str(Path(sys.executable).parent / "st"), "run", f"{service.url}/openapi.json"),
-        *(
-            "--header",
-            f"Authorization: {service.headers()['Authorization']}",
-            "--max-examples",
-            "20",
-            "--no-color",
-            "--seed",
-            "1",
-        ),
+        *(str(Path(sys.executable).parent / "st"), "run", f"{service.url}/openapi.json", "--no-color"),
+        *("--header", f"Authorization: {service.headers()['Authorization']}", "--max-examples", "20", "--seed", "1"),
         # It takes each schema-valid body for one that must be accepted; whether digits are a phone number no schema says.
         *("--exclude-checks", "positive_data_acceptance"),
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     counted = scrape(service.url)
-    assert not [
-        labels for labels in UNLISTED if counted.get(series(REQUESTS, **dict(zip(LABELS, labels, strict=True))))
-    ]
+    labels = ("route", "method", "status", "code")
+    unlisted = [series(REQUESTS, **dict(zip(labels, values, strict=True))) for values in UNLISTED]
+    assert not [each for each in unlisted if counted.get(each)]

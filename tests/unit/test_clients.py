@@ -1,11 +1,11 @@
-"""The clients file: what may be in it, and what is refused with the fix."""
+"""The clients file: what may be in it, and what is refused with the fix; origins, and addresses that the hosted page returns to."""
 
 from dataclasses import replace
 
 import pytest
 
 from app.api.clients import Clients, ClientsError, Kind, clients_entry, new_key, parse_clients
-from app.api.origins import LOCALHOST_ORIGINS, canonical_origin, is_origin
+from app.api.origins import LOCALHOST_ORIGINS, canonical_origin, is_origin, listed_return_url, read_return_url
 from tests.contract.conftest import POLICY
 
 DIGEST = "ab" * 32
@@ -21,12 +21,8 @@ def test_a_new_key_is_found_by_its_entry_and_no_other() -> None:
     clients = parse_clients(clients_entry("web", Kind.PUBLIC, key, ("https://shop.example",)), "test")
     found = clients.find(key)
     assert found is not None
-    assert (found.id, found.kind, found.origins, found.native) == (
-        "web",
-        Kind.PUBLIC,
-        frozenset({"https://shop.example"}),
-        False,
-    )
+    members = (found.id, found.kind, found.origins, found.native)
+    assert members == ("web", Kind.PUBLIC, frozenset({"https://shop.example"}), False)
     assert clients.find(key + "x") is None
     assert clients.find("") is None
     assert clients.find("\udcff") is None
@@ -55,10 +51,7 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
         (_entry(key_sha256="[]"), "client 1, key_sha256: "),
         (_entry(key_sha256='"pk_Ym9ndXM"'), "this is a key, .* run `lastdigits keys new`"),
         (_entry(key_sha256='[" sk_Ym9ndXM"]'), "this is a key, .* run `lastdigits keys new`"),
-        (
-            _entry(key='"sk_plain"'),
-            "client 1, key: There is no such field: the file has the key's digest, as key_sha256",
-        ),
+        (_entry(key='"sk_plain"'), "client 1, key: There is no such field: the file has the key's digest, as key_sha256"),
         (_entry() + _entry(id='"a b"'), "client 2, id: It does not match"),
         (_entry(kind='"admin"'), "client 1, kind: Send 'public' or 'secret'"),
         (_entry(kind='"public"'), "list its origins"),
@@ -76,7 +69,7 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
         (_entry() + _entry(id='"other"'), "appears twice"),
         (_entry() + _entry(kind='"public"', native="true", key_sha256='"' + "cd" * 32 + '"'), "differ"),
     ],
-)
+)  # fmt: skip
 def test_what_is_invalid_is_refused_with_the_fix(text: str, message: str) -> None:
     with pytest.raises(ClientsError, match=message) as refused:
         parse_clients(text, "clients.toml")
@@ -101,9 +94,6 @@ def test_limits_of_its_own_are_read() -> None:
     assert [(cap.count, cap.seconds) for cap in client.spend] == [(35_000, 3600)]
 
 
-# ---- origins
-
-
 def test_a_public_client_must_have_a_call_in_its_strangers_share() -> None:
     page = _entry(kind='"public"', native="true", calls='"1/day"')
     with pytest.raises(
@@ -116,6 +106,9 @@ def test_a_public_client_must_have_a_call_in_its_strangers_share() -> None:
     assert parse_clients(_entry(calls='"1/day"'), "c.toml", POLICY), "a backend is no stranger"
 
 
+# ---- origins
+
+
 def _allowing(*origins: str) -> Clients:
     return parse_clients(clients_entry("web", Kind.PUBLIC, new_key(Kind.PUBLIC), origins), "test")
 
@@ -123,23 +116,16 @@ def _allowing(*origins: str) -> Clients:
 @pytest.mark.parametrize(
     ("written", "sent"),
     [
-        ("https://a.example", "https://a.example"),
-        ("http://localhost:3000", "http://localhost:3000"),
-        ("https://a.example:8443", "https://a.example:8443"),
-        ("http://[::1]:81", "http://[::1]:81"),
+        *((same, same) for same in ("https://a.example", "http://localhost:3000", "https://a.example:8443", "http://[::1]:81")),
+        *((same, same) for same in ("capacitor://localhost", "https://my_shop.example", "https://xn--e1afmkfd.xn--p1ai", "null", "file://")),
         ("http://[0:0::1]", "http://[::1]"),
-        ("capacitor://localhost", "capacitor://localhost"),
-        ("https://my_shop.example", "https://my_shop.example"),
         ("https://A.Example", "https://a.example"),
         ("HTTPS://a.example:443", "https://a.example"),
         ("http://a.example:80", "http://a.example"),
         ("https://пример.рф", "https://xn--e1afmkfd.xn--p1ai"),
-        ("https://xn--e1afmkfd.xn--p1ai", "https://xn--e1afmkfd.xn--p1ai"),
         ("https://Straße.example:8443", "https://xn--strae-oqa.example:8443"),
-        ("null", "null"),
-        ("file://", "file://"),
     ],
-)
+)  # fmt: skip
 def test_an_origin_is_the_one_that_browsers_send_however_it_is_written(written: str, sent: str) -> None:
     assert canonical_origin(written) == sent
     clients = _allowing(written)
@@ -150,19 +136,11 @@ def test_an_origin_is_the_one_that_browsers_send_however_it_is_written(written: 
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            "*",
-            "",
-            "a.example",
-            "https://",
-            "https://a.example/x",
-            "https://a.example?x",
-            "https://a.example#x",
-            "https://a.example/",
-        ),
-        *("https://user@a.example", "https://a.example:99999", "https://a.example:x", "https://a b.example"),
+        *("*", "", "a.example", "https://", "https://a.example/x", "https://a.example?x", "https://a.example#x"),
+        *("https://a.example/", "https://user@a.example", "https://a.example:99999", "https://a.example:x"),
         *("file:///page.html", "file://host", "https://[::g]", "https://*.example", "https://\u2028", "Null"),
         *("https://a.example:*", "http://localhost.evil.example:*", "ftp://localhost:*", "http://127.0.0.2:*"),
+        "https://a b.example",
     ],
 )
 def test_what_no_browser_sends_is_not_an_origin(text: str) -> None:
@@ -195,3 +173,64 @@ def test_an_origin_that_anyone_may_send_comes_with_a_warning() -> None:
     warnings = _allowing("null", "https://a.example", "file://").warnings
     assert len(warnings) == 2
     assert all("client web allows the origin" in warning for warning in warnings)
+
+
+# ---- where the hosted page returns to
+
+
+@pytest.mark.parametrize(
+    ("text", "site", "source"),
+    [
+        ("https://shop.example", "shop.example", "https://shop.example"),
+        ("https://shop.example/", "shop.example", "https://shop.example/"),
+        ("https://shop.example:8443/a/b", "shop.example:8443", "https://shop.example:8443/a/b"),
+        ("https://Shop.Example:443/A", "Shop.Example:443", "https://shop.example/A"),
+        ("https://shop.example/v?step=2;3,4&next=/a", "shop.example", "https://shop.example/v"),
+        ("https://shop.example/%D1%8F", "shop.example", "https://shop.example/%D1%8F"),
+        ("https://пример.рф/done", "пример.рф", "https://xn--e1afmkfd.xn--p1ai/done"),
+        ("https://[2001:db8::1]/v", "[2001:db8::1]", "https://[2001:db8::1]/v"),
+    ],
+)
+def test_a_return_url_is_shown_to_people_and_allowed_to_the_form(text: str, site: str, source: str) -> None:
+    assert read_return_url(text) == (site, source, True, False)
+    assert listed_return_url(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "verified", "/verified", "//shop.example/verified", "shop.example/verified", "https:shop.example"),
+        *("javascript:alert(1)", "data:text/html,x", "ftp://shop.example/", "shop://verified", "file:///etc/passwd"),
+        *("https://user@shop.example/", "https://user:word@shop.example/", "https://shop.example@evil.example/"),
+        *("https://shop.example/#x", "https://shop.example#", "https://shop.example\\@evil.example/"),
+        *("https://shop.example/a;script-src *", "https://shop.example/a;b", "https://shop.example/a,b"),
+        *(
+            "https://shop.example/a b",
+            "https://shop.example/\n",
+            "https://a.example/\"'><script>",
+            " https://a.example/",
+        ),
+        *("https://shop.example:*/", "https://*.example/", "https://shop.example:99999/", "https://shop.example:x/"),
+        *("https://", "https:///verified", "https://shop.example/я", "HTTPS://shop.example/", "https://a\u2028b/"),
+        "https://shop.example/" + "a" * 1000,
+    ],
+)
+def test_anything_else_is_no_return_url(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not? "):
+        read_return_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        *((text, True) for text in ("http://localhost:5000/v", "https://127.0.0.1/v", "http://[::1]:81/v")),
+        *((text, False) for text in ("http://localhost.evil.example/", "http://evil.example/localhost", "http://127.0.0.2/")),
+    ],
+)  # fmt: skip
+def test_pages_of_this_machine_are_local_and_no_other(text: str, local: bool) -> None:
+    assert read_return_url(text).local is local
+
+
+def test_a_file_lists_https_only() -> None:
+    with pytest.raises(ValueError, match="must be https"):
+        listed_return_url("http://localhost:5000/verified")

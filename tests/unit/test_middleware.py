@@ -1,17 +1,20 @@
 """What leaves a route, whatever it is, becomes an answer with the request's id, a count and a line. The application in process, over a service that fails."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from app.api.address import TrustedProxies
 from app.api.clients import Kind, clients_entry, new_key, parse_clients
 from app.api.middleware import OTHER, RequestMiddleware, request_series
 from app.main import create_app
+from app.telemetry.logging import LINES
 from app.telemetry.metrics import REQUESTS, Metrics
 from app.verification.errors import StoreUnavailable
 from tests.exposition import read, series
@@ -20,16 +23,6 @@ SHOP = "https://shop.example"
 KEY = new_key(Kind.PUBLIC)
 CLIENTS = parse_clients(clients_entry("web", Kind.PUBLIC, KEY, (SHOP,)), "test")
 CHECK = {"id": "vrf_x", "code": "1234"}
-
-
-class _Failing:
-    """A service whose operations raise."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    async def check(self, *_: object) -> object:
-        raise self.error
 
 
 @pytest.fixture
@@ -43,14 +36,10 @@ def _app() -> Any:
 
 
 def _serving(metrics: Metrics, error: Exception) -> httpx.AsyncClient:
-    app = _app()
+    """The application over a service whose checks raise."""
+    app, verifications = _app(), SimpleNamespace(check=AsyncMock(side_effect=error))
     service = SimpleNamespace(
-        verifications=_Failing(error),
-        clients=CLIENTS,
-        proxies=TrustedProxies(),
-        warned=set(),
-        quotas=None,
-        is_full=lambda: False,
+        verifications=verifications, clients=CLIENTS, proxies=TrustedProxies(), warned=set(), is_full=lambda: False
     )
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,6 +77,14 @@ async def test_an_exception_is_an_answer_that_a_page_can_read_and_that_hides_why
     assert _count(metrics, "/verify/check", "POST", status, code) == 1
 
 
+@pytest.mark.parametrize("forged", ["", "a b", "x" * 65, "new\tline"])
+async def test_an_answer_has_the_callers_name_for_the_request_or_a_new_one(metrics: Metrics, forged: str) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        assert (await http.get("/healthz")).headers["x-request-id"] == "order-4711"
+        answer = await http.get("/healthz", headers={"X-Request-Id": forged})
+    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
+
+
 async def test_head_is_get_to_a_route_and_head_to_the_server(metrics: Metrics) -> None:
     async with _serving(metrics, RuntimeError()) as http:
         assert (await http.head("/healthz")).status_code == 200
@@ -118,39 +115,27 @@ async def test_a_path_that_a_caller_made_up_is_no_series_and_its_line_hides_what
     assert set(read(metrics.text("")[0].decode())) == known
 
 
+async def test_a_flood_of_refusals_fills_no_disk(metrics: Metrics) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        with capture_logs() as lines:
+            for _ in range(LINES + 10):
+                assert (await http.delete("/verify/start")).status_code == 405
+    assert len(lines) == LINES
+    assert _count(metrics, "/verify/start", OTHER, 405, "method_not_allowed") == LINES + 10
+
+
 async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) -> None:
     async def breaks_off(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ConnectionError("the caller has gone")
 
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
+    send = AsyncMock()
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "state": {"metrics": metrics}}
-    await RequestMiddleware(breaks_off, [])(scope, receive, send)
-    assert [message["type"] for message in sent] == ["http.response.start"]
-    assert [name for name, _ in sent[0]["headers"]] == [b"x-request-id"]
-
-
-async def test_what_is_no_http_passes_through(metrics: Metrics) -> None:
-    seen: list[str] = []
-
-    async def app(scope: Scope, _: Receive, __: Send) -> None:
-        seen.append(scope["type"])
-
-    async def receive() -> Message:
-        raise AssertionError("not asked")
-
-    async def send(_: Message) -> None:
-        raise AssertionError("not answered")
-
-    await RequestMiddleware(app, [])({"type": "lifespan"}, receive, send)
-    assert seen == ["lifespan"]
+    await RequestMiddleware(breaks_off, [])(scope, AsyncMock(), send)
+    ((message,), _) = send.await_args_list[0]
+    assert send.await_count == 1
+    assert message["type"] == "http.response.start"
+    assert [name for name, _ in message["headers"]] == [b"x-request-id"]
 
 
 def test_more_series_than_there_is_room_for_are_refused() -> None:
