@@ -3,7 +3,6 @@
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.verification.signing_keys import parse_signing_keys
-from tests.attacks.page import SHOP, Page, lanes_of
-from tests.harness import Simulator, names_of, ref_of, serving, wrong
+from tests.attacks.own_deployment import BEHIND
+from tests.attacks.page import SHOP, Page
+from tests.harness import Simulator, names_of, ref_of, serving, until, wrong
 from tests.server import Server
 
 FIRST = "+7958642"
@@ -37,8 +37,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def page(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, server: Server) -> Iterator[Page]:
     """Every watch on, so that all kinds of records are there."""
     settings = {"FRAUD_CALLS_PER_RANGE": "8", "SPRAY_ALERT": "2", "SPEND_PER_COUNTRY": "RU 100/hour", "WORKERS": "1"}
-    with lanes_of(tmp_path_factory.mktemp("at-rest"), simulator, REDIS_URL=server.url, **settings) as page:
-        yield page
+    directory, given = tmp_path_factory.mktemp("at-rest"), BEHIND | settings | {"REDIS_URL": server.url}
+    with serving(directory, simulator.send_url, **given) as service:
+        yield Page(service, simulator)
 
 
 @asynccontextmanager
@@ -59,22 +60,22 @@ async def _overheard(server: Server) -> AsyncIterator[list[str]]:
 
 def _use(page: Page, phones: list[str]) -> None:
     """All that can become of a phone, its caller and its range."""
-    service, shop = page.service, {"headers": SHOP}
+    service = page.service
     for number, phone in enumerate(phones):
         address, client = ADDRESSES[number % 2], "web"
-        begun = page.start(phone, address, {"Idempotency-Key": f"{KEY}-{number}"}, purpose=PURPOSE)
+        begun = page.start(phone, address, headers={"Idempotency-Key": f"{KEY}-{number}"}, purpose=PURPOSE)
         if begun.status_code != 201:  # strangers are challenged by now
             begun, client = service.start(phone, client_ip=address, purpose=PURPOSE), "backend"
         assert begun.status_code == 201, begun.text
         body, code = {"id": begun.json()["id"]}, page.simulator.code(phone)
-        service.post("/verify/check", body | {"code": wrong(code)}, client, **shop)
+        service.post("/verify/check", body | {"code": wrong(code)}, client, headers=SHOP)
         if number % 3 == 0:
-            approved = service.post("/verify/check", body | {"code": code}, client, **shop)
+            approved = service.post("/verify/check", body | {"code": code}, client, headers=SHOP)
             assert approved.status_code == 200, approved.text
             assert service.post("/verify/redeem", {"token": approved.json()["token"]}).status_code == 200
     while service.start(f"{FIRST}{secrets.randbelow(10_000):04d}").status_code != 503:
         pass
-    assert service.get("/policy").json()["suspended"]
+    assert page.policy()["suspended"]
 
 
 def _files(server: Server) -> str:
@@ -88,12 +89,11 @@ def _files(server: Server) -> str:
 
 def _records(server: Server) -> str:
     """Every key, field and value, as the server gives them: in its files, numbers are packed."""
+    read = {b"hash": ("HGETALL",), b"string": ("GET",), b"zset": ("ZRANGE", "0", "-1")}
     parts: list[Any] = []
     for key in server.command("KEYS", "*"):
-        parts.append(key)
-        kind = server.command("TYPE", key)
-        read = {b"hash": ("HGETALL",), b"string": ("GET",), b"zset": ("ZRANGE", "0", "-1")}[kind]
-        parts.append(server.command(read[0], key, *read[1:]))
+        command, *limits = read[server.command("TYPE", key)]
+        parts += [key, server.command(command, key, *limits)]
     return str(parts)
 
 
@@ -114,12 +114,8 @@ def test_no_file_and_no_command_shows_whom_a_record_is_about(page: Page, server:
     readable |= {PURPOSE, KEY, *page.service.keys.values()}
     # The scripts' comments speak of backends: a client's name would stand behind a quote or a colon.
     pattern = re.compile("|".join(map(re.escape, readable)) + r"""|["':](?:backend|web)\b""")
-    for where, text in (
-        ("files", _files(server)),
-        ("records", _records(server)),
-        ("MONITOR", "\n".join(heard)),
-        ("SLOWLOG", slow),
-    ):
+    seen = {"files": _files(server), "records": _records(server), "MONITOR": "\n".join(heard), "SLOWLOG": slow}
+    for where, text in seen.items():
         found = [text[max(0, match.start() - 60) : match.end() + 60] for match in pattern.finditer(text)]
         assert not found, f"{where}: {found[:3]!r}"
 
@@ -134,12 +130,8 @@ def test_three_days_after_the_last_call_nothing_of_a_phone_is_on_disk(page: Page
     assert all(name in _files(server) for name in names), "a verification, its phone, and what was guessed"
     page.later(3 * 86400)
     server.command("BGREWRITEAOF")
-    deadline = time.monotonic() + 20
-    while server.command("INFO", "persistence").get("aof_rewrite_in_progress"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert server.command("KEYS", "*:phone:*") == server.command("KEYS", "*:guesses:*") == []
-    assert server.command("KEYS", "*:verification:*") == server.command("KEYS", "*:request:*") == []
+    until(lambda: not server.command("INFO", "persistence").get("aof_rewrite_in_progress"))
+    assert [server.command("KEYS", f"*:{of}:*") for of in ("phone", "guesses", "verification", "request")] == [[]] * 4
     files = _files(server)
     assert not [name for name in names if name in files]
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from app.store.connection import connect
 from tests.faults.deployment import Deployment
 from tests.faults.relay import DOWN, UP, Direction, Link, Mode, Relay, Trap
-from tests.harness import passing_time
 
 Fault = Callable[[Deployment, random.Random], Awaitable[None]]
 
@@ -228,8 +227,7 @@ async def _too_many_connections(deployment: Deployment, rng: random.Random) -> N
 
 async def _clock(deployment: Deployment, rng: random.Random) -> None:
     """As if the store's clock were ahead by some seconds from now on: all that it holds is that much older."""
-    async with passing_time(deployment.service) as passes:
-        await passes(rng.uniform(0.5, 5))
+    await asyncio.to_thread(deployment.service.later, rng.uniform(0.5, 5))
 
 
 FAULTS: dict[str, Kind] = {
