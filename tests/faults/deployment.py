@@ -6,7 +6,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,7 +51,6 @@ class Deployment:
     provider: Relay
     era: int = 0
     kills: int = 0
-    killed: set[int] = field(default_factory=set)
 
     async def command(self, *words: str | int) -> object:
         """Run a command at the store itself, past the relay."""
@@ -79,10 +78,8 @@ def _ports_of(process: int) -> set[int]:
     """The local TCP ports of a process's connections."""
     owned = set()
     for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-        try:
+        with suppress(OSError):  # it was closed meanwhile
             owned.add(str(descriptor.readlink()))
-        except OSError:
-            continue  # it was closed meanwhile
     rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in owned}
 
