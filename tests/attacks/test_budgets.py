@@ -201,12 +201,3 @@ def test_canceling_refills_nothing_that_was_guessed(attacked: Service, simulator
         attacked.later(5)
     # 0.0002 a round: after six of them 0.0012 are spent, and 0.0003 more do not fit into 0.0014.
     assert lengths == [4] * 6 + [5] * 3
-
-
-def test_calls_that_the_provider_refuses_hold_no_guesses(attacked: Service, simulator: Simulator, phone: str) -> None:
-    simulator.behave(phone, answer="error", error_code="number_in_spam_list", times=20)
-    for _ in range(20):
-        assert attacked.start(phone).json()["code"] == "phone_called_too_often"
-    _, code = attacked.begin(simulator, phone)
-    assert len(code) == 4
-    assert simulator.count(phone) == 1

@@ -28,6 +28,7 @@ def test_a_start_sent_again_is_answered_byte_for_byte_and_calls_once(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     headers = _key()
+    assert service.start("12345", "backend", headers, purpose="login").status_code == 422, "it leaves nothing"
     first = service.start(phone, "backend", headers, purpose="login")
     assert first.status_code == 201
     assert "idempotency-replayed" not in first.headers
@@ -40,36 +41,6 @@ def test_a_start_sent_again_is_answered_byte_for_byte_and_calls_once(
         (line,) = [line for line in service.lines() if line.get("request_id") == again.headers["x-request-id"]]
         assert (line["id"], line["outcome"], line["replayed"]) == (first.json()["id"][:12], "placed", True)
     assert simulator.count(phone) == 1
-
-
-def test_a_resend_sent_again_is_answered_byte_for_byte_and_calls_once(
-    service: Service, simulator: Simulator, phone: str
-) -> None:
-    verification, _ = service.begin(simulator, phone)
-    service.later(30)
-    headers = _key()
-    first, again = (service.post("/verify/resend", {"id": verification}, headers=headers) for _ in range(2))
-    assert first.status_code == 200
-    assert _whole(again) == _whole(first)
-    assert again.headers["idempotency-replayed"] == "true"
-    assert simulator.count(phone) == 2
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "status"),
-    [({"answer": "error", "error_code": "not_enough_money"}, 503), ({"hang": True}, 504)],
-    ids=str,
-)
-def test_a_call_that_failed_is_answered_so_again(
-    service: Service, simulator: Simulator, phone: str, behaviour: dict[str, Any], status: int
-) -> None:
-    simulator.behave(phone, **behaviour)
-    headers = _key()
-    first = service.start(phone, "backend", headers)
-    assert first.status_code == status
-    calls = simulator.count(phone)
-    assert _whole(service.start(phone, "backend", headers)) == _whole(first)
-    assert simulator.count(phone) == calls
 
 
 def test_a_key_belongs_to_its_client_body_and_route(service: Service, simulator: Simulator, phone: str) -> None:
@@ -86,12 +57,6 @@ def test_a_key_belongs_to_its_client_body_and_route(service: Service, simulator:
         assert verification not in answer.text
     assert (simulator.count(phone), simulator.count(other)) == (1, 0)
     assert service.start(other, "other", headers).status_code == 201
-
-
-def test_what_was_refused_before_any_call_may_be_sent_again_with_its_key(service: Service, phone: str) -> None:
-    headers = _key()
-    assert service.start("12345", "backend", headers).json()["code"] == "phone_invalid"
-    assert service.start(phone, "backend", headers).status_code == 201
 
 
 def test_a_request_in_flight_is_answered_so_over_workers(service: Service, simulator: Simulator, phone: str) -> None:

@@ -10,8 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from app.store.connection import connect
-from tests.faults.deployment import Deployment
-from tests.faults.relay import DOWN, UP, Link, Relay, Trap
+from tests.faults.deployment import DOWN, UP, Deployment, Link, Relay, Trap
 
 Fault = Callable[[Deployment, random.Random], Awaitable[None]]
 Network = Callable[[Relay, random.Random], Awaitable[None]]

@@ -15,7 +15,7 @@ import pytest
 
 from app.store.health import StoreProblem
 from tests.exposition import scrape, series
-from tests.harness import Service, Simulator, answers_with, fresh_phone, serving, until
+from tests.harness import MAX_START, Service, Simulator, answers_with, fresh_phone, serving, until
 from tests.server import Server
 
 BINARIES = [pytest.param(None, id="valkey"), pytest.param("redis-server", id="redis", marks=pytest.mark.redis)]
@@ -249,7 +249,7 @@ def _while_starting(
     """A service that starts; once its log has an event, something is done."""
     with ThreadPoolExecutor(1) as pool:
         log = directory / "log"
-        reported = pool.submit(until, lambda: log.exists() and f'"{event}"' in log.read_text("utf-8"))
+        reported = pool.submit(until, lambda: log.exists() and f'"{event}"' in log.read_text("utf-8"), MAX_START)
         reported.add_done_callback(lambda _: then())
         with serving(directory, simulator.send_url, **settings) as service:
             reported.result()
