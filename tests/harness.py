@@ -212,6 +212,11 @@ class Service:
         listing = subprocess.run(command, capture_output=True, text=True, check=True)
         return [int(line.split()[0]) for line in listing.stdout.splitlines() if "spawn_main" in line]
 
+    def memory(self) -> float:
+        """MiB that the process has: with one worker, it is that."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
 

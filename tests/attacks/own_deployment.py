@@ -100,7 +100,7 @@ def _yours(asked: argparse.Namespace) -> Page:
     """A service that runs already."""
     keys = {"backend": asked.secret_key, "web": asked.public_key}
     settings = {"REDIS_URL": asked.redis, "KEY_PREFIX": asked.key_prefix}
-    service = Service(asked.url, None, Path(), keys, settings, Path())
+    service = Service(asked.url.rstrip("/"), None, Path(), keys, settings, Path())
     return Page(service, Simulator(asked.simulator, httpx.Client(base_url=asked.simulator, timeout=10)), asked.origin)
 
 

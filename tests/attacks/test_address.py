@@ -69,19 +69,19 @@ def test_many_starts_at_once_from_one_address_are_no_more_calls_than_its_limit(
 def test_a_resend_is_a_call_of_the_address_that_it_comes_from_or_that_a_backend_names(
     behind: Service, simulator: Simulator, client: str
 ) -> None:
-    def resend(address: str) -> str:
+    address = _address()
+    named = {"client_ip": address} if client == "backend" else {}
+    verification, _ = behind.begin(simulator, "", client)
+
+    def resend() -> str:
         behind.later(60)
-        named = {"client_ip": address} if client == "backend" else {}
         body = {"id": verification} | named
         return _outcome(behind.post("/verify/resend", body, client, headers=_forwarded(address)))
 
-    verification, _ = behind.begin(simulator, "", client)
-    address = _address()
-    assert resend(address) == "pending"
-    named = {"client_ip": address} if client == "backend" else {}
+    assert resend() == "pending"
     outcomes = [_start(behind, client, _forwarded(address), **named) for _ in range(STARTS)]
     assert outcomes == ["pending"] * (STARTS - 1) + ["calls_per_ip"]
-    assert resend(address) == "calls_per_ip"
+    assert resend() == "calls_per_ip"
 
 
 # ---- whose address a backend names

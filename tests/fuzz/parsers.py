@@ -98,6 +98,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.only:
         fuzz(given.only, given.seconds)
+        return
     failed = False
     for name in given.names or PARSERS:
         command = [sys.executable, "-m", "tests.fuzz.parsers", "--only", name, "--seconds", str(given.seconds)]
