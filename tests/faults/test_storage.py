@@ -8,13 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from redis import Redis
 
+from app.store.connection import connect
+from app.store.pipelines import Pipelines
 from app.store.redis_store import MAX_UNDER_WAY
 from tests.exposition import scrape, series
 from tests.harness import Service, Simulator, answers_with, fresh_phone, names_of, ref_of, serving, until, wrong
@@ -79,6 +81,15 @@ def test_without_a_store_nothing_is_called_or_approved_and_it_recovers(
     # One that was down has restarted empty: nothing opens.
     assert deployed.check(verification, code).status_code == (404 if state == "down" else 200)
     assert deployed.start(phone).status_code == 201
+
+
+async def test_a_restarted_server_fails_no_request_by_connections_of_before(store: Server) -> None:
+    async with connect(store.url, 2.0) as client, aclosing(Pipelines(client, 2.0)) as pipelines:
+        await asyncio.gather(*(pipelines.run("ECHO", "before") for _ in range(200)))
+        store.stop()
+        store.start()
+        await asyncio.sleep(0.05)  # nothing here stood still while the server was away
+        assert await asyncio.gather(*(pipelines.run("ECHO", "after") for _ in range(200))) == [b"after"] * 200
 
 
 def test_a_flushed_script_cache_is_not_noticed(
