@@ -1,5 +1,6 @@
 """The service, the simulator and the processes they run in, as tests use them."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -8,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from app.api.clients import Kind, clients_entry, new_key
 from app.store.connection import connect
@@ -71,11 +73,9 @@ MAX_START = 120
 
 def _await(process: Any, log: Path, ready: Callable[[str], str | None]) -> str:
     deadline = time.monotonic() + MAX_START
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         if found := ready(log.read_text("utf-8", "replace")):
             return found
-        if process.poll() is not None:
-            break
         time.sleep(0.02)
     raise AssertionError(f"did not get ready:\n{log.read_text('utf-8', 'replace')}")
 
@@ -147,6 +147,8 @@ class Service:
     settings: dict[str, str]
     directory: Path
     http: httpx.Client = field(init=False)
+    passed: int = 0
+    """Milliseconds that have passed by `later`."""
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.url, timeout=30)
@@ -155,26 +157,65 @@ class Service:
         return {"Authorization": f"Bearer {self.keys[client]}"}
 
     def post(self, path: str, body: Any = None, client: str = "backend", **options: Any) -> httpx.Response:
-        return self.http.post(path, json=body, headers=self.headers(client) | options.pop("headers", {}), **options)
+        return self.http.post(
+            path, json=body, headers={**self.headers(client), **options.pop("headers", {})}, **options
+        )
 
     def get(self, path: str, client: str = "backend") -> httpx.Response:
         return self.http.get(path, headers=self.headers(client))
 
-    def start(self, phone: str, client: str = "backend", **members: Any) -> httpx.Response:
-        return self.post("/verify/start", {"phone": phone, **members}, client)
+    def start(
+        self, phone: str, client: str = "backend", headers: Mapping[str, Any] | None = None, /, **members: Any
+    ) -> httpx.Response:
+        return self.post("/verify/start", {"phone": phone, **members}, client, headers=headers or {})
 
     def check(self, verification_id: str, code: str, client: str = "backend") -> httpx.Response:
         return self.post("/verify/check", {"id": verification_id, "code": code}, client)
 
+    def begin(self, simulator: Simulator, phone: str = "", client: str = "backend", **members: Any) -> tuple[str, str]:
+        """Start a verification, of a phone of its own unless one is given; its id and its code."""
+        phone = phone or fresh_phone()
+        answer = self.start(phone, client, **members)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"], simulator.code(phone)
+
     def asynchronous(self, client: str = "backend") -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=60)
+        limits = httpx.Limits(max_connections=120)
         return httpx.AsyncClient(base_url=self.url, headers=self.headers(client), timeout=30, limits=limits)
+
+    def at_once(
+        self, path: str, bodies: Iterable[Any], client: str = "backend", headers: Iterable[Mapping[str, str]] = ()
+    ) -> list[httpx.Response]:
+        """Send all of these in parallel, each with headers of its own if there are any."""
+
+        async def send() -> list[httpx.Response]:
+            async with self.asynchronous(client) as http:
+                pairs: Any = itertools.zip_longest(bodies, headers, fillvalue={})
+                return await asyncio.gather(*(http.post(path, json=body, headers=own) for body, own in pairs))
+
+        return asyncio.run(send())
+
+    def later(self, seconds: float) -> None:
+        """As if so much time had passed for all that the service keeps."""
+
+        async def run() -> None:
+            async with connect(self.settings["REDIS_URL"], 5) as client:
+                passes = PassingTime(client, self.settings.get("KEY_PREFIX", PREFIX), self.passed)
+                await passes(seconds)
+                self.passed = passes.passed
+
+        asyncio.run(run())
 
     def workers(self) -> list[int]:
         """The processes that answer requests: the children that uvicorn spawned."""
         command = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(self.process.pid)]
         listing = subprocess.run(command, capture_output=True, text=True, check=True)
         return [int(line.split()[0]) for line in listing.stdout.splitlines() if "spawn_main" in line]
+
+    def memory(self) -> float:
+        """MiB that the process has: with one worker, it is that."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text("utf-8").splitlines() if line.startswith("{")]
@@ -250,23 +291,38 @@ def serving(
     environ = {f"LASTDIGITS_{name}": value for name, value in given.items()}
     with running(["serve"], environ, directory / "log", logged_address) as (process, url):
         service = Service(url, process, directory / "log", keys, given, directory)
-        _until_ready(service, ready)
+        until(lambda: answers_with(service, "/readyz", ready), MAX_START, f"never ready: {directory}/log")
         try:
             yield service
         finally:
             service.http.close()
 
 
-def _until_ready(service: Service, status: int) -> None:
-    deadline = time.monotonic() + MAX_START
-    while time.monotonic() < deadline:
-        try:
-            if service.http.get("/readyz").status_code == status:
-                return
-        except httpx.TransportError:
-            pass
+def service_with(**settings: str) -> Any:
+    """A fixture of a module: a service with these settings."""
+
+    @pytest.fixture(scope="module")
+    def of_module(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
+        with serving(tmp_path_factory.mktemp("service"), simulator.send_url, **settings) as service:
+            yield service
+
+    return of_module
+
+
+def answers_with(service: Service, path: str, status: int) -> bool:
+    """Whether a route answers so; one that does not answer at all does not."""
+    try:
+        return service.http.get(path).status_code == status
+    except httpx.TransportError:
+        return False
+
+
+def until(holds: Callable[[], object], seconds: float = 20, why: str = "") -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, why
         time.sleep(0.05)
-    raise AssertionError(f"never ready:\n{service.log.read_text('utf-8')}")
 
 
 def wrong(code: str, nth: int = 1) -> str:
@@ -291,10 +347,3 @@ async def wait_out_the_cooldown(service: Service, verification_id: str, seconds:
     """As if a resend cooldown, by default the first, had passed since the last call."""
     async with connect(service.settings["REDIS_URL"], 5) as client:
         await make_older(client, names_of(service), seconds, ref_of(service, verification_id))
-
-
-@asynccontextmanager
-async def passing_time(service: Service) -> AsyncIterator[PassingTime]:
-    """Time that passes for all that a service keeps."""
-    async with connect(service.settings["REDIS_URL"], 5) as client:
-        yield PassingTime(client, service.settings.get("KEY_PREFIX", PREFIX))

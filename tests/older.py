@@ -86,9 +86,8 @@ async def make_older(client: Any, names: Names, seconds: float, ref: Verificatio
 class PassingTime:
     """Moves all that a deployment keeps. Counters move by whole slices: what is too little for one counts for the next time."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
-        self._client, self._prefix = client, prefix
-        self.passed = 0
+    def __init__(self, client: Any, prefix: str, passed: int = 0) -> None:
+        self._client, self._prefix, self.passed = client, prefix, passed
 
     async def __call__(self, seconds: float) -> None:
         """As if so much time had passed."""

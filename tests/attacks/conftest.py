@@ -4,18 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.attacks.page import TEST_NUMBER, Page, lanes_of
-from tests.harness import Simulator
+from tests.attacks.own_deployment import BEHIND
+from tests.attacks.page import LONG_AGO, TEST_NUMBER, Page
+from tests.harness import Service, Simulator, serving
 
 
 @pytest.fixture(scope="session")
-def _page(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Page]:
-    with lanes_of(tmp_path_factory.mktemp("page"), simulator, TEST_NUMBERS=f"{TEST_NUMBER}=0000") as page:
-        yield page
+def _behind(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
+    settings = BEHIND | {"TEST_NUMBERS": f"{TEST_NUMBER}=0000"}
+    with serving(tmp_path_factory.mktemp("page"), simulator.send_url, **settings) as service:
+        yield service
 
 
 @pytest.fixture
-def page(_page: Page) -> Page:
+def page(_behind: Service, simulator: Simulator) -> Page:
     """Nothing of the tests before counts any more."""
-    _page.later(30 * 3600)
-    return _page
+    _behind.later(LONG_AGO)
+    _behind.passed = 0
+    return Page(_behind, simulator)

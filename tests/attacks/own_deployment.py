@@ -15,22 +15,21 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from app.store.connection import connect
-from tests.attacks.rows import ATTACKS, Attack, Scale, small_pool
-from tests.attacks.strangers import Deployment, Row
-from tests.harness import CLIENTS, DEFAULTS, PREFIX, Service, Simulator, serving, simulating
-from tests.older import PassingTime
+from tests.attacks.page import ORIGIN, Page
+from tests.attacks.rows import ATTACKS, Attack, Row, Scale, small_pool
+from tests.harness import DEFAULTS, PREFIX, Service, Simulator, serving, simulating
 from tests.samples import add_to_samples
 from tests.server import Server
 
-ORIGIN = CLIENTS["web"]["origins"][0]
 POOL = 10_000
+BEHIND = DEFAULTS | {"TRUSTED_PROXIES": "127.0.0.1"}
+"""The defaults, behind a proxy that the attackers play."""
 
 FULL = Scale()
 QUICK = Scale(hours=3, money_hours=1, spray_hours=1, people=3, at_once=2, max_level=1)
@@ -44,46 +43,24 @@ QUICK_SETTINGS = {
 """Fewer calls, and so fewer challenges to solve: for a run of seconds."""
 
 
-@asynccontextmanager
-async def deployment(
-    url: str, secret: str, public: str, origin: str, simulator: Simulator, redis: str, prefix: str
-) -> AsyncIterator[Deployment]:
-    """A running service, as its attackers and its users see it."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http, connect(redis, 5) as client:
-        at = Deployment(http, secret, public, origin, simulator, PassingTime(client, prefix))
-        await at.read_policy()
-        yield at
-
-
-@asynccontextmanager
-async def of_service(service: Service, simulator: Simulator) -> AsyncIterator[Deployment]:
-    """A service of the tests' as a deployment."""
-    keys, redis = service.keys, service.settings["REDIS_URL"]
-    async with deployment(service.url, keys["backend"], keys["web"], ORIGIN, simulator, redis, PREFIX) as at:
-        yield at
-
-
-@asynccontextmanager
-async def of_its_own(
-    directory: Path, settings: dict[str, str], *, pool: int | None = None
-) -> AsyncIterator[Deployment]:
-    """A service with the defaults, or other settings, two workers and a store of its own; with a pool, one that has measured its codes."""
+@contextmanager
+def of_its_own(directory: Path, settings: dict[str, str], pool: int | None = None) -> Iterator[Page]:
+    """A service with the defaults, or other settings, and two workers; with a pool, one that has measured its codes."""
     options = () if pool is None else ("--pool", str(pool), "--seed", "1")
-    async with AsyncExitStack() as stack:
-        simulator = stack.enter_context(simulating(directory / "simulator", *options))
-        server = Server(directory)
-        stack.callback(server.stop)
+    server = Server(directory)
+    try:
         if pool is not None:
-            await add_to_samples(server.url, codes_from(pool))
-        given = DEFAULTS | {"REDIS_URL": server.url, "TRUSTED_PROXIES": "127.0.0.1"} | settings
-        service = stack.enter_context(serving(directory / "service", simulator.send_url, **given))
-        yield await stack.enter_async_context(of_service(service, simulator))
-
-
-def codes_from(pool: int, calls: int = 1500) -> list[str]:
-    """So many codes of six digits from a pool of calling numbers."""
-    numbers = random.Random(1)
-    return [f"{numbers.randrange(pool) * 97:06d}" for _ in range(calls)]
+            numbers = random.Random(1)
+            codes = [f"{numbers.randrange(pool) * 97:06d}" for _ in range(1500)]
+            asyncio.run(add_to_samples(server.url, codes))
+        given = BEHIND | {"REDIS_URL": server.url} | settings
+        with (
+            simulating(directory / "simulator", *options) as simulator,
+            serving(directory / "service", simulator.send_url, **given) as service,
+        ):
+            yield Page(service, simulator)
+    finally:
+        server.stop()
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -94,52 +71,43 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         spent = row.strangers
-        got_in = [f"{sum(tries)} of {len(tries)}" for tries in (row.backend, row.device)]
-        money = float(spent.at.policy["expected_price"]) * spent.calls
-        cells = [
-            row.name,
-            len(spent.addresses),
-            spent.calls,
-            spent.solved,
-            f"{money:.2f}",
-            *got_in,
-            f"{row.waited} s",
-            ", ".join(sorted(row.signs)),
-        ]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        got_in = " | ".join(f"{sum(tries)} of {len(tries)}" for tries in (row.backend, row.device))
+        cost = f"{len(spent.addresses)} | {spent.calls} | {len(spent.solved)} | {row.price * spent.calls:.2f}"
+        lines.append(f"| {row.name} | {cost} | {got_in} | {row.waited} s | {', '.join(sorted(row.signs))} |")
     lines.append("")
     lines += [f"{row.name}: {fact}{'' if held else '   BROKEN'}" for row in rows for fact, held in row.facts]
     lines += [f"{row.name}: people were kept out   BROKEN" for row in rows if not all(row.backend + row.device)]
     return "\n".join(lines)
 
 
-async def attack(asked: argparse.Namespace) -> list[Row]:
+def attack(asked: argparse.Namespace) -> Iterator[Row]:
     """Run the attacks that were asked for, one after the other."""
     scale, settings = (QUICK, QUICK_SETTINGS) if asked.quick else (FULL, {})
     names = asked.row or [*ATTACKS, *([] if asked.url else ["pool"])]
-    attacks, rows = [name for name in names if name in ATTACKS], []
+    attacks = [name for name in names if name in ATTACKS]
     with tempfile.TemporaryDirectory(prefix="lastdigits-") as directory:
-        if attacks:
-            async with _asked_for(asked) if asked.url else of_its_own(Path(directory) / "whole", settings) as at:
-                rows = [await _row(name, ATTACKS[name], at, scale) for name in attacks]
+        if attacks and asked.url:
+            yield from (_row(name, ATTACKS[name], _yours(asked), scale) for name in attacks)
+        elif attacks:
+            with of_its_own(Path(directory) / "whole", settings) as page:
+                yield from (_row(name, ATTACKS[name], page, scale) for name in attacks)
         if "pool" in names:
-            async with of_its_own(Path(directory) / "pool", settings, pool=POOL) as at:
-                rows.append(await _row("pool", small_pool, at, scale))
-    return rows
+            with of_its_own(Path(directory) / "pool", settings, POOL) as page:
+                yield _row("pool", small_pool, page, scale)
 
 
-def _asked_for(asked: argparse.Namespace) -> AbstractAsyncContextManager[Deployment]:
-    simulator = Simulator(asked.simulator, httpx.Client(base_url=asked.simulator, timeout=10))
-    return deployment(
-        asked.url, asked.secret_key, asked.public_key, asked.origin, simulator, asked.redis, asked.key_prefix
-    )
+def _yours(asked: argparse.Namespace) -> Page:
+    """A service that runs already."""
+    keys = {"backend": asked.secret_key, "web": asked.public_key}
+    settings = {"REDIS_URL": asked.redis, "KEY_PREFIX": asked.key_prefix}
+    service = Service(asked.url.rstrip("/"), None, Path(), keys, settings, Path())
+    return Page(service, Simulator(asked.simulator, httpx.Client(base_url=asked.simulator, timeout=10)), asked.origin)
 
 
-async def _row(name: str, attack: Attack, at: Deployment, scale: Scale) -> Row:
+def _row(name: str, attack: Attack, page: Page, scale: Scale) -> Row:
     started = time.monotonic()
-    row = await attack(at, scale)
-    await row.look_for_signs()
-    await at.time(30 * 3600)
+    row = attack(page, scale)
+    row.look_for_signs()
     sys.stderr.write(f"{name}: {'as promised' if row.held else 'BROKEN'}, {time.monotonic() - started:.0f} s\n")
     return row
 
@@ -160,7 +128,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.url and not (asked.secret_key and asked.public_key and asked.simulator and asked.redis):
         parser.error("--url needs --secret-key, --public-key, --simulator and --redis")
-    rows = asyncio.run(attack(asked))
+    rows = list(attack(asked))
     sys.stdout.write(f"{table(rows)}\n")
     return 0 if all(row.held for row in rows) else 1
 

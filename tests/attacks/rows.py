@@ -1,21 +1,24 @@
 """The attacks that strangers can make on a deployment, each with what it reached. The settings in force say what must hold."""
 
-import asyncio
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from tests.attacks.strangers import Deployment, Person, Row, Strangers, Try, Way, address_of_its_own, people, phone_in
+from tests.attacks.page import LONG_AGO, Page, Person, Strangers, address_of_its_own, people, phone_in
+from tests.exposition import Samples, growth
 from tests.harness import wrong
 
 ROUND = 3900
 """Seconds from one attack to the next: an hour, and the twelfth of it by which limits may be stricter."""
 
 CREATED, CHALLENGED, UNAVAILABLE = 201, 428, 503
+
+_DENIALS = {"challenge_required", "limit_reached", "spend_cap_reached", "destination_suspended"}
 
 
 @dataclass(frozen=True)
@@ -39,205 +42,231 @@ class Scale:
     max_level: int = 6
 
 
-Attack = Callable[[Deployment, Scale], Awaitable[Row]]
+@dataclass
+class Row:
+    """What one attack came to.
+
+    Attributes:
+        known: people who were verified before it.
+        before: what the operator's metrics had counted until then.
+        price: that a call is expected to cost.
+        backend: how often people got in through a backend, of how many tries.
+        device: the same with a device that was approved before.
+        waited: the longest wait, in seconds, that one of them had.
+        facts: what was reached beside what is promised, and whether that held.
+        signs: what the operator's metrics have counted since.
+    """
+
+    name: str
+    strangers: Strangers
+    known: list[Person]
+    before: Samples
+    price: float
+    backend: list[bool] = field(default_factory=list)
+    device: list[bool] = field(default_factory=list)
+    waited: int = 0
+    facts: list[tuple[str, bool]] = field(default_factory=list)
+    signs: set[str] = field(default_factory=set)
+
+    @property
+    def held(self) -> bool:
+        return all(self.backend) and all(self.device) and all(held for _, held in self.facts)
+
+    def fact(self, what: str, held: bool) -> None:
+        self.facts.append((what, held))
+
+    def at_most(self, what: str, reached: float, allowed: float) -> None:
+        self.fact(f"{what}: {reached:g} of {allowed:g}", reached <= allowed)
+
+    def rounds(self, hours: int) -> Iterator[None]:
+        """One round of the attack after the other. After each, people try to get in: first all through a backend, then all with a known device."""
+        page, count = self.strangers.page, max(1, hours * 3600 // ROUND)
+        tries = [(person, device) for device in (False, True) for person in self.known]
+        for number in range(count):
+            begun = page.service.passed
+            yield
+            for person, device in tries[number * len(tries) // count : (number + 1) * len(tries) // count]:
+                (self.device if device else self.backend).append(
+                    person.through_page() if device else person.through_backend()
+                )
+                self.waited = max(self.waited, person.waited)
+            page.later(max(0.0, ROUND - (page.service.passed - begun) / 1000))
+
+    def look_for_signs(self) -> None:
+        """Read which signs of an attack the operator's metrics have counted."""
+        for name, labels in growth(self.before, self.strangers.page.signs()):
+            values = dict(labels)
+            if name == "lastdigits_operations_total" and values["outcome"] in _DENIALS:
+                self.signs.add(values.get("reason") or values["outcome"])
+            elif name == "lastdigits_spray_alerts_total":
+                self.signs.add("spray_alert")
 
 
-async def _rounds(at: Deployment, hours: int, known: Sequence[Person]) -> AsyncIterator[list[Try]]:
-    """One round after the other, each with the tries to get in that fall into it: first all through a backend, then all with a known device."""
-    tries = [(person, way) for way in (Way.BACKEND, Way.DEVICE) for person in known]
-    rounds = max(1, hours * 3600 // ROUND)
-    for number in range(rounds):
-        begun = at.time.passed
-        yield tries[number * len(tries) // rounds : (number + 1) * len(tries) // rounds]
-        await at.time(max(0.0, ROUND - (at.time.passed - begun) / 1000))
+Attack = Callable[[Page, Scale], Row]
 
 
-async def _begin(
-    name: str, at: Deployment, scale: Scale, first: str = "", address: str = ""
-) -> tuple[Row, list[Person]]:
-    """A row, and people who were verified before the attack."""
-    known = await people(at, scale.people, first, address)
-    return Row(name, Strangers(at, scale.max_level), before=await at.signs()), known
+def _begin(name: str, page: Page, scale: Scale, first: str = "", address: str = "") -> Row:
+    page.later(LONG_AGO)
+    known = people(page, scale.people, first, address)
+    return Row(name, Strangers(page, scale.max_level), known, page.signs(), float(page.policy()["expected_price"]))
 
 
-async def money(at: Deployment, scale: Scale) -> Row:
+def money(page: Page, scale: Scale) -> Row:
     """Use up the money of each hour and of the day, one call to each phone."""
-    row, known = await _begin("money of a day", at, scale)
-    hours = []
-    async for trying in _rounds(at, scale.money_hours, known):
-        placed, statuses = row.strangers.calls, {CREATED}
-        while UNAVAILABLE not in statuses:
-            answers = await asyncio.gather(*(row.strangers.start(phone_in()) for _ in range(scale.at_once)))
-            statuses = {answer.status_code for answer in answers}
-        hours.append(row.strangers.calls - placed)
-        await row.try_to_get_in(trying)
-    lane = at.policy["bounds"]["public"]
+    row = _begin("money of a day", page, scale)
+    strangers, hours = row.strangers, []
+    with ThreadPoolExecutor(scale.at_once) as pool:
+        for _ in row.rounds(scale.money_hours):
+            placed, statuses = strangers.calls, {CREATED}
+            while UNAVAILABLE not in statuses:
+                phones = [phone_in() for _ in range(scale.at_once)]
+                statuses = {answer.status_code for answer in pool.map(strangers.start, phones)}
+            hours.append(strangers.calls - placed)
+    lane = page.policy()["bounds"]["public"]
     row.at_most("calls in an hour", max(hours), lane["calls_per_hour"])
     row.at_most("calls in a day", sum(hours), lane["calls_per_day"])
     return row
 
 
-async def unreachable(at: Deployment, scale: Scale) -> Row:
+def unreachable(page: Page, scale: Scale) -> Row:
     """Keep phones from being called, each from three addresses: two calls an hour, as long as the day allows them."""
-    row, known = await _begin("phones kept unreachable", at, scale)
-    addresses = {person.phone: [address_of_its_own() for _ in range(3)] for person in known}
-    calls = Counter[str]()
-    lane = at.policy["bounds"]["public"]
-    async for trying in _rounds(at, scale.hours, known):
-        for person in known:
-            phone = person.phone
+    row = _begin("phones kept unreachable", page, scale)
+    addresses = {person.phone: [address_of_its_own() for _ in range(3)] for person in row.known}
+    calls, lane = Counter[str](), page.policy()["bounds"]["public"]
+    for _ in row.rounds(scale.hours):
+        for phone, own in addresses.items():
             for _ in range(min(lane["calls_per_phone_and_hour"], lane["calls_per_phone_and_day"] - calls[phone])):
-                started = await row.strangers.start(phone, addresses[phone][calls[phone] // 2])
+                started = row.strangers.start(phone, own[calls[phone] // 2])
                 calls[phone] += started.status_code == CREATED
-                await at.time(30)
+                page.later(30)
             if calls[phone]:
-                await row.strangers.start(phone, addresses[phone][2], solves=False)
-        await row.try_to_get_in(trying)
+                row.strangers.start(phone, own[2], solves=False)
     row.at_most("calls to one phone in a day", max(calls.values()), lane["calls_per_phone_and_day"])
     return row
 
 
-async def suspended_range(at: Deployment, scale: Scale) -> Row:
+def suspended_range(page: Page, scale: Scale) -> Row:
     """Have a range of ten thousand numbers suspended, and keep it so."""
     first = f"+7958{secrets.randbelow(1000):03d}"
-    row, known = await _begin("a range suspended", at, scale, first)
+    row = _begin("a range suspended", page, scale, first)
     ends = []
-    async for trying in _rounds(at, scale.hours, known):
-        answer = None
-        while answer is None or answer.status_code == CREATED:
-            answer = await row.strangers.start(phone_in(first))
+    for _ in row.rounds(scale.hours):
+        while (answer := row.strangers.start(phone_in(first))).status_code == CREATED:
+            pass
         ends.append(answer.json()["code"])
-        await row.try_to_get_in(trying)
-    suspended = {entry["lane"] for entry in (await at.read_policy())["suspended"]} | {"public"}
-    row.facts.append(
-        (f"suspended in {ends.count('destination_suspended')} rounds of {len(ends)}", "destination_suspended" in ends)
-    )
-    row.facts.append((f"suspended for: {', '.join(sorted(suspended))}", suspended == {"public"}))
+    suspended = {entry["lane"] for entry in page.policy()["suspended"]} | {"public"}
+    times = ends.count("destination_suspended")
+    row.fact(f"suspended in {times} rounds of {len(ends)}", times > 0)
+    row.fact(f"suspended for: {', '.join(sorted(suspended))}", suspended == {"public"})
     return row
 
 
-async def spray(at: Deployment, scale: Scale) -> Row:
+def spray(page: Page, scale: Scale) -> Row:
     """Guess once at each of many phones: first from six addresses, then, as challenges must be solved, each time from another."""
-    row, known = await _begin("one guess at each of many", at, scale)
-    chances, addresses, taken = _chances(at), [address_of_its_own() for _ in range(6)], 0.0
-    async for trying in _rounds(at, scale.spray_hours, known):
+    row = _begin("one guess at each of many", page, scale)
+    strangers, guessed, addresses = row.strangers, _Guesses(page), [address_of_its_own() for _ in range(6)]
+    for _ in row.rounds(scale.spray_hours):
         answer = None
         while answer is None or answer.status_code != UNAVAILABLE:
-            few = addresses[row.strangers.calls % 6] if not row.strangers.challenged else None
-            answer = await row.strangers.start(phone := phone_in(), few)
-            if answer.status_code == CREATED:
-                await at.page(
-                    "/verify/check", address_of_its_own(), id=answer.json()["id"], code=wrong(await at.code(phone))
-                )
-                taken += chances[answer.json()["code_length"]]
-        page = await at.page("/verify/start", address_of_its_own(), phone=phone_in())
-        row.facts.append((f"a page that solves no challenge gets {page.status_code}", page.status_code == CHALLENGED))
-        row.facts.append(("the alert is on", (await at.read_policy())["spray_alert_until"] is not None))
-        await row.try_to_get_in(trying)
-    row.at_most(
-        "takeovers expected",
-        round(taken, 6),
-        row.strangers.calls * at.policy["bounds"]["public"]["takeover_per_phone_and_day"],
-    )
+            few = addresses[strangers.calls % 6] if not strangers.challenged else ""
+            answer = strangers.start(phone := phone_in(), few)
+            guessed.at(phone, answer, at_most=1)
+        unsolved = page.start(phone_in()).status_code
+        row.fact(f"a page that solves no challenge gets {unsolved}", unsolved == CHALLENGED)
+        row.fact("the alert is on", page.policy()["spray_alert_until"] is not None)
+    bound = page.policy()["bounds"]["public"]["takeover_per_phone_and_day"]
+    row.at_most("takeovers expected", round(sum(guessed.public.values()), 6), strangers.calls * bound)
     return row
-
-
-def _chances(at: Deployment) -> dict[int, float]:
-    """What a guess at a code is worth, by its length."""
-    return {step["code_length"]: step["chance"] for step in at.policy["bounds"]["public"]["code_lengths"]}
 
 
 class _Guesses:
-    """Wrong codes, and what they were worth."""
+    """Wrong codes, and what they were worth, by lane and phone."""
 
-    def __init__(self, at: Deployment) -> None:
-        self._at = at
-        self._chances = _chances(at)
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._bounds = page.policy()["bounds"]
+        self.chances: dict[int, float] = {
+            step["code_length"]: step["chance"] for step in self._bounds["public"]["code_lengths"]
+        }
         self.public: dict[str, float] = defaultdict(float)
         self.trusted: dict[str, float] = defaultdict(float)
 
-    async def exhaust(self, phone: str, started: httpx.Response, *, public: bool) -> None:
-        """Use up all attempts of a verification."""
+    def at(self, phone: str, started: httpx.Response, *, public: bool = True, at_most: int = 9) -> None:
+        """Use up the attempts of a verification, if one was begun."""
         if started.status_code != CREATED:
             return
-        ask: Any = self._at.page if public else self._at.backend
-        code, verification = await self._at.code(phone), started.json()
-        for nth in range(1, verification["attempts_left"] + 1):
-            await ask("/verify/check", address_of_its_own(), id=verification["id"], code=wrong(code, nth))
-            (self.public if public else self.trusted)[phone] += self._chances[verification["code_length"]]
+        check: Any = self._page.check if public else self._page.service.check
+        code, verification = self._page.simulator.code(phone), started.json()
+        for nth in range(1, min(at_most, verification["attempts_left"]) + 1):
+            check(verification["id"], wrong(code, nth))
+            (self.public if public else self.trusted)[phone] += self.chances[verification["code_length"]]
 
     def judge(self, row: Row) -> None:
-        """Hold what was reached against the bounds in force."""
-        bounds = self._at.policy["bounds"]
-        phones = {*self.public, *self.trusted}
-        for lanes, sums in (
-            ("both lanes", [self.public[phone] + self.trusted[phone] for phone in phones]),
-            ("public lane", self.public.values()),
-        ):
-            bound = bounds["all" if lanes == "both lanes" else "public"]["takeover_per_phone_and_day"]
-            row.at_most(f"chance of a takeover, {lanes}", round(max(sums), 9), bound)
+        """Compare what was reached with the bounds in force."""
+        both = {phone: self.public[phone] + self.trusted[phone] for phone in {*self.public, *self.trusted}}
+        for lanes, sums, of in (("both lanes", both, "all"), ("public lane", self.public, "public")):
+            bound = self._bounds[of]["takeover_per_phone_and_day"]
+            row.at_most(f"chance of a takeover, {lanes}", round(max(sums.values()), 9), bound)
 
 
-async def guesses(at: Deployment, scale: Scale, *, form: bool = True, name: str = "guesses in both lanes") -> Row:
+def guesses(page: Page, scale: Scale, *, form: bool = True, name: str = "guesses in both lanes") -> Row:
     """Guess at phones with the page's key from many addresses, and through a form of the backend's, which leaves the owners some calls."""
-    row, known = await _begin(name, at, scale)
-    guessed, calls = _Guesses(at), Counter[str]()
-    allowed = at.policy["bounds"]["public"]["calls_per_phone_and_day"]
-    async for trying in _rounds(at, scale.hours, known):
-        for person in known:
+    row = _begin(name, page, scale)
+    guessed, calls = _Guesses(page), Counter[str]()
+    allowed = page.policy()["bounds"]["public"]["calls_per_phone_and_day"]
+    for _ in row.rounds(scale.hours):
+        for person in row.known:
             for _ in range(min(2, allowed - calls[person.phone])):
-                started = await row.strangers.start(person.phone)
+                started = row.strangers.start(person.phone)
                 calls[person.phone] += started.status_code == CREATED
-                await guessed.exhaust(person.phone, started, public=True)
-                await at.time(30)
-        for person in known if form and not guessed.trusted else ():
+                guessed.at(person.phone, started)
+                page.later(30)
+        for person in row.known if form and not guessed.trusted else ():
             visitor = address_of_its_own()
             for _ in range(2):
-                started = await at.backend("/verify/start", visitor, phone=person.phone)
-                await guessed.exhaust(person.phone, started, public=False)
-                await at.time(60)
-        await row.try_to_get_in(trying)
+                started = page.service.start(person.phone, client_ip=visitor)
+                guessed.at(person.phone, started, public=False)
+                page.later(60)
     guessed.judge(row)
     return row
 
 
-async def small_pool(at: Deployment, scale: Scale) -> Row:
+def small_pool(page: Page, scale: Scale) -> Row:
     """Guess at phones whose codes come from 10,000 calling numbers: for a deployment that has measured that."""
-    row = await guesses(at, scale, form=False, name="guesses, 10,000 numbers")
-    row.facts.append((f"a guess at six digits is worth {_chances(at)[6]:.2g}", _chances(at)[6] > 0.00005))
+    row = guesses(page, scale, form=False, name="guesses, 10,000 numbers")
+    chance = _Guesses(page).chances[6]
+    row.fact(f"a guess at six digits is worth {chance:.2g}", chance > 0.00005)
     return row
 
 
-async def neighbour(at: Deployment, scale: Scale) -> Row:
+def neighbour(page: Page, scale: Scale) -> Row:
     """Use up all calls of an address that people share behind a carrier's NAT, and guess from it."""
     address = address_of_its_own()
-    row, known = await _begin("a neighbour behind NAT", at, scale, address=address)
-    waiting = phone_in()
-    begun = await at.page("/verify/start", address, phone=waiting)
-    code, answer, guessed = await at.code(waiting), None, _Guesses(at)
-    while answer is None or answer.status_code == CREATED:
-        answer = await row.strangers.start(phone := phone_in(), address)
-        await guessed.exhaust(phone, answer, public=True)
-    right = await at.page("/verify/check", address, id=begun.json()["id"], code=code)
-    row.facts.append(
-        (f"a right code after {3 * row.strangers.calls} wrong ones: {right.status_code}", right.is_success)
-    )
-    await row.try_to_get_in([(person, way) for person in known for way in Way])
+    row = _begin("a neighbour behind NAT", page, scale, address=address)
+    waiting, guessed = phone_in(), _Guesses(page)
+    begun = page.start(waiting, address).json()["id"]
+    code = page.simulator.code(waiting)
+    for _ in row.rounds(1):
+        answer = None
+        while answer is None or answer.status_code == CREATED:
+            answer = row.strangers.start(phone := phone_in(), address)
+            guessed.at(phone, answer)
+        right = page.check(begun, code, address)
+        row.fact(f"a right code after {3 * row.strangers.calls} wrong ones: {right.status_code}", right.is_success)
     return row
 
 
-async def subnet(at: Deployment, scale: Scale) -> Row:
+def subnet(page: Page, scale: Scale) -> Row:
     """Call from each /64 of an IPv6 /56, as if these were 256 strangers."""
     site = f"2001:db8:{secrets.randbelow(65536):x}"
-    row, known = await _begin("a /56 of IPv6", at, scale)
-    for number, person in enumerate(known):
+    row = _begin("a /56 of IPv6", page, scale)
+    for number, person in enumerate(row.known):
         person.address = f"{site}:{number:x}::1"
-    for number in range(256):
-        answer = await row.strangers.start(phone_in(), f"{site}:12{number:02x}::1", solves=False)
-        if answer.status_code != CREATED:
-            break
-    row.at_most("calls in an hour", row.strangers.calls, 4 * at.policy["bounds"]["calls_per_address_and_hour"])
-    await row.try_to_get_in([(person, way) for person in known for way in Way])
+    for _ in row.rounds(1):
+        for number in range(256):
+            if row.strangers.start(phone_in(), f"{site}:12{number:02x}::1", solves=False).status_code != CREATED:
+                break
+    row.at_most("calls in an hour", row.strangers.calls, 4 * page.policy()["bounds"]["calls_per_address_and_hour"])
     return row
 
 

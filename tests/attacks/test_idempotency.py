@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown
+from tests.harness import Service, Simulator, fresh_phone, serving, until
 
 
 def _key() -> dict[str, str]:
     return {"Idempotency-Key": str(uuid.uuid4())}
-
-
-def _start(
-    service: Service, phone: str, headers: dict[str, str], client: str = "backend", **members: Any
-) -> httpx.Response:
-    return service.post("/verify/start", {"phone": phone, **members}, client, headers=headers)
 
 
 def _whole(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
@@ -35,12 +28,14 @@ def test_a_start_sent_again_is_answered_byte_for_byte_and_calls_once(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     headers = _key()
-    first = _start(service, phone, headers, purpose="login")
+    assert service.start("12345", "backend", headers, purpose="login").status_code == 422, "it leaves nothing"
+    first = service.start(phone, "backend", headers, purpose="login")
     assert first.status_code == 201
     assert "idempotency-replayed" not in first.headers
     service.check(first.json()["id"], simulator.code(phone))
-    for _ in range(6):
-        again = _start(service, phone, headers, purpose="login")
+    quoted = {"Idempotency-Key": f'"{headers["Idempotency-Key"]}"'}
+    for same in (headers, quoted) * 3:
+        again = service.start(phone, "backend", same, purpose="login", code_length=None)  # null is absent
         assert _whole(again) == _whole(first)
         assert again.headers["idempotency-replayed"] == "true"
         (line,) = [line for line in service.lines() if line.get("request_id") == again.headers["x-request-id"]]
@@ -48,148 +43,69 @@ def test_a_start_sent_again_is_answered_byte_for_byte_and_calls_once(
     assert simulator.count(phone) == 1
 
 
-def test_a_quoted_key_and_a_bare_one_are_the_same(service: Service, simulator: Simulator, phone: str) -> None:
-    name = str(uuid.uuid4())
-    first = _start(service, phone, {"Idempotency-Key": f'"{name}"'})
-    again = _start(service, phone, {"Idempotency-Key": name})
-    assert _whole(again) == _whole(first)
-    assert simulator.count(phone) == 1
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "status"),
-    [({"answer": "error", "error_code": "not_enough_money"}, 503), ({"hang": True}, 504)],
-    ids=str,
-)
-def test_a_call_that_failed_is_answered_so_again(
-    service: Service, simulator: Simulator, phone: str, behaviour: dict[str, Any], status: int
-) -> None:
-    simulator.behave(phone, **behaviour)
-    headers = _key()
-    first = _start(service, phone, headers)
-    assert first.status_code == status
-    calls = simulator.count(phone)
-    again = _start(service, phone, headers)
-    assert _whole(again) == _whole(first)
-    assert again.headers["retry-after"] == first.headers["retry-after"]
-    assert simulator.count(phone) == calls
-
-
-def test_another_body_or_route_under_the_same_key_is_refused_and_calls_no_one(
-    service: Service, simulator: Simulator, phones: Callable[[], str]
-) -> None:
-    phone, other = phones(), phones()
-    headers = _key()
-    verification = _start(service, phone, headers).json()["id"]
+def test_a_key_belongs_to_its_client_body_and_route(service: Service, simulator: Simulator, phone: str) -> None:
+    headers, other = _key(), fresh_phone()
+    verification = service.start(phone, "backend", headers).json()["id"]
     for answer in (
-        _start(service, other, headers),
-        _start(service, phone, headers, purpose="login"),
-        _start(service, phone, headers, code_length=5),
-        _start(service, phone.replace("+7", "8"), headers),
+        service.start(other, "backend", headers),
+        service.start(phone, "backend", headers, purpose="login"),
+        service.start(phone, "backend", headers, code_length=5),
+        service.start(phone.replace("+7", "8"), "backend", headers),
         service.post("/verify/resend", {"id": verification}, headers=headers),
     ):
         assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+        assert verification not in answer.text
     assert (simulator.count(phone), simulator.count(other)) == (1, 0)
+    assert service.start(other, "other", headers).status_code == 201
 
 
-def test_a_key_belongs_to_its_client(service: Service, simulator: Simulator, phones: Callable[[], str]) -> None:
-    headers = _key()
-    one, two = phones(), phones()
-    assert _start(service, one, headers).status_code == 201
-    assert _start(service, two, headers, "other").status_code == 201
-    assert (simulator.count(one), simulator.count(two)) == (1, 1)
-
-
-def test_what_was_refused_before_any_call_may_be_sent_again_with_its_key(
-    service: Service, simulator: Simulator, phone: str
-) -> None:
-    headers = _key()
-    assert _start(service, "12345", headers).json()["code"] == "phone_invalid"
-    assert _start(service, phone, headers).status_code == 201
-    other = _key()
-    assert _start(service, phone, other).json()["code"] == "limit_reached"
-    assert "idempotency-replayed" not in _start(service, phone, other).headers
-
-
-async def test_a_resend_sent_again_is_answered_byte_for_byte_and_calls_once(
-    service: Service, simulator: Simulator, phone: str
-) -> None:
-    verification = service.start(phone).json()["id"]
-    await wait_out_the_cooldown(service, verification)
-    headers = _key()
-    first, again = (service.post("/verify/resend", {"id": verification}, headers=headers) for _ in range(2))
-    assert first.status_code == 200
-    assert _whole(again) == _whole(first)
-    assert again.headers["idempotency-replayed"] == "true"
-    assert simulator.count(phone) == 2
-
-
-async def test_a_request_in_flight_is_answered_so_over_workers(
-    service: Service, simulator: Simulator, phone: str
-) -> None:
+def test_a_request_in_flight_is_answered_so_over_workers(service: Service, simulator: Simulator, phone: str) -> None:
     simulator.behave(phone, delay=0.5)
     headers = _key()
-    async with service.asynchronous() as http:
-        answers = await asyncio.gather(
-            *(http.post("/verify/start", json={"phone": phone}, headers=headers) for _ in range(50))
-        )
+    answers = service.at_once("/verify/start", [{"phone": phone}] * 50, headers=[headers] * 50)
     assert sorted({answer.status_code for answer in answers}) == [201, 409]
     for answer in answers:
         if answer.status_code == 409:
             assert answer.json()["code"] == "idempotency_key_in_use"
             assert answer.headers["retry-after"] == "1"
     assert simulator.count(phone) == 1
-    again = _start(service, phone, headers)
+    again = service.start(phone, "backend", headers)
     assert again.content == next(answer.content for answer in answers if answer.status_code == 201)
 
 
-async def test_a_client_that_hung_up_finds_its_answer_under_its_key(
+def test_a_client_that_hung_up_finds_its_answer_under_its_key(
     service: Service, simulator: Simulator, phone: str
 ) -> None:
     simulator.behave(phone, delay=0.5)
     headers = _key()
-    async with httpx.AsyncClient(base_url=service.url, headers=service.headers(), timeout=0.2) as impatient:
-        with pytest.raises(httpx.ReadTimeout):
-            await impatient.post("/verify/start", json={"phone": phone}, headers=headers)
-    answer = _start(service, phone, headers)
-    for _ in range(50):
-        if answer.status_code != 409:
-            break
-        await asyncio.sleep(0.1)
-        answer = _start(service, phone, headers)
+    with pytest.raises(httpx.ReadTimeout):
+        service.post("/verify/start", {"phone": phone}, headers=headers, timeout=0.2)
+    until(lambda: service.start(phone, "backend", headers).status_code != 409, 5)
+    answer = service.start(phone, "backend", headers)
     assert (answer.status_code, answer.headers.get("idempotency-replayed")) == (201, "true")
     assert service.check(answer.json()["id"], simulator.code(phone)).status_code == 200
     assert simulator.count(phone) == 1
 
 
-@pytest.mark.parametrize("sent", ["", '""', "a b", '"unclosed', "ключ".encode(), "x" * 256, '"a"b"', "a\tb"], ids=repr)
-def test_an_invalid_key_is_refused(service: Service, simulator: Simulator, phone: str, sent: str | bytes) -> None:
-    raw = sent.encode() if isinstance(sent, str) else sent
-    answer = service.http.post(
-        "/verify/start",
-        json={"phone": phone},
-        headers=[(b"Authorization", service.headers()["Authorization"].encode()), (b"Idempotency-Key", raw)],
-    )
+INVALID = ["", '""', "a b", '"unclosed', "ключ", "x" * 256, '"a"b"', "a\tb", ("one", "two")]
+
+
+@pytest.mark.parametrize("sent", INVALID, ids=repr)
+def test_an_invalid_key_is_refused(service: Service, simulator: Simulator, phone: str, sent: Any) -> None:
+    keys = sent if isinstance(sent, tuple) else (sent,)
+    headers = [(b"Authorization", service.headers()["Authorization"].encode())]
+    headers += [(b"Idempotency-Key", key.encode()) for key in keys]
+    answer = service.http.post("/verify/start", json={"phone": phone}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
     assert simulator.count(phone) == 0
 
 
-def test_two_keys_in_one_request_are_refused(service: Service, phone: str) -> None:
-    headers = [
-        ("Authorization", service.headers()["Authorization"]),
-        ("Idempotency-Key", "one"),
-        ("Idempotency-Key", "two"),
-    ]
-    answer = service.http.post("/verify/start", json={"phone": phone}, headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
-
-
 def test_users_of_one_page_cant_hit_upon_each_others_keys(service: Service, phone: str) -> None:
-    short = _start(service, phone, {"Idempotency-Key": "order-1"}, "app")
+    short = service.start(phone, "app", {"Idempotency-Key": "order-1"})
     assert (short.status_code, short.json()["code"]) == (400, "idempotency_key_invalid")
     assert "16" in short.json()["detail"]
-    assert _start(service, phone, _key(), "app").status_code == 201
-    assert _start(service, fresh_phone(), {"Idempotency-Key": f"order-{phone}"[:15]}).status_code == 201
+    assert service.start(phone, "app", _key()).status_code == 201
+    assert service.start(fresh_phone(), "backend", {"Idempotency-Key": f"order-{phone}"[:15]}).status_code == 201
 
 
 async def test_starts_sent_twice_call_once_each_though_workers_are_killed(tmp_path: Path, simulator: Simulator) -> None:
@@ -217,11 +133,10 @@ async def _send_twice(service: Service, simulator: Simulator) -> None:
 
     async with service.asynchronous() as http:
         sent = await asyncio.gather(*(send(http, *request) for request in requests for _ in range(2)))
-    assert sent.count(None) > 0, "a killed worker took requests with it"
-    assert sent.count(201) >= 5, "the others went on meanwhile"
-    assert set(sent) <= {201, 409, None}
-    counts = [simulator.count(phone) for phone, _ in requests]
-    assert max(counts) == 1
+        assert sent.count(None) > 0, "a killed worker took requests with it"
+        assert sent.count(201) >= 5, "the others went on meanwhile"
+        assert set(sent) <= {201, 409, None}
+        assert max(simulator.count(phone) for phone, _ in requests) == 1
 
     # Who lost an answer asks again, with the same key, until it gets what became of the request.
     async with service.asynchronous() as http:
@@ -229,11 +144,3 @@ async def _send_twice(service: Service, simulator: Simulator) -> None:
     assert set(retried) <= {201, 409}
     assert not set(killed) & set(service.workers())
     assert max(simulator.count(phone) for phone, _ in requests) == 1
-
-
-def test_a_member_that_is_null_is_a_member_that_is_absent(service: Service, simulator: Simulator, phone: str) -> None:
-    headers = _key()
-    first = _start(service, phone, headers)
-    again = _start(service, phone, headers, code_length=None, purpose=None)
-    assert (again.status_code, again.content) == (201, first.content)
-    assert simulator.count(phone) == 1

@@ -1,9 +1,8 @@
 """What callers were told, what the provider placed, and what the store holds, compared: whatever disagrees is a finding."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tests.faults.deployment import LIMITED, PRICE
 from tests.faults.people import NO_ANSWER, Person
@@ -44,114 +43,109 @@ class Facts:
 def findings(everyone: Iterable[Person], facts: Facts) -> list[str]:
     """All that is wrong, a sentence each."""
     people = list(everyone)
-    found = [finding for person in people for finding in _of_person(person, facts.called.get(person.phone, 0))]
-    return [*found, *_budgets(people, facts), *_store(facts), *_counted(people, facts)]
+    found = [
+        f"{person.phone}: {problem}"
+        for person in people
+        for check in (
+            _calls(person, facts.called.get(person.phone, 0)),
+            _approvals(person),
+            _lost(person),
+            _errors(person),
+        )
+        for problem in check
+    ]
+    return [*found, *_spending(people, facts), *_limits(people, facts), *_store(facts), *_counted(people, facts)]
 
 
 # ---- one person
 
 
-def _of_person(person: Person, calls: int) -> list[str]:
-    problems = [*_calls(person, calls), *_approvals(person), *_lost(person), *_errors(person)]
-    return [f"{person.phone}: {problem}" for problem in problems]
-
-
-def _calls(person: Person, calls: int) -> list[str]:
+def _calls(person: Person, calls: int) -> Iterator[str]:
     """One action is one call; and what was answered as not called was not."""
-    asked = person.calls_asked_for
-    maybe = [answer for answer in asked if answer.code in MAY_HAVE_CALLED]
+    asked = person.told("start", "resend")
     # A store that was emptied between two sendings has forgotten the first one's idempotency key.
-    most = sum(
-        len({era for answer in asked if answer.kind == kind for era in answer.eras}) for kind in ("start", "resend")
-    )
+    most = sum(len({era for answer in person.told(kind) for era in answer.eras}) for kind in ("start", "resend"))
+    maybe = sum(answer.code in MAY_HAVE_CALLED for answer in asked)
     told = [f"{answer.kind} {answer.code or answer.status}" for answer in asked]
-    found = []
     if calls > most:
-        found.append(f"called {calls} times for {most} action(s): {told}")
-    if calls > len(maybe):
-        found.append(f"called {calls} times, and told of {len(maybe)}: {told}")
-    if calls == 0 and any(answer.code == "" for answer in person.starts):
-        found.append(f"told of a call that was not placed: {told}")
-    return found
+        yield f"called {calls} times for {most} action(s): {told}"
+    if calls > maybe:
+        yield f"called {calls} times, and told of {maybe}: {told}"
+    if calls == 0 and any(answer.code == "" for answer in person.told("start")):
+        yield f"told of a call that was not placed: {told}"
 
 
-def _approvals(person: Person) -> list[str]:
-    """Only a right code is approved, and only with attempts left."""
+def _approvals(person: Person) -> Iterator[str]:
+    """Only a right code is approved, and only with attempts left; a token is redeemed once."""
     wrong = 0
-    for answer in person.checks:
+    for answer in person.told("wrong", "right"):
         if answer.status == 200 and (answer.kind == "wrong" or wrong >= MAX_ATTEMPTS):
-            return [f"approved by a {answer.kind} code after {wrong} wrong ones"]
+            yield f"approved by a {answer.kind} code after {wrong} wrong ones"
         wrong += answer.code == "code_incorrect"
-    redeemed = sum(answer.kind == "redeem" and answer.status == 200 for answer in person.answers)
-    found = [f"its token was redeemed {redeemed} times"] if redeemed > 1 else []
-    return [*found, f"{wrong} wrong codes were compared"] if wrong > MAX_ATTEMPTS else found
+    if wrong > MAX_ATTEMPTS:
+        yield f"{wrong} wrong codes were compared"
+    if (redeemed := sum(answer.status == 200 for answer in person.told("redeem"))) > 1:
+        yield f"its token was redeemed {redeemed} times"
 
 
-def _lost(person: Person) -> list[str]:
+def _lost(person: Person) -> Iterator[str]:
     """Whoever was told of a call can check its code, as long as the store was not emptied."""
-    begun = next((answer for answer in person.starts if answer.code == ""), None)
-    lost = [
-        answer.code
-        for answer in person.checks
-        if begun and answer.code in {"verification_not_found", "failed", "expired"} and begun.eras[0] == answer.eras[1]
-    ]
-    return [f"begun, and then {lost[0]}"] if lost else []
+    begun = next((answer for answer in person.told("start") if answer.code == ""), None)
+    for answer in person.told("wrong", "right") if begun else ():
+        gone = answer.code in {"verification_not_found", "failed", "expired"}
+        if gone and begun and begun.eras[0] == answer.eras[1]:
+            yield f"begun, and then {answer.code}"
 
 
-def _errors(person: Person) -> list[str]:
+def _errors(person: Person) -> Iterator[str]:
     """Every error has a code, and says when to come again where waiting helps; none is a defect."""
-    found = []
     for answer in person.answers:
         waits = answer.body.get("retry_after")
+        said = isinstance(waits, int) and waits >= 1 and answer.retry_after == str(waits)
         if answer.code == "internal_error" or (answer.status >= 400 and not answer.code):
-            found.append(f"{answer.kind} was answered with {answer.status} {answer.code}: {answer.body}")
-        if (
-            answer.status in WAITING_HELPS
-            and answer.code != "attempts_exhausted"
-            and not (isinstance(waits, int) and waits >= 1 and answer.retry_after == str(waits))
-        ):
-            found.append(f"{answer.status} {answer.code} says {waits} and {answer.retry_after} of when to come again")
-    return found
+            yield f"{answer.kind} was answered with {answer.status} {answer.code}: {answer.body}"
+        if answer.status in WAITING_HELPS and answer.code != "attempts_exhausted" and not said:
+            yield f"{answer.status} {answer.code} says {waits} and {answer.retry_after} of when to come again"
 
 
 # ---- all of them
 
 
 def _of_era(people: Iterable[Person], era: int) -> list[Person]:
-    return [person for person in people if person.starts and person.starts[0].eras[0] == era]
+    return [person for person in people if person.told("start") and person.told("start")[0].eras[0] == era]
 
 
-def _budgets(people: list[Person], facts: Facts) -> list[str]:
-    """What was called is counted, and the limit of a client holds, as far as the store remembers."""
-    own = _of_era(people, facts.era)
-    cost = sum(facts.called.get(person.phone, 0) for person in own) * PRICE
-    found = [f"{cost:.2f} was spent and {facts.spent:.2f} counted"] if cost > facts.spent + PRICE / 100 else []
+def _spending(people: list[Person], facts: Facts) -> Iterator[str]:
+    """What was called is counted, as far as the store remembers."""
+    cost = sum(facts.called.get(person.phone, 0) for person in _of_era(people, facts.era)) * PRICE
+    if cost > facts.spent + PRICE / 100:
+        yield f"{cost:.2f} was spent and {facts.spent:.2f} counted"
+
+
+def _limits(people: list[Person], facts: Facts) -> Iterator[str]:
     for era in range(facts.era + 1):
         limited = [person for person in _of_era(people, era) if person.client == "limited"]
         calls = sum(facts.called.get(person.phone, 0) for person in limited)
         # One that began before the store was emptied may be called after that, and again counts.
-        across = sum(any(answer.eras[1] != era for answer in person.calls_asked_for) for person in limited)
+        across = sum(any(answer.eras[1] != era for answer in person.told("start", "resend")) for person in limited)
         if calls > LIMITED + across:
-            found.append(f"the client `limited` had {calls} calls in an hour")
-    return found
+            yield f"the client `limited` had {calls} calls in an hour"
 
 
-def _store(facts: Facts) -> list[str]:
+def _store(facts: Facts) -> Iterator[str]:
     """Every key expires, and nothing waits any more."""
-    found = [f"{key} has no TTL" for key, left in facts.keys.items() if left < 0]
+    yield from (f"{key} has no TTL" for key, left in facts.keys.items() if left < 0)
     for key, record in facts.records.items():
         if record.get("status") == "placing":
-            found.append(f"{key} is still being placed")
+            yield f"{key} is still being placed"
         if int(record.get("busy_until", "0")) > facts.now and "phone:" in key:
-            found.append(f"{key} still waits for a call")
-    return found
+            yield f"{key} still waits for a call"
 
 
-def _counted(people: list[Person], facts: Facts) -> list[str]:
+def _counted(people: list[Person], facts: Facts) -> Iterator[str]:
     """Whoever was refused is counted, but for what a worker had no time to count."""
-    told = Counter(
-        answer.code for person in people for answer in person.answers if answer.code and answer.code != NO_ANSWER
-    )
-    uncounted = {code: number - facts.counted.get(code, 0) for code, number in told.items()}
-    missing: dict[str, Any] = {code: number for code, number in uncounted.items() if number > 0}
-    return [f"refused and not counted: {missing}"] if sum(missing.values()) > facts.kills else []
+    told = Counter(answer.code for person in people for answer in person.answers if answer.code not in {"", NO_ANSWER})
+    missing = {code: number - facts.counted.get(code, 0) for code, number in told.items()}
+    missing = {code: number for code, number in missing.items() if number > 0}
+    if sum(missing.values()) > facts.kills:
+        yield f"refused and not counted: {missing}"

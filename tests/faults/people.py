@@ -12,6 +12,9 @@ from tests.faults.deployment import COOLDOWN, Deployment
 from tests.harness import fresh_phone, wrong
 
 NO_ANSWER = "no_answer"
+AGAIN = {NO_ANSWER, "store_unavailable"}
+"""Answers after which the same request is sent again."""
+
 MAX_TRIES = 4
 AT_ONCE = 6
 
@@ -46,17 +49,9 @@ class Person:
     key: str | None
     answers: list[Answer] = field(default_factory=list)
 
-    @property
-    def starts(self) -> list[Answer]:
-        return [answer for answer in self.answers if answer.kind == "start"]
-
-    @property
-    def calls_asked_for(self) -> list[Answer]:
-        return [answer for answer in self.answers if answer.kind in {"start", "resend"}]
-
-    @property
-    def checks(self) -> list[Answer]:
-        return [answer for answer in self.answers if answer.kind in {"wrong", "right"}]
+    def told(self, *kinds: str) -> list[Answer]:
+        """The answers to requests of these kinds."""
+        return [answer for answer in self.answers if answer.kind in kinds]
 
 
 class People:
@@ -75,9 +70,8 @@ class People:
     async def _one_after_another(self, http: httpx.AsyncClient) -> None:
         while not self.stopped:
             draw = self._random.random()
-            person = Person(
-                fresh_phone(), "limited" if draw < 0.1 else "backend", None if draw > 0.7 else secrets.token_hex(8)
-            )
+            client, key = "limited" if draw < 0.1 else "backend", None if draw > 0.7 else secrets.token_hex(8)
+            person = Person(fresh_phone(), client, key)
             self.everyone.append(person)
             await self._verify(http, person)
             await asyncio.sleep(self._random.uniform(0.05, 0.3))
@@ -85,47 +79,44 @@ class People:
     async def _verify(self, http: httpx.AsyncClient, person: Person) -> None:
         if self._random.random() < 0.05:
             await self._ask(http, person, "stray", "/verify/start", {"phone": "12"})
-        begun = await self._called(http, person, "start", {"phone": person.phone})
-        if begun is None:
+        begun = await self._call(http, person, "start", {"phone": person.phone})
+        if not begun:
             return
         if self._random.random() < 0.1:
             await asyncio.sleep(COOLDOWN + 0.5)
-            await self._called(http, person, "resend", {"id": begun})
-        code = await self._code(person)
+            await self._call(http, person, "resend", {"id": begun})
+        code = await asyncio.to_thread(self._deployment.simulator.code, person.phone)
         for nth in range(self._random.choice((0, 0, 0, 1, 2, 4))):
-            await self._again(http, person, "wrong", "/verify/check", {"id": begun, "code": wrong(code, nth + 1)})
-        approved = await self._again(http, person, "right", "/verify/check", {"id": begun, "code": code})
+            await self._repeat(http, person, "wrong", "/verify/check", {"id": begun, "code": wrong(code, nth + 1)})
+        approved = await self._repeat(http, person, "right", "/verify/check", {"id": begun, "code": code})
         if approved.status == 200:
-            token = {"token": approved.body["token"]}
             for _ in range(2):
-                await self._again(http, person, "redeem", "/verify/redeem", token)
+                await self._repeat(http, person, "redeem", "/verify/redeem", {"token": approved.body["token"]})
 
-    async def _called(self, http: httpx.AsyncClient, person: Person, kind: str, body: dict[str, Any]) -> str | None:
-        """The verification's id. With an idempotency key the same request is sent again until it has an answer that lasts."""
-        for _ in range(MAX_TRIES if person.key else 1):
-            headers = {"Idempotency-Key": f"{person.key}-{kind}"} if person.key else {}
-            answer = await self._ask(http, person, kind, f"/verify/{kind}", body, headers)
-            if answer.status in {200, 201}:
-                return str(answer.body["id"])
-            if answer.code not in {NO_ANSWER, "store_unavailable", "idempotency_key_in_use", "call_not_placed"}:
-                return None
-            await asyncio.sleep(0.3)
-        return None
+    async def _call(self, http: httpx.AsyncClient, person: Person, kind: str, body: dict[str, Any]) -> str | None:
+        """The verification's id. Without an idempotency key the request is sent once: again it would be another action."""
+        key = {"Idempotency-Key": f"{person.key}-{kind}"} if person.key else {}
+        again = AGAIN | {"idempotency_key_in_use", "call_not_placed"} if key else set()
+        answer = await self._repeat(http, person, kind, f"/verify/{kind}", body, key, again)
+        return str(answer.body["id"]) if answer.status in {200, 201} else None
 
-    async def _again(
-        self, http: httpx.AsyncClient, person: Person, kind: str, path: str, body: dict[str, Any]
+    async def _repeat(
+        self,
+        http: httpx.AsyncClient,
+        person: Person,
+        kind: str,
+        path: str,
+        body: dict[str, Any],
+        headers: dict[str, str] | None = None,
+        again: set[str] = AGAIN,
     ) -> Answer:
         """Send a request again until it has an answer that lasts."""
         for _ in range(MAX_TRIES):
-            answer = await self._ask(http, person, kind, path, body)
-            if answer.code not in {NO_ANSWER, "store_unavailable"}:
+            answer = await self._ask(http, person, kind, path, body, headers)
+            if answer.code not in again:
                 break
             await asyncio.sleep(0.3)
         return answer
-
-    async def _code(self, person: Person) -> str:
-        answer = await asyncio.to_thread(self._deployment.simulator.code, person.phone)
-        return str(answer)
 
     async def _ask(
         self,

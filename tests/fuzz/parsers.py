@@ -77,12 +77,7 @@ def code(data: bytes) -> None:
     assert re.fullmatch("[0-9]*", typed_digits(data.decode("utf-8", "replace")), re.ASCII)
 
 
-PARSERS: dict[str, Callable[[bytes], None]] = {
-    "response": response,
-    "forwarding": forwarding,
-    "phone": phone,
-    "code": code,
-}
+PARSERS: dict[str, Callable[[bytes], None]] = {of.__name__: of for of in (response, forwarding, phone, code)}
 
 
 def fuzz(name: str, seconds: int) -> None:
@@ -90,14 +85,9 @@ def fuzz(name: str, seconds: int) -> None:
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(SEEDS[name]):
             Path(corpus, str(number)).write_bytes(seed)
-        options = {
-            "max_total_time": seconds,
-            "timeout": MAX_SECONDS,
-            "rss_limit_mb": MAX_MEMORY,
-            "max_len": MAX_BYTES,
-            "print_final_stats": 1,
-        }
-        atheris.Setup([sys.argv[0], corpus, *(f"-{key}={value}" for key, value in options.items())], PARSERS[name])
+        bounds = [f"-timeout={MAX_SECONDS}", f"-rss_limit_mb={MAX_MEMORY}", f"-max_len={MAX_BYTES}"]
+        options = [f"-max_total_time={seconds}", "-print_final_stats=1", *bounds]
+        atheris.Setup([sys.argv[0], corpus, *options], PARSERS[name])
         atheris.Fuzz()
 
 
@@ -115,10 +105,10 @@ def main() -> None:
         command = [sys.executable, "-m", "tests.fuzz.parsers", "--only", name, "--seconds", str(given.seconds)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)", done.stderr, re.MULTILINE))
-        failed |= done.returncode != 0
         inputs, peak = (stats.get(stat, "?") for stat in ("number_of_executed_units", "peak_rss_mb"))
         print(f"{name}: {inputs} inputs in {given.seconds} s, peak {peak} MiB, exit {done.returncode}", flush=True)
         if done.returncode:
+            failed = True
             print(done.stderr[-4000:])
     sys.exit(failed)
 

@@ -10,7 +10,6 @@ or grows.
 import argparse
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -88,12 +87,6 @@ def statuses(service: Service) -> Counter[str]:
     return +found
 
 
-def memory(service: Service) -> float:
-    """MiB of the worker."""
-    text = Path(f"/proc/{service.process.pid}/status").read_text("utf-8")
-    return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=120)
@@ -104,11 +97,11 @@ def main() -> None:
         directory = Path(name)
         with serving(directory / "service", simulator.send_url, WORKERS="1") as service:
             simulator.http.put("/behaviour", json={"digits": "000000"})
-            sizes = [memory(service)]
+            sizes = [service.memory()]
             for half in range(2):
                 done = run_schemathesis(service, directory, given.seconds // 2, given.seed, stateful=half == 1)
                 failed += [done.stdout[-8000:] + done.stderr[-2000:]] if done.returncode else []
-                sizes.append(memory(service))
+                sizes.append(service.memory())
             seen = statuses(service)
     wrong = [status for status in seen if status.startswith("500") or status.endswith("xx")]
     print(f"seed {given.seed}: {seen.total()} requests in {given.seconds} s: {dict(seen.most_common())}")
