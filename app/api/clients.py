@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.api.origins import OPAQUE, allows, canonical_origin, listed_return_url
@@ -129,10 +129,22 @@ def clients_entry(  # noqa: PLR0913  an entry's members
 
 # ---- the clients file
 
-CLIENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
-AUDIENCE = re.compile(r"^[!-~]{1,128}$")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+_AUDIENCE = re.compile(r"[!-~]{1,128}")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _KEY = re.compile(rf"\s*(?:{'|'.join(PREFIXES.values())})")
+
+
+def _id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise ValueError("up to 40 letters, digits, dots, dashes and underscores, a letter or digit first")
+    return text
+
+
+def _audience(text: str) -> str:
+    if not _AUDIENCE.fullmatch(text):
+        raise ValueError("up to 128 printable ASCII characters without spaces")
+    return text
 
 
 def _digests(given: object) -> list[bytes]:
@@ -160,13 +172,13 @@ def _quoted(given: object) -> str:
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: Annotated[str, StringConstraints(pattern=CLIENT_ID.pattern)]
+    id: Annotated[str, AfterValidator(_id)]
     kind: Kind
     key_sha256: Annotated[list[bytes], BeforeValidator(_digests), Field(min_length=1)]
     origins: list[Annotated[str, AfterValidator(canonical_origin)]] = []
     native: bool = False
     return_urls: list[Annotated[str, AfterValidator(listed_return_url)]] = []
-    audience: Annotated[str, StringConstraints(pattern=AUDIENCE.pattern)] | None = None
+    audience: Annotated[str, AfterValidator(_audience)] | None = None
     calls: Annotated[tuple[Rate, ...], BeforeValidator(parse_rates), BeforeValidator(_quoted)] = ()
     spend: Annotated[tuple[Rate, ...], BeforeValidator(parse_caps), BeforeValidator(_quoted)] = ()
 

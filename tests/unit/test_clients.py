@@ -52,7 +52,7 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
         (_entry(key_sha256='"pk_Ym9ndXM"'), "this is a key, .* run `lastdigits keys new`"),
         (_entry(key_sha256='[" sk_Ym9ndXM"]'), "this is a key, .* run `lastdigits keys new`"),
         (_entry(key='"sk_plain"'), "client 1, key: There is no such field: the file has the key's digest, as key_sha256"),
-        (_entry() + _entry(id='"a b"'), "client 2, id: It does not match"),
+        (_entry() + _entry(id='"a b"'), "client 2, id: up to 40 letters"),
         (_entry(kind='"admin"'), "client 1, kind: Send 'public' or 'secret'"),
         (_entry(kind='"public"'), "list its origins"),
         (_entry(origins='["https://shop.example"]'), "leave out origins"),
