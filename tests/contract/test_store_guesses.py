@@ -59,6 +59,13 @@ async def test_no_call_is_placed_for_a_code_that_cant_be_checked(world: World) -
     await world.place(phone)
 
 
+async def test_a_guess_turns_what_is_held_into_what_is_counted(busy: World) -> None:
+    phone = fresh_phone()
+    for ref in [await busy.place(phone) for _ in range(3)]:
+        assert [await busy.wrong(ref), await busy.wrong(ref)] == [CodeIncorrect(2), CodeIncorrect(1)]
+    assert await busy.length(await busy.place(phone)) == 4, "900 of 1,400 millionths are used, as before the guesses"
+
+
 async def test_a_guess_at_two_codes_costs_both(busy: World) -> None:
     ref = await busy.place(code="0123")
     for cost, code in ((100, "4567"), (300, "4567"), (400, "")):
@@ -115,6 +122,14 @@ async def test_what_a_verification_held_is_free_when_it_ends(busy: World, how: s
     assert how == "expired" or not [field for field in record if field.startswith(b"hold:")]
     four = [await busy.length(await busy.place(phone)) for _ in range(4)]
     assert four == [4, 4, 4, 5 if how == "locked" else 4], "1,400 millionths are four times 300, and what was counted"
+
+
+async def test_what_may_be_guessed_while_an_approval_is_repeated_is_held(busy: World) -> None:
+    phone = fresh_phone()
+    await busy.approve(await busy.place(phone))
+    assert [await busy.length(await busy.place(phone)) for _ in range(4)] == [4, 4, 4, 5]
+    await busy.travel(60)
+    assert await busy.length(await busy.place(phone)) == 4, "and no longer than that"
 
 
 async def test_an_approval_gives_back_what_its_own_verification_cost_and_no_more(busy: World) -> None:
