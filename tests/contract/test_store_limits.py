@@ -178,6 +178,19 @@ async def test_strangers_have_their_share_of_a_phones_calls_and_others_all_that_
     assert isinstance(await call(world, phone, device()), Reserved)
 
 
+async def test_a_limit_that_the_owners_calls_have_reached_shows_a_stranger_only_roughly_when_they_were(
+    world: World,
+) -> None:
+    phone = fresh_phone()
+    for _ in range(4):
+        await world.approve(await world.place(phone))
+    await world.travel(HOUR - 287)
+    context = stranger()
+    ref, answer = await world.reserve(phone, context)
+    times = (await world.settle(ref, answer, context)).times
+    assert times.resend_at == times.now + 300_000
+
+
 @pytest.mark.parametrize("limit", [Limit.CALLS_TOTAL, Limit.CALLS_PER_CLIENT])
 async def test_strangers_have_their_share_of_all_calls_and_of_a_clients_and_others_all_that_is_left(
     world: World, limit: Limit

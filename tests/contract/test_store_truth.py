@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -43,8 +44,9 @@ async def test_what_begins_after_its_callers_time_does_nothing(world: World) -> 
         late.read(placed, context.client),
         late.status(),
     ):
-        with pytest.raises(StoreUnavailable, match="too late"):
+        with pytest.raises(StoreUnavailable, match="too late") as failed:
             await step
+        assert not failed.value.sent, "there is nothing to give back"
     assert await world.contents() == before
 
 
@@ -184,6 +186,19 @@ async def test_a_start_whose_reply_was_lost_gives_all_back_and_its_key_works_aga
     )
     assert isinstance(await service.start(caller_of("one"), Start(phone)), Pending)
     assert telephone.calls == [phone]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_what_was_never_sent_is_not_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, sent: bool
+) -> None:
+    service, given_back = service_of(world, Telephone()), AsyncMock()
+    monkeypatch.setattr(world.store, "reserve", AsyncMock(side_effect=StoreUnavailable("down", sent=sent)))
+    monkeypatch.setattr(world.store, "cancel_reservation", given_back)
+    with pytest.raises(StoreUnavailable):
+        await service.start(caller_of(), Start(fresh_phone()))
+    await service.close(5)
+    assert given_back.await_count == sent
 
 
 async def test_a_resend_whose_reply_was_lost_gives_its_call_back(lossy: tuple[World, Proxy]) -> None:
