@@ -173,6 +173,9 @@ def test_behind_a_proxy_what_stands_to_the_left_changes_nothing(behind: Service)
     for claim in (_address(), "127.0.0.1", "unknown", "::1, 127.0.0.1", '"', "", "\xff", "x" * 2000, many):
         headers = {"X-Forwarded-For": f"{claim}, {own}".encode("latin-1")}
         assert _start(behind, headers=headers) == "calls_per_ip", claim
+    lines = [("X-Forwarded-For", _address()), ("X-Forwarded-For", own), *behind.headers("app").items()]
+    answer = behind.http.post("/verify/start", json={"phone": fresh_phone()}, headers=lines)
+    assert _outcome(answer) == "calls_per_ip", "several lines are one list"
 
 
 def test_a_proxy_whose_header_does_not_count_is_warned_of_once(behind: Service) -> None:

@@ -92,6 +92,7 @@ def test_no_forged_token_is_redeemed(service: Service, simulator: Simulator, pho
     forged = {
         "none": jwt.encode(claims, "", algorithm="none", headers=head),
         "hs256": hs256.encode(json.dumps(claims).encode(), pem, "HS256", head),
+        "hs256 with the JWK": hs256.encode(json.dumps(claims).encode(), json.dumps(ours.jwk()).encode(), "HS256", head),
         "another audience": signed(aud="other"),
         "another issuer": signed(iss="somebody"),
         "another type": signed({"typ": "JWT"}),

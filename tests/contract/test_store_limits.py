@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -71,10 +72,10 @@ async def test_the_wait_is_over_when_it_is_said_to_be_and_not_a_second_before(wo
 
 
 async def test_an_address_gets_as_many_calls_as_its_limit_in_each_lane(world: World) -> None:
-    """Behind one NAT are strangers and known devices; in one IPv4 network are others."""
-    address = fresh_address()
+    """Behind one NAT are strangers and known devices, of any page, app and backend; in one IPv4 network are others."""
+    address, clients = fresh_address(), cycle((WEB, replace(WEB, id="app"), BACKEND.client))
     for made in (stranger, device):
-        answers = await world.race(lambda made=made: made(address))  # type: ignore[misc]
+        answers = await world.race(lambda made=made: replace(made(address), client=next(clients)))  # type: ignore[misc]
         assert sorted(answer.quotas[0].left for answer in answers if isinstance(answer, Reserved)) == [0, 1, 2]
         denied = next(answer for answer in answers if isinstance(answer, LimitReached))
         assert denied.limit is Limit.CALLS_PER_IP
