@@ -131,6 +131,17 @@ async def test_trial_calls_that_are_not_converted_suspend_it_for_twice_as_long(t
     assert waits == [900, 1800, 3600, 7200, 7200]
 
 
+async def test_a_suspension_lasts_though_no_call_was_placed_for_hours(town: Town) -> None:
+    await town.place(6)
+    await town.call()
+    await town.world.travel(SUSPENDED)
+    await town.place(5)
+    await town.world.travel(4 * 3600 - 60)
+    assert (await town.call()).just_now
+    await town.world.travel(120)
+    assert await town.is_suspended()
+
+
 @pytest.mark.parametrize("refusal", [Refusal.UNREACHABLE, None], ids=["refused", "unknown"])
 async def test_calls_that_the_provider_does_not_place_count_for_nothing(town: Town, refusal: Refusal | None) -> None:
     for _ in range(20):

@@ -49,7 +49,7 @@ async def test_a_request_whose_worker_died_is_never_executed_again(world: World)
     assert isinstance(replayed.first, CallUnknown)
     assert replayed.first.id == ref.id, "the verification that the call was for, not the one that was not begun"
     await world.store.settle(ref, context, call, ref.digest("0123"), None)
-    assert await world.reserved(ref.phone, once(world)) == replayed, "an outcome that comes later changes nothing"
+    assert await world.reserved(ref.phone, once(world)) == replayed
     await world.travel(30)
     assert isinstance(await world.reserved(ref.phone, once(world, "two")), Reserved)
 
@@ -100,6 +100,17 @@ async def test_a_resend_is_executed_once_too(world: World) -> None:
     again = once(world, "two", operation="resend")
     first = await world.resend(ref, again)
     assert await world.store.reserve_resend(ref, again) == Replayed(Pending(first))
+
+
+async def test_an_outcome_that_comes_after_the_request_was_answered_as_unknown_changes_nothing(world: World) -> None:
+    ref, context = await world.place(), once(world, operation="resend")
+    await world.travel(30)
+    call = await world.reserve_resend(ref, context)
+    await world.travel(30)
+    unknown = Replayed(CallUnknown(ref.id, 30))
+    assert await world.store.reserve_resend(ref, context) == unknown
+    await world.settle(ref, call, context)
+    assert await world.store.reserve_resend(ref, context) == unknown
 
 
 async def test_a_report_that_was_lost_by_another_sending_of_the_request_changes_nothing(world: World) -> None:
