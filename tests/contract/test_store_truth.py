@@ -12,10 +12,11 @@ import pytest
 from app.provider.admission import Admission
 from app.store.connection import connect
 from app.store.health import examine
+from app.verification.challenge import When
 from app.verification.client import Caller, IdempotentRequest
 from app.verification.entropy import EntropyMonitor
 from app.verification.errors import StoreUnavailable
-from app.verification.model import CallInProgress, CodeIncorrect, NotFound, Pending, Refusal
+from app.verification.model import CallInProgress, CallUnknown, CodeIncorrect, LimitReached, NotFound, Pending, Refusal
 from app.verification.ports import CallOutcome, Placed, Reserved
 from app.verification.service import Start, VerificationService
 from tests.contract.conftest import BACKEND, World, deployed, stranger
@@ -155,11 +156,11 @@ async def lossy(
         yield world, proxy
 
 
-def service_of(world: World, telephone: Telephone) -> VerificationService:
-    """The service over a deployment; without the parts that a start needs no more."""
+def service_of(world: World, telephone: Telephone, room: int = 100) -> VerificationService:
+    """The service over a deployment, with room for so many calls at once; without the parts that a start needs no more."""
     entropy = EntropyMonitor(world.store, world.codec, world.policy.guesses, lambda _: None)
     parts: Any = None
-    provider = Admission(telephone, 100, 1, (0, 1), lambda _: None)
+    provider = Admission(telephone, room, 1, (0, 1), lambda _: None)
     return VerificationService(world.store, provider, world.codec, world.policy, parts, entropy, parts, lambda _: None)
 
 
@@ -186,6 +187,28 @@ async def test_a_start_whose_reply_was_lost_gives_all_back_and_its_key_works_aga
     )
     assert isinstance(await service.start(caller_of("one"), Start(phone)), Pending)
     assert telephone.calls == [phone]
+
+
+async def test_a_start_that_is_denied_takes_no_room_from_the_next(world: World) -> None:
+    service, phone = service_of(world, Telephone(), room=1), fresh_phone()
+    outcomes = [await service.start(caller_of(), Start(each)) for each in (phone, phone, fresh_phone())]
+    assert [type(outcome) for outcome in outcomes] == [Pending, LimitReached, Pending]
+
+
+async def test_a_call_whose_record_the_server_loses_meanwhile_is_unknown(world: World) -> None:
+    class Meanwhile(Telephone):
+        async def place(self, phone: str, code_length: int) -> CallOutcome:
+            await world.server.delete(*(key for key in await world.keys() if ":verification:" in key))
+            return await super().place(phone, code_length)
+
+    assert isinstance(await service_of(world, Meanwhile()).start(caller_of(), Start(fresh_phone())), CallUnknown)
+
+
+async def test_the_trusted_lane_asks_no_challenge_service(world: World) -> None:
+    world.rule(challenge=When.AUTO)  # the service below has none
+    assert isinstance(
+        await service_of(world, Telephone()).start(caller_of(), Start(fresh_phone(), solution="x")), Pending
+    )
 
 
 @pytest.mark.parametrize("sent", [True, False])

@@ -200,7 +200,7 @@ def test_a_short_stop_of_the_store_while_the_phone_rings_does_not_lose_the_code(
     deployed: Service, store: Server, simulator: Simulator, phone: str
 ) -> None:
     simulator.behave(phone, delay=0.5)
-    answer = _start_while_it_stops(deployed, store, simulator, phone, 0.8)
+    answer = _start_while_it_stops(deployed, store, simulator, phone, 1.4)
     assert answer.status_code == 201, answer.text
     assert deployed.check(answer.json()["id"], simulator.code(phone)).status_code == 200
     assert simulator.count(phone) == 1

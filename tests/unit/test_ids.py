@@ -23,6 +23,7 @@ def test_no_changed_character_opens() -> None:
     codec = IdCodec(OLD)
     public = codec.new(PHONE).id
     changed = {public[:at] + other + public[at + 1 :] for at in range(len(public)) for other in "Ax-_=é"}
+    changed |= {public[:at] + "." + public[at:] for at in range(len(public) + 1)}
     assert [text for text in changed - {public} if codec.open(text)] == []
 
 
@@ -114,6 +115,7 @@ def test_what_two_digests_are_for_never_makes_them_equal() -> None:
     assert len({codec.pepper.digest(purpose, PHONE) for purpose in purposes}) == len(purposes)
     assert codec.subject(PHONE) == codec.subject(PHONE) != IdCodec(NEW).subject(PHONE)
     assert codec.pepper.digest("phone", "", PHONE) != codec.pepper.digest("phone", "test", PHONE)
+    assert codec.pepper.digest("request", "web", "1-key") != codec.pepper.digest("request", "web1", "-key")
 
 
 def test_a_device_is_known_for_its_phone_and_client_until_it_is_too_old() -> None:
