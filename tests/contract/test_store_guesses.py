@@ -107,6 +107,14 @@ async def test_a_resend_that_never_reports_back_leaves_room_for_what_may_still_b
     assert [await busy.wrong(ref) for _ in range(3)] == [CodeIncorrect(2), CodeIncorrect(1), CodeIncorrect(0)]
 
 
+@pytest.mark.parametrize("refusal", [Refusal.OTHER, None], ids=["refused", "unknown"])
+async def test_a_resend_that_is_not_placed_holds_what_the_first_code_does(busy: World, refusal: Refusal | None) -> None:
+    phone = fresh_phone()
+    ref = await busy.place(phone)
+    await busy.end(ref, await busy.reserve_resend(ref), refusal)
+    assert [await busy.length(await busy.place(phone)) for _ in range(4)] == [4, 4, 4, 5]
+
+
 @pytest.mark.parametrize("how", ["locked", "canceled", "failed", "unknown", "expired"])
 async def test_what_a_verification_held_is_free_when_it_ends(busy: World, how: str) -> None:
     phone = fresh_phone()

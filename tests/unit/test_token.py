@@ -51,6 +51,11 @@ def test_a_token_says_what_the_contract_says_and_is_read_by_its_audience() -> No
     assert TOKENS.read(token, "shop") == VerificationToken("vrf_1", (1_764_000_000 + LIFETIME) * 1000)
 
 
+@pytest.mark.parametrize("key", [KEY, NEXT], ids=["ES256", "EdDSA"])
+def test_an_approval_is_one_token_whichever_worker_signs_it(key: SigningKey) -> None:
+    assert len({TokenIssuer((key,), "lastdigits").mint(APPROVAL, "shop", "digest") for _ in range(3)}) == 1
+
+
 def test_a_test_numbers_token_says_so_and_one_without_purpose_names_none() -> None:
     token = TOKENS.mint(Approval("vrf_1", "+79991234567", 1, None, test=True, repeated=False), "shop", "digest")
     claims = jwt.decode(token, options={"verify_signature": False})
