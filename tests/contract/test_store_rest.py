@@ -132,6 +132,14 @@ async def test_guesses_count_on_under_the_next_pepper(world: World, rotate: Any)
     await world.approve(live)
 
 
+async def test_a_worker_that_does_not_know_the_new_pepper_yet_undoes_no_record(world: World, rotate: Any) -> None:
+    old = world.store
+    rotate()
+    ref = await world.place()
+    await old.reserve(IdCodec(PEPPER).new(ref.phone), BACKEND, 4, None)
+    assert await world.reserved(ref.phone) == LimitReached(Limit.RESEND_COOLDOWN, 30)
+
+
 async def test_records_are_found_after_a_rotation_whatever_the_clock(world: World, rotate: Any) -> None:
     ref = await world.place()
     rotate()
