@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -12,6 +13,7 @@ import pytest
 from app.provider.admission import Admission
 from app.store.connection import connect
 from app.store.health import examine
+from app.store.redis_store import RedisStore
 from app.verification.challenge import When
 from app.verification.client import Caller, IdempotentRequest
 from app.verification.entropy import EntropyMonitor
@@ -112,6 +114,15 @@ async def test_a_full_server_reserves_nothing_and_ends_what_was_reserved(world: 
         await world.approve(ref)
         assert await world.end(refused, refused_call, Refusal.OTHER) == 0
     await world.place(refused.phone)
+
+
+async def test_a_store_that_is_not_safe_is_sent_no_reservation(world: World) -> None:
+    pipelines: Any = None
+    watch: Any = SimpleNamespace(unsafe="it evicts")
+    store = RedisStore(pipelines, watch, world.codec, world.policy, world.prefix, 5)
+    with pytest.raises(StoreUnavailable, match="it evicts") as failed:
+        await store.reserve(world.codec.new(fresh_phone()), BACKEND, 4, None)
+    assert not failed.value.sent
 
 
 async def test_a_read_only_replica_is_found_and_decides_nothing(world: World) -> None:

@@ -1,5 +1,6 @@
 """What leaves a route, whatever it is, becomes an answer with the request's id, a count and a line. The application in process, over a service that fails."""
 
+import json
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -35,11 +36,15 @@ def _app() -> Any:
     return create_app(settings)
 
 
-def _serving(metrics: Metrics, error: Exception) -> httpx.AsyncClient:
-    """The application over a service whose checks raise."""
-    app, verifications = _app(), SimpleNamespace(check=AsyncMock(side_effect=error))
+def _serving(metrics: Metrics, error: Exception, *full: bool) -> httpx.AsyncClient:
+    """The application over a service whose checks raise, and which is full or not each time that it is asked."""
+    app, verifications, asked = _app(), SimpleNamespace(check=AsyncMock(side_effect=error)), iter(full)
     service = SimpleNamespace(
-        verifications=verifications, clients=CLIENTS, proxies=TrustedProxies(), warned=set(), is_full=lambda: False
+        verifications=verifications,
+        clients=CLIENTS,
+        proxies=TrustedProxies(),
+        warned=set(),
+        is_full=lambda: next(asked, False),
     )
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +80,17 @@ async def test_an_exception_is_an_answer_that_a_page_can_read_and_that_hides_why
     assert (line["event"], line["log_level"], line["client"]) == (code, "error", "web")
     assert str(error) in str(line[member])
     assert _count(metrics, "/verify/check", "POST", status, code) == 1
+
+
+@pytest.mark.parametrize(("full", "body"), [((True,), b"{"), ((False, True), json.dumps(CHECK).encode())])
+async def test_overload_is_judged_after_the_key_and_on_both_sides_of_the_body(
+    metrics: Metrics, full: tuple[bool, ...], body: bytes
+) -> None:
+    async with _serving(metrics, RuntimeError(), *full) as http:
+        strange = await http.post("/verify/check", content=body, headers={"Authorization": "Bearer pk_x"})
+        answer = await http.post("/verify/check", content=body, headers={"Content-Type": "application/json"})
+    assert (strange.status_code, answer.status_code, answer.json()["code"]) == (401, 503, "overloaded")
+    assert answer.headers["access-control-allow-origin"] == SHOP, "a page can read it"
 
 
 @pytest.mark.parametrize("forged", ["", "a b", "x" * 65, "new\tline"])
