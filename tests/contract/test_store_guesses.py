@@ -115,12 +115,14 @@ async def test_a_resend_that_is_not_placed_holds_what_the_first_code_does(busy: 
     assert [await busy.length(await busy.place(phone)) for _ in range(4)] == [4, 4, 4, 5]
 
 
-@pytest.mark.parametrize("how", ["locked", "canceled", "failed", "unknown", "expired"])
+@pytest.mark.parametrize("how", ["locked", "canceled", "failed", "unknown", "resent", "expired"])
 async def test_what_a_verification_held_is_free_when_it_ends(busy: World, how: str) -> None:
     phone = fresh_phone()
-    if how in {"failed", "unknown"}:
+    if how in {"failed", "unknown", "resent"}:
         ref, call = await busy.reserve(phone)
         await busy.end(ref, call, Refusal.OTHER if how == "failed" else None)
+        if how == "resent":
+            await busy.end(ref, await busy.reserve_resend(ref), None)
     elif how == "locked":
         ref = await lock(busy, phone)
     else:

@@ -169,10 +169,11 @@ async def test_a_price_beyond_all_bounds_closes_the_cap(till: World) -> None:
     assert isinstance(await till.reserved(), SpendCapReached)
 
 
-@pytest.mark.parametrize("of", [Cap.ALL, Cap.CLIENT])
+@pytest.mark.parametrize("of", Cap)
 async def test_strangers_spend_their_share_and_others_the_rest(till: World, of: Cap) -> None:
     page = Client("page", "page", spend=parse_caps("10/hour") if of is Cap.CLIENT else (), public=True)
-    cap(till, "10/hour" if of is Cap.ALL else "100/hour")
+    countries = {"RU": "10/hour"} if of is Cap.COUNTRY else {}
+    cap(till, "10/hour" if of is Cap.ALL else "100/hour", **countries)
     await knows_price(till)
     for context, public in ((stranger(), True), (device(), False)):
         answers = await calls_at_once(till, PRICE, 40, replace(context, client=page))
