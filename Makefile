@@ -41,7 +41,7 @@ run: $(VENV)/.installed ## Run the service: a sandbox unless a provider is confi
 	@exec $(VENV)/bin/lastdigits serve
 
 test: $(VENV)/.installed-dev ## Run all tests that need nothing but Python
-	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(PLAIN)" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "$(PLAIN)" $(ARGS)
 
 check: lint types ## Lint and check types
 

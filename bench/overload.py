@@ -27,7 +27,7 @@ from bench import throughput
 from bench.load import post, read_answer
 from bench.stand import Served, stand
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds after which a request counts as never answered."""
 
 CHECKS_PER_START = 3
@@ -97,7 +97,7 @@ class Client:
     async def send(self, request: bytes, seen: Seen) -> None:
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 reader, writer = await self._connection()
                 writer.write(request)
                 head, body = await read_answer(reader)

@@ -123,7 +123,7 @@ CALL_SECONDS = _family(
     "call_duration_seconds", "How long the provider took to answer.", outcome=_CALL_OUTCOMES.values(), le=(*_BUCKETS, _SUM))
 """A histogram: for each outcome what fell into each bucket alone, and the sum of all."""
 
-MIN_ENTROPY = _family("code_min_entropy", "Min-entropy, in bits, of the codes that the provider draws, as measured.", code_length=_CODE_LENGTHS)
+MIN_ENTROPY = _family("code_min_entropy", "Min-entropy, in bits, of the codes that the provider's numbers end in, as measured.", code_length=_CODE_LENGTHS)
 BIASED = _family("code_biased", "1 where codes recur more often than uniformly distributed ones can.", code_length=_CODE_LENGTHS)
 IMPOSSIBLE = _family("codes_impossible", "1 where no code is safe enough, so that no one is called.")
 GAUGES = (MIN_ENTROPY, BIASED, IMPOSSIBLE)

@@ -135,8 +135,8 @@ class _Demo:
         redeemed = ""
         if token := fields.get("token"):
             url = f"{_own_address(request)}/verify/redeem"
-            told = await _ask("POST", url, headers=self._key, json={"token": token})
-            redeemed = json.dumps(json.loads(bytes(told.body)), indent=2)
+            answer = await _ask("POST", url, headers=self._key, json={"token": token})
+            redeemed = json.dumps(json.loads(bytes(answer.body)), indent=2)
         html = _RETURNED.substitute(
             fields=escape(json.dumps(fields, indent=2)), redeemed=escape(redeemed), state="" if redeemed else "hidden"
         )

@@ -1,4 +1,4 @@
-"""The bounds of money and of guesses through HTTP, with two workers: exact under a storm, whatever a price looks like, whoever asks."""
+"""The bounds of money and of guesses through HTTP, with two workers: exact under a storm, whatever a price looks like, for any caller."""
 
 import asyncio
 import os

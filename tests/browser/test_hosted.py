@@ -120,8 +120,8 @@ def test_a_person_verifies_by_mouse_and_the_site_gets_the_token(
     page.wait_for_url(f"{site.url}/verified?from=phone")
     ((path, fields, headers),) = site.posted
     assert (path, fields["state"], set(fields)) == ("/verified?from=phone", state, {"token", "state"})
-    told = _redeemed(sandbox, fields["token"])
-    assert (told["phone"], told["purpose"], told["test"]) == (phone, "login", True)
+    redeemed = _redeemed(sandbox, fields["token"])
+    assert (redeemed["phone"], redeemed["purpose"], redeemed["test"]) == (phone, "login", True)
     assert ("referer" in headers, headers["origin"], site.asked) == (False, "null", [])
 
 

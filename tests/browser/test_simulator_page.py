@@ -60,12 +60,12 @@ def test_it_shows_what_it_receives_as_text_and_the_newest_call_also_of_a_simulat
 ) -> None:
     page = someone.page
     call: dict[str, Any] = {"id": "1001", "number": "<img src=x onerror=document.title=1>", "from": "<b id=evil>1111"}
-    told = [{**call, "code": "1111", "at": "2026-01-01T00:00:00.000Z"}]
-    page.route("**/calls*", lambda route: route.fulfill(json={"count": 1, "calls": told}))
+    shown = [{**call, "code": "1111", "at": "2026-01-01T00:00:00.000Z"}]
+    page.route("**/calls*", lambda route: route.fulfill(json={"count": 1, "calls": shown}))
     page.locator("#from b", has_text="1111").wait_for(timeout=5000)
     assert page.locator("#evil, main img").count() == 0
     assert "Simulator" in page.title()
-    told[0] = {**call, "code": "2222", "from": "74950002222", "at": "2026-01-01T00:00:09.000Z"}
+    shown[0] = {**call, "code": "2222", "from": "74950002222", "at": "2026-01-01T00:00:09.000Z"}
     page.locator("#from b", has_text="2222").wait_for(timeout=5000)
     page.unroute_all()
     page.route("**/calls*", lambda route: route.abort())

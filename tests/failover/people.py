@@ -11,20 +11,20 @@ from tests.harness import Simulator, fresh_phone
 def people_during(
     fault: Callable[[], object], http: httpx.AsyncClient, simulator: Simulator
 ) -> dict[str, httpx.Response]:
-    """What people were told, by their phones, who start verifications before, during and after a fault; what they were told is true."""
-    told: dict[str, httpx.Response] = {}
+    """What was answered to people, by their phones, who start verifications before, during and after a fault; the answers are true."""
+    answered: dict[str, httpx.Response] = {}
     ended = asyncio.Event()
 
     async def person() -> None:
         while not ended.is_set():
             phone = fresh_phone()
-            told[phone] = await http.post("/verify/start", json={"phone": phone})
+            answered[phone] = await http.post("/verify/start", json={"phone": phone})
             await asyncio.sleep(0.05)
 
     async def one_begins() -> None:
-        known = len(told)
+        known = len(answered)
         async with asyncio.timeout(30):
-            while not any(answer.status_code == 201 for answer in list(told.values())[known:]):  # noqa: ASYNC110  no event tells of an answer
+            while not any(answer.status_code == 201 for answer in list(answered.values())[known:]):  # noqa: ASYNC110  there is no event to wait for
                 await asyncio.sleep(0.05)
 
     async def run() -> None:
@@ -37,9 +37,9 @@ def people_during(
             ended.set()
 
     asyncio.run(run())
-    for phone, answer in told.items():
+    for phone, answer in answered.items():
         code = answer.json().get("code", "placed")
         calls = {"placed": {1}, "store_unavailable": {0}, "call_unknown": {0, 1}}[code]
         assert simulator.count(phone) in calls, (code, simulator.count(phone))
         assert answer.status_code == 201 or answer.json()["retry_after"] >= 1, answer.text
-    return told
+    return answered

@@ -1,4 +1,4 @@
-"""The service on Sentinel and on a cluster: what callers are told while servers fail is true, and it goes on by itself.
+"""The service on Sentinel and on a cluster: what callers are answered while servers fail is true, and it goes on by itself.
 
 With REDIS_WAIT_REPLICAS, what was answered is there after a failover, and without enough replicas no call is placed and no code is compared.
 """
@@ -28,9 +28,7 @@ def test_a_failover_while_people_verify_themselves(
         id_ = service.start(known).json()["id"]
         assert service.check(id_, wrong(simulator.code(known))).json()["attempts_left"] == 2
         scripts = [_scripts(group, server) for server in group.nodes]
-        assert scripts.count(0) == len(group.nodes) - 1, (
-            "replicas have no scripts: whoever takes over must be sent them"
-        )
+        assert scripts.count(0) == len(group.nodes) - 1, "replicas have no scripts: the new primary must be sent them"
         people_during(partial(group.lose_primary, fail), service.asynchronous(), simulator)
         assert _scripts(group, group.primary) > 0
         # What was written long before is there: the phone's cooldown, the attempt that was counted, the code.
@@ -53,8 +51,8 @@ def _scripts(group: Group, server: Server) -> int:
 
 def test_our_slot_moves_while_people_verify_themselves(cluster: Cluster, simulator: Simulator, tmp_path: Path) -> None:
     with serving(tmp_path / "service", simulator.send_url, REDIS_URL=cluster.url, REDIS_TIMEOUT="1") as service:
-        told = people_during(cluster.move_slot, service.asynchronous(), simulator)
-        begun = [(phone, answer.json()["id"]) for phone, answer in told.items() if answer.status_code == 201]
+        answered = people_during(cluster.move_slot, service.asynchronous(), simulator)
+        begun = [(phone, answer.json()["id"]) for phone, answer in answered.items() if answer.status_code == 201]
         for phone, id_ in begun[:3] + begun[-3:]:
             assert _answered(partial(service.check, id_, simulator.code(phone))).status_code == 200
 

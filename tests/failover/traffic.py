@@ -50,7 +50,7 @@ class Traffic:
         """Wait until commands are answered again: ten of those sent from now on."""
         known = len(self.answered)
         async with asyncio.timeout(30):
-            while len(self.answered) < known + 10:  # noqa: ASYNC110  no event tells of an answer
+            while len(self.answered) < known + 10:  # noqa: ASYNC110  there is no event to wait for
                 await asyncio.sleep(0.02)
 
     async def audit(self) -> None:

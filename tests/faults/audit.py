@@ -1,4 +1,4 @@
-"""What callers were told, what the provider placed, and what the store holds, compared: whatever disagrees is a finding."""
+"""What callers were answered, what the provider placed, and what the store holds, compared: a contradiction is a finding."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,36 +62,36 @@ def findings(everyone: Iterable[Person], facts: Facts) -> list[str]:
 
 def _calls(person: Person, calls: int) -> Iterator[str]:
     """One action is one call; and what was answered as not called was not."""
-    asked = person.told("start", "resend")
+    asked = person.answers_to("start", "resend")
     # A store that was emptied between two sendings has forgotten the first one's idempotency key.
-    most = sum(len({era for answer in person.told(kind) for era in answer.eras}) for kind in ("start", "resend"))
+    most = sum(len({era for answer in person.answers_to(kind) for era in answer.eras}) for kind in ("start", "resend"))
     maybe = sum(answer.code in MAY_HAVE_CALLED for answer in asked)
-    told = [f"{answer.kind} {answer.code or answer.status}" for answer in asked]
+    answered = [f"{answer.kind} {answer.code or answer.status}" for answer in asked]
     if calls > most:
-        yield f"called {calls} times for {most} action(s): {told}"
+        yield f"called {calls} times for {most} action(s): {answered}"
     if calls > maybe:
-        yield f"called {calls} times, and told of {maybe}: {told}"
-    if calls == 0 and any(answer.code == "" for answer in person.told("start")):
-        yield f"told of a call that was not placed: {told}"
+        yield f"called {calls} times, and answered {maybe} times: {answered}"
+    if calls == 0 and any(answer.code == "" for answer in person.answers_to("start")):
+        yield f"answered as placed, without a call: {answered}"
 
 
 def _approvals(person: Person) -> Iterator[str]:
     """Only a right code is approved, and only with attempts left; a token is redeemed once."""
     wrong = 0
-    for answer in person.told("wrong", "right"):
+    for answer in person.answers_to("wrong", "right"):
         if answer.status == 200 and (answer.kind == "wrong" or wrong >= MAX_ATTEMPTS):
             yield f"approved by a {answer.kind} code after {wrong} wrong ones"
         wrong += answer.code == "code_incorrect"
     if wrong > MAX_ATTEMPTS:
         yield f"{wrong} wrong codes were compared"
-    if (redeemed := sum(answer.status == 200 for answer in person.told("redeem"))) > 1:
+    if (redeemed := sum(answer.status == 200 for answer in person.answers_to("redeem"))) > 1:
         yield f"its token was redeemed {redeemed} times"
 
 
 def _lost(person: Person) -> Iterator[str]:
-    """Whoever was told of a call can check its code, as long as the store was not emptied."""
-    begun = next((answer for answer in person.told("start") if answer.code == ""), None)
-    for answer in person.told("wrong", "right") if begun else ():
+    """A caller whose call was placed can check its code, as long as the store was not emptied."""
+    begun = next((answer for answer in person.answers_to("start") if answer.code == ""), None)
+    for answer in person.answers_to("wrong", "right") if begun else ():
         gone = answer.code in {"verification_not_found", "failed", "expired"}
         if gone and begun and begun.eras[0] == answer.eras[1]:
             yield f"begun, and then {answer.code}"
@@ -112,7 +112,7 @@ def _errors(person: Person) -> Iterator[str]:
 
 
 def _of_era(people: Iterable[Person], era: int) -> list[Person]:
-    return [person for person in people if person.told("start") and person.told("start")[0].eras[0] == era]
+    return [person for person in people if person.answers_to("start") and person.answers_to("start")[0].eras[0] == era]
 
 
 def _spending(people: list[Person], facts: Facts) -> Iterator[str]:
@@ -127,7 +127,9 @@ def _limits(people: list[Person], facts: Facts) -> Iterator[str]:
         limited = [person for person in _of_era(people, era) if person.client == "limited"]
         calls = sum(facts.called.get(person.phone, 0) for person in limited)
         # One that began before the store was emptied may be called after that, and again counts.
-        across = sum(any(answer.eras[1] != era for answer in person.told("start", "resend")) for person in limited)
+        across = sum(
+            any(answer.eras[1] != era for answer in person.answers_to("start", "resend")) for person in limited
+        )
         if calls > LIMITED + across:
             yield f"the client `limited` had {calls} calls in an hour"
 
@@ -143,9 +145,11 @@ def _store(facts: Facts) -> Iterator[str]:
 
 
 def _counted(people: list[Person], facts: Facts) -> Iterator[str]:
-    """Whoever was refused is counted, but for what a worker had no time to count."""
-    told = Counter(answer.code for person in people for answer in person.answers if answer.code not in {"", NO_ANSWER})
-    missing = {code: number - facts.counted.get(code, 0) for code, number in told.items()}
+    """Each refused caller is counted, but for what a worker had no time to count."""
+    answered = Counter(
+        answer.code for person in people for answer in person.answers if answer.code not in {"", NO_ANSWER}
+    )
+    missing = {code: number - facts.counted.get(code, 0) for code, number in answered.items()}
     missing = {code: number for code, number in missing.items() if number > 0}
     if sum(missing.values()) > facts.kills:
         yield f"refused and not counted: {missing}"

@@ -1,4 +1,4 @@
-"""People who verify themselves, each by one action, and what each was told."""
+"""People who verify themselves, each by one action, and what each was answered."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ AT_ONCE = 6
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request was told.
+    """What a request was answered.
 
     Attributes:
         kind: `start`, `resend`, `wrong` or `right` (a check), `redeem`, `stray` (one that is refused before any operation).
@@ -49,7 +49,7 @@ class Person:
     key: str | None
     answers: list[Answer] = field(default_factory=list)
 
-    def told(self, *kinds: str) -> list[Answer]:
+    def answers_to(self, *kinds: str) -> list[Answer]:
         """The answers to requests of these kinds."""
         return [answer for answer in self.answers if answer.kind in kinds]
 
@@ -133,10 +133,10 @@ class People:
         try:
             found = await http.post(path, json=body, headers=given)
             read = found.json()
-            told = (found.status_code, read.get("code", ""), read, found.headers.get("retry-after"))
+            read_as = (found.status_code, read.get("code", ""), read, found.headers.get("retry-after"))
         except httpx.TransportError:
-            told = (0, NO_ANSWER, {}, None)
-        answer = Answer(kind, *told, began, clock(), (era, self._deployment.era))
+            read_as = (0, NO_ANSWER, {}, None)
+        answer = Answer(kind, *read_as, began, clock(), (era, self._deployment.era))
         person.answers.append(answer)
         self.answers.append(answer)
         return answer

@@ -38,11 +38,11 @@ class Seen:
 
     times: int = 0
     recoveries: list[float] = field(default_factory=list)
-    told: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
 
 
 AS_ALWAYS = {"", "code_incorrect", "attempts_exhausted", "token_redeemed", "limit_reached"}
-"""What people are told without any fault: some type wrong codes, redeem twice, or use the client that has few calls."""
+"""What people are answered without any fault: some type wrong codes, redeem twice, or use the client that has few calls."""
 
 
 def plan(seed: int, count: int) -> list[list[tuple[str, int]]]:
@@ -85,8 +85,8 @@ async def run(directory: Path, seed: int, count: int, only: str, minutes: float)
         people.stopped = True
         await asyncio.wait_for(running, 60)
         found += findings(people.everyone, await facts_of(deployment, people))
-        told = f"{len(people.everyone)} people, {len(people.answers)} answers, {deployment.kills} workers killed"
-        print(told, file=sys.stderr)
+        answered = f"{len(people.everyone)} people, {len(people.answers)} answers, {deployment.kills} workers killed"
+        print(answered, file=sys.stderr)
         log = deployment.service.log.read_text("utf-8")
         found += [line for line in log.splitlines() if '"internal_error"' in line or "Traceback" in line]
     return seen, found
@@ -104,11 +104,11 @@ async def _inject(
         recovered = await _recovered(people)
     except TimeoutError:
         return [f"{faults}: no verification began for {MAX_RECOVERY:.0f} s"]
-    told = Counter(answer.code for answer in people.answers if answer.ended > before and answer.kind != "stray")
+    answered = Counter(answer.code for answer in people.answers if answer.ended > before and answer.kind != "stray")
     for name, _ in faults:
         seen[name].times += 1
         seen[name].recoveries.append(recovered - ended)
-        seen[name].told += told
+        seen[name].answered += answered
     return []
 
 
@@ -168,7 +168,7 @@ def table(seen: dict[str, Seen]) -> str:
     ]
     for name in sorted(seen, key=list(FAULTS).index):
         of = seen[name]
-        refused = ", ".join(f"`{code}` {n}" for code, n in of.told.most_common() if code not in AS_ALWAYS)
+        refused = ", ".join(f"`{code}` {n}" for code, n in of.answered.most_common() if code not in AS_ALWAYS)
         rows.append(
             f"| {name} | {FAULTS[name].how} | {of.times} | {refused or 'nothing'} | {median(of.recoveries):.1f} s, {max(of.recoveries):.1f} s |"
         )

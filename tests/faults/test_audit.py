@@ -11,32 +11,32 @@ from tests.faults.people import NO_ANSWER, Answer, Person
 from tests.faults.soak import plan
 
 PHONE = "+79160000001"
-TOLD = dict.fromkeys(("store_unavailable", "code_incorrect", "call_unknown", "verification_not_found"), 9)
-FACTS = Facts({PHONE: 1}, now=1000, keys={"k": 5000}, records={}, spent=0.35, counted=TOLD, era=0, kills=0)
+COUNTED = dict.fromkeys(("store_unavailable", "code_incorrect", "call_unknown", "verification_not_found"), 9)
+FACTS = Facts({PHONE: 1}, now=1000, keys={"k": 5000}, records={}, spent=0.35, counted=COUNTED, era=0, kills=0)
 
 
-def told(kind: str, status: int, code: str = "", eras: tuple[int, int] = (0, 0), **body: Any) -> Answer:
+def answer(kind: str, status: int, code: str = "", eras: tuple[int, int] = (0, 0), **body: Any) -> Answer:
     if status in {429, 503, 504}:
         body |= {"retry_after": body.get("retry_after", 1)}
     return Answer(kind, status, code, body, str(body.get("retry_after", "")) or None, 0.0, 1.0, eras)
 
 
-BEGUN, UNAVAILABLE = told("start", 201), told("start", 503, "store_unavailable")
-WRONG, RIGHT, REDEEMED = told("wrong", 422, "code_incorrect"), told("right", 200), told("redeem", 200)
+BEGUN, UNAVAILABLE = answer("start", 201), answer("start", 503, "store_unavailable")
+WRONG, RIGHT, REDEEMED = answer("wrong", 422, "code_incorrect"), answer("right", 200), answer("redeem", 200)
 GONE = "verification_not_found"
 
 FOUND: list[tuple[str, list[Answer], dict[str, Any]]] = [
     ("called 2 times for 1 action", [BEGUN], {"called": {PHONE: 2}, "spent": 1}),
-    ("told of 0", [UNAVAILABLE], {}),
-    ("not placed", [BEGUN], {"called": {}}),
-    ("approved by a wrong code", [BEGUN, told("wrong", 200)], {}),
+    ("answered 0 times", [UNAVAILABLE], {}),
+    ("without a call", [BEGUN], {"called": {}}),
+    ("approved by a wrong code", [BEGUN, answer("wrong", 200)], {}),
     ("after 3 wrong ones", [BEGUN, WRONG, WRONG, WRONG, RIGHT], {}),
     ("redeemed 2 times", [BEGUN, RIGHT, REDEEMED, REDEEMED], {}),
     ("4 wrong codes were compared", [BEGUN, WRONG, WRONG, WRONG, WRONG], {}),
-    ("begun, and then", [BEGUN, told("right", 404, GONE)], {}),
-    ("500 internal_error", [BEGUN, told("right", 500, "internal_error")], {}),
-    ("502", [BEGUN, told("right", 502)], {}),
-    ("when to come again", [BEGUN, told("right", 503, "store_unavailable", retry_after=0)], {}),
+    ("begun, and then", [BEGUN, answer("right", 404, GONE)], {}),
+    ("500 internal_error", [BEGUN, answer("right", 500, "internal_error")], {}),
+    ("502", [BEGUN, answer("right", 502)], {}),
+    ("when to come again", [BEGUN, answer("right", 503, "store_unavailable", retry_after=0)], {}),
     ("refused and not counted", [BEGUN, WRONG], {"counted": {}}),
     ("0.35 was spent", [BEGUN], {"spent": 0.0}),
     ("has no TTL", [BEGUN], {"keys": {"k": -1}}),
@@ -46,7 +46,7 @@ FOUND: list[tuple[str, list[Answer], dict[str, Any]]] = [
 
 
 def test_what_may_happen_is_no_finding() -> None:
-    answers = [told("start", 0, NO_ANSWER, (0, 1)), told("start", 201, eras=(1, 1)), WRONG, RIGHT]
+    answers = [answer("start", 0, NO_ANSWER, (0, 1)), answer("start", 201, eras=(1, 1)), WRONG, RIGHT]
     assert findings([Person(PHONE, "backend", "key", answers)], replace(FACTS, called={PHONE: 2}, era=1, spent=1)) == []
 
 

@@ -82,6 +82,6 @@ def test_no_request_is_lost_while_replicas_restart_one_after_the_other(tmp_path:
         limits = httpx.Limits(max_keepalive_connections=0)
         url = f"http://127.0.0.1:{port}"
         http = httpx.AsyncClient(base_url=url, headers=service.headers(), timeout=40, limits=limits)
-        told = people_during(restart_all, http, simulator)
-    assert len(told) > 20
-    assert {answer.status_code for answer in told.values()} == {201}
+        answered = people_during(restart_all, http, simulator)
+    assert len(answered) > 20
+    assert {answer.status_code for answer in answered.values()} == {201}

@@ -27,7 +27,7 @@ from tests.exposition import call, growth, read, series
 UNKNOWN = CallEnded("vrf_1", "+79991234567", Unknown(""), 1, 3500)
 
 
-def _told(metrics: Metrics) -> dict[Any, float]:
+def _counted(metrics: Metrics) -> dict[Any, float]:
     return read(metrics.text("")[0].decode())
 
 
@@ -56,11 +56,11 @@ def test_every_operation_counts_every_outcome_that_its_annotation_names() -> Non
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_each_outcome_adds_one_to_a_series_of_its_own(name: str, test: bool) -> None:
     metrics = Metrics("1")
-    before = _told(metrics)
+    before = _counted(metrics)
     ends = [(outcome, reason) for outcome in get_args(OUTCOMES[name]) for reason in _reasons(outcome)]
     for end in ends:
         metrics(OperationEnded(name, "client-1", "vrf_1", "+79991234567", test, _an(*end)))
-    grown = growth(before, _told(metrics))
+    grown = growth(before, _counted(metrics))
     assert list(grown.values()) == [1] * len(ends)
     assert len(ends) == sum(series[0] == name for series in OPERATIONS.series) / 2
     assert all(("test", "true" if test else "false") in labels for _, labels in grown)
@@ -70,11 +70,11 @@ def test_each_fate_of_a_call_is_counted() -> None:
     metrics = Metrics("1")
     refusals = [Refused(reason, "words") for reason in Refusal]
     fates: list[CallOutcome] = [Placed("1234", "id", Decimal(1)), *refusals, Unknown("")]
-    before = _told(metrics)
+    before = _counted(metrics)
     for fate in fates:
         metrics(CallEnded("vrf_1", "+79991234567", fate, 1.5, 10_000))
     refused = {call("refused", reason): 1 for reason in Refusal}
-    assert growth(before, _told(metrics)) == {call("placed"): 1, call("unknown"): 1} | refused
+    assert growth(before, _counted(metrics)) == {call("placed"): 1, call("unknown"): 1} | refused
     assert len(fates) == len(CALLS.series)
 
 
@@ -83,12 +83,12 @@ def test_seconds_fall_into_the_bucket_that_holds_them_and_all_above() -> None:
     name = "lastdigits_call_duration_seconds"
     for seconds in (0.1, 0.11, 3.0, 31.0):
         metrics(CallEnded("vrf_1", "+79991234567", Placed("1234", None, None), seconds, 3500))
-    told = _told(metrics)
-    buckets = {bound: told[series(f"{name}_bucket", outcome="placed", le=str(bound))] for bound in (*BOUNDS, "+Inf")}
+    counted = _counted(metrics)
+    buckets = {bound: counted[series(f"{name}_bucket", outcome="placed", le=str(bound))] for bound in (*BOUNDS, "+Inf")}
     assert [buckets[bound] for bound in (0.1, 0.25, 2.0, 3.0, 30.0, "+Inf")] == [1, 2, 2, 3, 3, 4]
-    assert told[series(f"{name}_count", outcome="placed")] == 4
-    assert told[series(f"{name}_sum", outcome="placed")] == pytest.approx(34.21)
-    assert told[series(f"{name}_count", outcome="refused")] == 0
+    assert counted[series(f"{name}_count", outcome="placed")] == 4
+    assert counted[series(f"{name}_sum", outcome="placed")] == pytest.approx(34.21)
+    assert counted[series(f"{name}_count", outcome="refused")] == 0
 
 
 def test_a_gauge_shows_what_any_worker_set_last_and_nothing_before() -> None:
@@ -99,13 +99,13 @@ def test_a_gauge_shows_what_any_worker_set_last_and_nothing_before() -> None:
     with shared_tallies(WIDTH, 2) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
-        assert four not in _told(metrics)
+        assert four not in _counted(metrics)
         for bits in (13.25, 12.5):
             metrics(measured(bits + 1))
             _in_another_process(tallies, measured(bits))
-            assert _told(metrics)[four] == bits
+            assert _counted(metrics)[four] == bits
         metrics(measured(13))
-        assert _told(metrics)[four] == 13
+        assert _counted(metrics)[four] == 13
 
 
 # ---- several workers
@@ -126,7 +126,7 @@ def test_a_process_that_finds_all_rows_taken_counts_for_itself() -> None:
         assert tallies
         metrics = Metrics("1", tallies)
         _in_another_process(tallies, UNKNOWN)
-        assert _told(metrics)[call("unknown")] == 0
+        assert _counted(metrics)[call("unknown")] == 0
 
 
 def test_a_worker_of_another_version_counts_for_itself() -> None:
@@ -134,7 +134,7 @@ def test_a_worker_of_another_version_counts_for_itself() -> None:
         assert tallies
         metrics = Metrics("1", tallies)
         metrics(UNKNOWN)
-        assert _told(metrics)[call("unknown")] == 1
+        assert _counted(metrics)[call("unknown")] == 1
         assert not list(tallies.workers())
 
 
@@ -151,11 +151,11 @@ def test_an_observer_that_fails_hides_nothing_from_the_others() -> None:
     def fails(event: Event) -> None:
         raise OSError(28, "No space left on device")
 
-    def tells(event: Event) -> None:
-        told.append(event)
+    def notes(event: Event) -> None:
+        counted.append(event)
 
-    told: list[Event] = []
+    counted: list[Event] = []
     failures: list[None] = []
-    Observers((fails, tells, fails), lambda: failures.append(None))(UNKNOWN)
+    Observers((fails, notes, fails), lambda: failures.append(None))(UNKNOWN)
     assert len(failures) == 2
-    assert told == [UNKNOWN]
+    assert counted == [UNKNOWN]

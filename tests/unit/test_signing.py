@@ -64,8 +64,8 @@ def test_a_kid_is_the_thumbprint_of_rfc_7638_and_rfc_8037() -> None:
 
 def test_what_is_published_has_no_private_part_and_no_repr_shows_it() -> None:
     keys = (new_signing_key(), new_signing_key("EdDSA"))
-    told = json.loads(published(keys))["keys"]
-    assert [(jwk["kid"], jwk["use"], jwk["alg"]) for jwk in told] == [(key.kid, "sig", key.algorithm) for key in keys]
+    said = json.loads(published(keys))["keys"]
+    assert [(jwk["kid"], jwk["use"], jwk["alg"]) for jwk in said] == [(key.kid, "sig", key.algorithm) for key in keys]
     for key in keys:
         assert key.private_jwk()["d"] not in published(keys).decode() + repr(key)
         assert "private" not in repr(key)
@@ -76,7 +76,7 @@ def _changed(change: Callable[[dict[str, str]], dict[str, str]], algorithm: str 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ("", "no key"),
         ("{}", "can't sign"),
@@ -112,8 +112,8 @@ def _changed(change: Callable[[dict[str, str]], dict[str, str]], algorithm: str 
         (write_signing_keys((new_signing_key(),) * 2), "twice"),
     ],
 )
-def test_a_weak_or_foreign_key_is_refused_with_the_fix_and_never_shown(text: str, told: str) -> None:
-    with pytest.raises(SigningKeyError, match=told) as fault:
+def test_a_weak_or_foreign_key_is_refused_with_the_fix_and_never_shown(text: str, said: str) -> None:
+    with pytest.raises(SigningKeyError, match=said) as fault:
         parse_signing_keys(text)
     for line in text.splitlines():
         assert len(line) < 20 or line not in str(fault.value)
