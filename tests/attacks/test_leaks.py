@@ -193,7 +193,7 @@ def _members(service: Service) -> list[str]:
 
 def test_no_log_line_has_a_code_a_phone_or_a_key(used: Used) -> None:
     log = used.service.log.read_text("utf-8")
-    hidden = [*used.keys, *used.tokens, *(token.split(".")[2] for token in used.tokens)]
+    hidden = [*used.keys, *used.ids, *used.tokens, *(token.split(".")[2] for token in used.tokens)]
     assert not [secret for secret in (*hidden, *(phone[1:] for phone in used.phones)) if secret in log]
     assert not [word for word in _members(used.service) if "7305" in word]
     refused = [line for line in used.service.lines() if line["event"] == "call" and line["outcome"] == "refused"]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.verification import model
+from app.verification.challenge import When
 from app.verification.limits import Rate, parse_rates
 from app.verification.model import Approval, CallFailed, CodeIncorrect, LimitReached, Refusal, Status
 from app.verification.policy import Guard
@@ -245,7 +246,7 @@ async def test_every_key_has_a_ttl_from_its_first_write(world: World) -> None:
 
 
 async def test_a_test_number_has_no_cooldown_and_is_counted_apart(world: World) -> None:
-    world.rule(guard=Guard(200, 1, 1, 0.5, 1))
+    world.rule(guard=Guard(200, 1, 1, 0.5, 1), challenge=When.ALWAYS)
     phone, context = fresh_phone(), stranger()
     refs = [world.codec.new(phone, test=True) for _ in range(101)]
     *calls, over = [await world.store.reserve(ref, context, 4, None) for ref in refs]

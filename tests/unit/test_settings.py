@@ -294,6 +294,11 @@ def test_countries_are_read_in_either_case(load: Load) -> None:
     assert (policy.phones.allowed_countries, policy.phones.default_region) == (frozenset({"RU", "KZ"}), "KZ")
 
 
+def test_a_call_blocks_the_next_one_for_longer_than_it_can_last(load: Load) -> None:
+    times = {"PROVIDER_POOL_TIMEOUT": "20", "PROVIDER_CONNECT_TIMEOUT": "5", "PROVIDER_READ_TIMEOUT": "30"}
+    assert load(**times, REDIS_TIMEOUT="2").policy.call_deadline >= 20 + 2 * 5 + 30 + 4 * 2, "and be recorded"
+
+
 def test_a_warning_says_that_codes_are_longer_than_the_setting(load: Load) -> None:
     (warning,) = load(MAX_ATTEMPTS="5").warnings
     assert "codes have 5 digits from the start" in warning
