@@ -7,11 +7,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from redis.crc import key_slot
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests.harness import PREFIX
 from tests.server import Server, free_port
@@ -198,11 +199,16 @@ class Cluster(Group):
             self.ask(primary, "CLUSTER", "ADDSLOTSRANGE", str(first), str(last))
         for node, bus in zip(self.nodes, buses, strict=True):
             self.ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
-        until(lambda: all(self.state(node)["cluster_known_nodes"] == "6" for node in self.nodes), "all nodes met")
         for replica, primary in zip(self.nodes[3:], self.nodes[:3], strict=True):
-            self.ask(replica, "CLUSTER", "REPLICATE", self.id(primary))
+            until(partial(self._follow, replica, primary), "a replica knows its primary")
         self.url = self._url("cluster", self.nodes[:3])
         until(self._is_settled, "six nodes, three of them replicas that follow")
+
+    def _follow(self, replica: Server, primary: Server) -> bool:
+        with suppress(ResponseError):  # they have not shaken hands yet
+            self.ask(replica, "CLUSTER", "REPLICATE", self.id(primary))
+            return True
+        return False
 
     def _is_settled(self) -> bool:
         whole = all(self.state(node)["cluster_state"] == "ok" for node in self.nodes)
