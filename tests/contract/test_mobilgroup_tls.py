@@ -52,7 +52,9 @@ def identity(directory: Path, *names: str) -> ssl.SSLContext:
 
 
 def _general(name: str) -> x509.GeneralName:
-    return x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
+    with suppress(ValueError):
+        return x509.IPAddress(ip_address(name))
+    return x509.DNSName(name)
 
 
 @pytest.fixture
