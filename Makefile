@@ -68,7 +68,7 @@ bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that 
 	$(PY) -m bench.scale
 	$(VENV)/production/bin/python -m bench.cost
 
-# A quarter less than docs/performance.md has: 1.4, each at its least.
+# A fifth less than the lowest ratio that docs/performance.md has.
 bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it did, against a plain route in the same run
 	BENCH_REPEATS=4 BENCH_SECONDS=2 $(PY) -m bench.throughput --floor 1.05 $(ARGS)
 
