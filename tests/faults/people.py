@@ -133,10 +133,10 @@ class People:
         try:
             found = await http.post(path, json=body, headers=given)
             read = found.json()
-            read_as = (found.status_code, read.get("code", ""), read, found.headers.get("retry-after"))
+            outcome = (found.status_code, read.get("code", ""), read, found.headers.get("retry-after"))
         except httpx.TransportError:
-            read_as = (0, NO_ANSWER, {}, None)
-        answer = Answer(kind, *read_as, began, clock(), (era, self._deployment.era))
+            outcome = (0, NO_ANSWER, {}, None)
+        answer = Answer(kind, *outcome, began, clock(), (era, self._deployment.era))
         person.answers.append(answer)
         self.answers.append(answer)
         return answer
