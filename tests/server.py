@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from app.store.embedded import server_binary
+from app.store.pipelines import Pipelines
 
 
 def free_port() -> int:
@@ -98,3 +99,9 @@ class Server:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process
         self._process.send_signal(number)
+
+
+async def ask(pipelines: Pipelines, *command: str | int | bytes) -> Any:
+    """The reply to one command."""
+    reply, _ = await pipelines.execute(*command)
+    return reply

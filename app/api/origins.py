@@ -71,15 +71,6 @@ def _host(text: str, host: str) -> str:
     return name
 
 
-def is_origin(text: str) -> bool:
-    """Whether a text is an origin that a client may have."""
-    try:
-        canonical_origin(text)
-    except ValueError:
-        return False
-    return True
-
-
 def allows(origins: AbstractSet[str], origin: str) -> bool:
     """Whether a list of canonical origins has the one that a request came with."""
     if origin in origins:

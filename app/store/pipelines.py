@@ -73,11 +73,6 @@ class Pipelines:
         self._under_way: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(MAX_ALONE)
 
-    async def run(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  a Redis reply has the type that its command gives it
-        """Run one command; its reply. Raises as `execute` does."""
-        reply, _ = await self.execute(*command)
-        return reply
-
     async def execute(self, *command: str | int | bytes, replicated: bool = False) -> tuple[Any, bool]:
         """Run one command; its reply, and, where `replicated` asks for that, whether enough replicas have what it wrote.
 

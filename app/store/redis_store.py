@@ -127,8 +127,7 @@ class RedisStore:
         """See `Store.cancel_reservation`."""
         if call is None:
             await asyncio.sleep(self._timeout)
-        lost_or_not = _reservation(call) if call else {}
-        reply = await self._run_call("cancel_reservation", ref, context, refused=reason.value, **lost_or_not)
+        reply = await self._run_call("cancel_reservation", ref, context, refused=reason.value, **_reservation(call))
         return int(reply["wait"])
 
     async def commit_unknown(self, ref: VerificationRef, context: RequestContext, call: Reserved) -> int:
@@ -282,5 +281,6 @@ class RedisStore:
         return read
 
 
-def _reservation(call: Reserved) -> Request:
-    return {"number": call.number, "at": call.at, "reserved_price": call.price}
+def _reservation(call: Reserved | None) -> Request:
+    """What is known of a reserved call; nothing where the reply to its reservation was lost."""
+    return {} if call is None else {"number": call.number, "at": call.at, "reserved_price": call.price}

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from app.verification.errors import StoreUnavailable
 from app.verification.ids import IdCodec
 from tests.contract.conftest import PEPPER, World
 from tests.contract.proxy import Proxy
-from tests.server import free_port
+from tests.server import ask, free_port
 
 
 @pytest.fixture
@@ -32,12 +33,12 @@ async def pipelines(server: Any) -> AsyncIterator[Pipelines]:
 
 
 async def test_each_command_gets_its_own_answer(pipelines: Pipelines) -> None:
-    answers = await asyncio.gather(*(pipelines.run("ECHO", n) for n in range(2000)))
+    answers = await asyncio.gather(*(ask(pipelines, "ECHO", n) for n in range(2000)))
     assert answers == [str(n).encode() for n in range(2000)]
 
 
 async def test_one_that_fails_fails_alone(pipelines: Pipelines) -> None:
-    run = pipelines.run
+    run = partial(ask, pipelines)
     answers = await asyncio.gather(run("ECHO", "a"), run("NOSUCHCOMMAND"), run("ECHO", "b"), return_exceptions=True)
     assert isinstance(answers[1], ResponseError)
     assert (answers[0], answers[2]) == (b"a", b"b")
@@ -47,13 +48,13 @@ async def test_one_that_fails_fails_alone(pipelines: Pipelines) -> None:
 
 async def test_what_cannot_be_sent_keeps_no_one_waiting(pipelines: Pipelines) -> None:
     with pytest.raises(StoreUnavailable):
-        await asyncio.wait_for(pipelines.run("ECHO", "\ud800"), 2)
-    assert await pipelines.run("ECHO", "a") == b"a"
+        await asyncio.wait_for(ask(pipelines, "ECHO", "\ud800"), 2)
+    assert await ask(pipelines, "ECHO", "a") == b"a"
 
 
 async def test_one_that_gives_up_takes_nothing_from_its_neighbors(pipelines: Pipelines) -> None:
     for turns in range(4):  # before it is sent, while it is under way
-        waiting = [asyncio.ensure_future(pipelines.run("ECHO", n)) for n in range(10)]
+        waiting = [asyncio.ensure_future(ask(pipelines, "ECHO", n)) for n in range(10)]
         for _ in range(turns):
             await asyncio.sleep(0)
         waiting[3].cancel()
@@ -102,14 +103,14 @@ def silent(_: bytes) -> bytes:
 
 async def test_commands_of_one_turn_go_out_together(tmp_path: Path) -> None:
     async with scripted(tmp_path, ok) as (pipelines, sent):
-        await asyncio.gather(*(pipelines.run("GET", n) for n in range(100)))
+        await asyncio.gather(*(ask(pipelines, "GET", n) for n in range(100)))
         assert [data.count(b"GET") for data in sent] == [100]
 
 
 async def test_behind_a_server_that_hangs_a_bounded_number_is_sent_and_the_others_never(tmp_path: Path) -> None:
     most = MAX_PIPELINES * MAX_COMMANDS
     async with scripted(tmp_path, silent) as (pipelines, sent):
-        answers = await asyncio.gather(*(pipelines.run("GET", n) for n in range(most + 300)), return_exceptions=True)
+        answers = await asyncio.gather(*(ask(pipelines, "GET", n) for n in range(most + 300)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {StoreUnavailable}
     assert [isinstance(answer, StoreUnavailable) and answer.sent for answer in answers].count(False) == 300
     assert 0 < b"".join(sent).count(b"GET") <= most, "fewer where even a connection takes too long"
@@ -119,15 +120,15 @@ async def test_a_server_that_hung_gives_no_answer_to_a_later_command(tmp_path: P
     """What it says to a command that was given up on is no other command's answer."""
     async with scripted(tmp_path, lambda data: 0.7 if b"first" in data else ok(data)) as (pipelines, _):
         with pytest.raises(StoreUnavailable):
-            await pipelines.run("GET", "first")
+            await ask(pipelines, "GET", "first")
         for _ in range(10):
-            assert await pipelines.run("GET", "after") == b"OK"
+            assert await ask(pipelines, "GET", "after") == b"OK"
             await asyncio.sleep(0.03)
 
 
 async def test_what_no_one_waits_for_any_more_is_not_sent(tmp_path: Path) -> None:
     async with scripted(tmp_path, silent) as (pipelines, sent):
-        giving_up, other = (asyncio.ensure_future(pipelines.run("GET", name)) for name in ("never", "sent"))
+        giving_up, other = (asyncio.ensure_future(ask(pipelines, "GET", name)) for name in ("never", "sent"))
         await asyncio.sleep(0)
         giving_up.cancel()
         with pytest.raises(StoreUnavailable):
@@ -139,24 +140,24 @@ async def test_a_server_that_takes_connections_and_says_nothing_keeps_no_one(tmp
     async with await asyncio.get_running_loop().create_unix_server(asyncio.Protocol, str(tmp_path / "s")):
         async with connect(f"unix://{tmp_path / 's'}", 0.2) as client, aclosing(Pipelines(client, 0.2)) as pipelines:
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(pipelines.run("PING"), 1)
+                await asyncio.wait_for(ask(pipelines, "PING"), 1)
         await asyncio.sleep(0.01)
 
 
 async def test_too_many_fail_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 10)
     async with scripted(tmp_path, silent) as (pipelines, _):
-        waiting = [asyncio.ensure_future(pipelines.run("PING")) for _ in range(10)]
+        waiting = [asyncio.ensure_future(ask(pipelines, "PING")) for _ in range(10)]
         await asyncio.sleep(0)
         with pytest.raises(StoreUnavailable, match="too many") as failed:
-            await pipelines.run("PING")
+            await ask(pipelines, "PING")
         assert not failed.value.sent
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_who_waits_when_the_service_ends_is_answered(tmp_path: Path) -> None:
     async with scripted(tmp_path, silent) as (pipelines, _):
-        waiting = [asyncio.ensure_future(pipelines.run("PING")) for _ in range(2000)]
+        waiting = [asyncio.ensure_future(ask(pipelines, "PING")) for _ in range(2000)]
         await asyncio.sleep(0.05)
         await pipelines.aclose()
         assert {type(each.exception()) for each in waiting} == {StoreUnavailable}
@@ -167,8 +168,8 @@ async def test_a_connection_that_ends_fails_what_was_sent_once_and_the_next_comm
 ) -> None:
     async with scripted(tmp_path, lambda data: None if b"end" in data else ok(data)) as (pipelines, sent):
         with pytest.raises(StoreUnavailable):
-            await pipelines.run("GET", "end")
-        assert await pipelines.run("GET", "more") == b"OK"
+            await ask(pipelines, "GET", "end")
+        assert await ask(pipelines, "GET", "more") == b"OK"
     assert b"".join(sent).count(b"end") == 1
 
 
@@ -177,8 +178,8 @@ async def test_an_answer_too_many_or_none_at_all_ends_the_connection(tmp_path: P
     """What comes after it might be taken for another's answer."""
     answers = iter([nonsense, b"+FRESH\r\n"])
     async with scripted(tmp_path, lambda _: next(answers)) as (pipelines, _):
-        await asyncio.gather(pipelines.run("GET", "a"), return_exceptions=True)
-        assert await pipelines.run("GET", "b") == b"FRESH"
+        await asyncio.gather(ask(pipelines, "GET", "a"), return_exceptions=True)
+        assert await ask(pipelines, "GET", "b") == b"FRESH"
 
 
 async def test_a_server_that_is_no_primary_any_more_is_left_for_a_new_connection(tmp_path: Path) -> None:
@@ -190,8 +191,8 @@ async def test_a_server_that_is_no_primary_any_more_is_left_for_a_new_connection
 
     async with scripted(tmp_path, answer) as (pipelines, _):
         with pytest.raises(ReadOnlyError):
-            await pipelines.run("GET", "a")
-        assert await pipelines.run("GET", "a") == b"OK"
+            await ask(pipelines, "GET", "a")
+        assert await ask(pipelines, "GET", "a") == b"OK"
 
 
 # ---- replies that are lost
@@ -202,8 +203,8 @@ async def lose_replies(pipelines: Pipelines, proxy: Proxy, key: str) -> None:
     for number in range(1, 4):
         proxy.lose = b"INCR"
         with pytest.raises((StoreUnavailable, RedisError)):
-            await pipelines.run("INCR", key)
-        assert (proxy.lost, int(await pipelines.run("GET", key))) == (number, number)
+            await ask(pipelines, "INCR", key)
+        assert (proxy.lost, int(await ask(pipelines, "GET", key))) == (number, number)
 
 
 async def test_no_command_is_repeated_whose_reply_was_lost(url: str, tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ async def test_no_command_is_repeated_on_a_cluster_and_the_scripts_run_there(
         connect(f"redis+cluster://127.0.0.1:{relay}", 1.0) as client,
     ):
         pipelines = Pipelines(client, 1.0)
-        await pipelines.run("DEL", "{t}lost")
+        await ask(pipelines, "DEL", "{t}lost")
         await lose_replies(pipelines, proxy, "{t}lost")
         world = World(client, monkeypatch, pipelines)
         ref = await world.place()
@@ -258,4 +259,4 @@ async def test_no_command_is_repeated_on_a_cluster_and_the_scripts_run_there(
 async def test_a_url_names_the_database(embedded_url: str) -> None:
     socket = socket_of(Path(embedded_url.removeprefix("embedded://")))
     async with connect(f"unix://{socket}?db=3", 2.0) as client, aclosing(Pipelines(client, 2.0)) as pipelines:
-        assert b" db=3 " in await pipelines.run("CLIENT", "INFO")
+        assert b" db=3 " in await ask(pipelines, "CLIENT", "INFO")

@@ -16,7 +16,7 @@ from tests.contract.proxy import Proxy
 from tests.failover.topologies import SLOT, SLOTS, Cluster, Group, Sentinel, Sentinels, until
 from tests.failover.traffic import NONE, traffic
 from tests.harness import PREFIX
-from tests.server import Server, free_port
+from tests.server import Server, ask, free_port
 
 WAYS: list[Callable[[Server], None]] = [Server.stop, Server.freeze]
 
@@ -68,13 +68,13 @@ async def test_sentinels_no_command_is_repeated_whose_reply_was_lost(tmp_path: P
             connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main", 0.5) as client,
             aclosing(Pipelines(client, 0.5)) as pipelines,
         ):
-            assert await pipelines.run("PING")
+            assert await ask(pipelines, "PING")
             for number in range(1, 4):
                 proxy.lose = b"INCR"
                 with pytest.raises(StoreUnavailable):
-                    await pipelines.run("INCR", "lost")
+                    await ask(pipelines, "INCR", "lost")
                 assert proxy.lost == number
-                assert int(await pipelines.run("GET", "lost")) == number
+                assert int(await ask(pipelines, "GET", "lost")) == number
     finally:
         sentinel.stop()
         server.stop()

@@ -11,6 +11,7 @@ from app.store.connection import FAILURES, connect
 from app.store.pipelines import Pipelines, Replication
 from app.verification.errors import StoreUnavailable
 from tests.harness import PREFIX
+from tests.server import ask
 
 TIMEOUT = 1.0
 """Seconds: what REDIS_TIMEOUT is by default."""
@@ -67,7 +68,7 @@ class Traffic:
         """How often a command was executed, as far as the server that has its key now knows."""
         while True:
             with suppress(StoreUnavailable, RedisError):
-                return int(await self.pipelines.run("GET", f"{PREFIX}traffic:{number}") or 0)
+                return int(await ask(self.pipelines, "GET", f"{PREFIX}traffic:{number}") or 0)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from app.store.pipelines import Pipelines
 from app.store.redis_store import MAX_UNDER_WAY
 from tests.exposition import scrape, series
 from tests.harness import Service, Simulator, answers_with, fresh_phone, names_of, ref_of, serving, until, wrong
-from tests.server import Server
+from tests.server import Server, ask
 
 STARTS, CHECKS, MORE = 40, 10, 50
 
@@ -85,11 +85,11 @@ def test_without_a_store_nothing_is_called_or_approved_and_it_recovers(
 
 async def test_a_restarted_server_fails_no_request_by_connections_of_before(store: Server) -> None:
     async with connect(store.url, 2.0) as client, aclosing(Pipelines(client, 2.0)) as pipelines:
-        await asyncio.gather(*(pipelines.run("ECHO", "before") for _ in range(200)))
+        await asyncio.gather(*(ask(pipelines, "ECHO", "before") for _ in range(200)))
         store.stop()
         store.start()
         await asyncio.sleep(0.05)  # nothing here stood still while the server was away
-        assert await asyncio.gather(*(pipelines.run("ECHO", "after") for _ in range(200))) == [b"after"] * 200
+        assert await asyncio.gather(*(ask(pipelines, "ECHO", "after") for _ in range(200))) == [b"after"] * 200
 
 
 def test_a_flushed_script_cache_is_not_noticed(
