@@ -45,8 +45,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         """Put it around an application with these routes."""
         self._app = app
-        plain = (route for route in routes if isinstance(route, Route) and not route.param_convertors)
-        self._paths = frozenset(route.path for route in plain)
+        self._templates = {route.endpoint: route.path_format for route in routes if isinstance(route, Route)}
         self._refused = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +78,8 @@ class RequestMiddleware:
         """Count the request, and log it where it was refused before any operation: an operation logs its outcome itself."""
         problem: Problem | None = scope.get("problem")
         error = problem.request_error if problem else None
-        route, code = self._route(scope), problem.code if problem else ""
+        route = OTHER if error is RequestError.NO_SUCH_ROUTE else self._route(scope)
+        code = problem.code if problem else ""
         metrics: Metrics = scope["state"]["metrics"]
         metrics.count_request(route, OTHER if error in _NO_METHOD else method, status, code)
         if problem and error:
@@ -104,9 +104,9 @@ class RequestMiddleware:
 
     def _route(self, scope: Scope) -> str:
         """The template of the request's route; never a path that a caller made up."""
-        if route := scope.get("route"):
+        if route := scope.get("route"):  # FastAPI's; starlette's routes, of files, say their endpoint only
             return str(route.path_format)
-        return scope["path"] if scope["path"] in self._paths else OTHER
+        return self._templates.get(scope["endpoint"], OTHER) if "endpoint" in scope else OTHER
 
 
 def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
@@ -123,10 +123,9 @@ def request_series(routes: Iterable[BaseRoute]) -> list[Series]:
 
 def _answers(route: Route) -> list[tuple[str, str]]:
     """The statuses and codes of a route's answers."""
-    responses = route.responses if isinstance(route, APIRoute) else {}
+    responses = route.responses if isinstance(route, APIRoute) else {200: {}, 304: {}}  # files of pages
     found = [(str(status), code) for status, answer in responses.items() for code in codes_of(answer)]
-    # Files of pages and preflights document none.
-    return [*found, ("500", "internal_error")] if found else [("200", ""), ("204", ""), ("403", "origin_not_allowed")]
+    return [*found, ("500", "internal_error")]
 
 
 def _name(scope: Scope) -> bytes:

@@ -1,12 +1,14 @@
 """The routes that verify a phone: start, check, resend; and the preflights of pages that use them."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.auth import AnyClient, IdempotencyKey, TheService, on_behalf
 from app.api.lean import LeanRoute
-from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answered, answers
+from app.api.openapi import BODY, CALL, ENDED, KEY, ONCE, OPEN_TO_ALL, PROCESSED_ONCE, answered, answers, problems
 from app.api.origins import preflight as answer_preflight
 from app.api.reading import once
 from app.api.schemas import ApprovedAnswer, CheckRequest, PendingAnswer, ResendRequest, StartRequest, add_limits
@@ -75,9 +77,12 @@ async def resend(body: ResendRequest, caller: AnyClient, key: IdempotencyKey, se
     return add_limits(answered(outcome), service.policy, caller, outcome)
 
 
-@router.options("/verify/check", include_in_schema=False)
-@router.options("/verify/start", include_in_schema=False)
-@router.options("/verify/resend", include_in_schema=False)
+_PREFLIGHT: dict[str, Any] = {"include_in_schema": False, "responses": {204: {}, **problems("origin_not_allowed")}}
+
+
+@router.options("/verify/check", **_PREFLIGHT)
+@router.options("/verify/start", **_PREFLIGHT)
+@router.options("/verify/resend", **_PREFLIGHT)
 async def preflight(request: Request, service: TheService) -> Response:
     """Answer a browser that asks whether a page may send the request."""
     return answer_preflight(request.scope, service.clients.allows)

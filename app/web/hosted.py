@@ -73,9 +73,10 @@ def hosted_routes() -> list[BaseRoute]:
 @router.get(
     "/verify",
     include_in_schema=False,  # a page for people, not a part of the interface
-    responses=problems(
-        "key_missing", "key_unknown", "key_not_allowed", "return_url_not_allowed", "invalid_request", "internal_error"
-    ),
+    responses={
+        200: {},
+        **problems("key_missing", "key_unknown", "key_not_allowed", "return_url_not_allowed", "invalid_request"),
+    },
 )
 async def page(request: Request) -> Response:
     """Show the widget, or what is wrong with the address of this page."""

@@ -183,6 +183,13 @@ def test_head_works_and_other_methods_are_named(service: Service) -> None:
     assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
+def test_what_is_shown_is_counted(service: Service) -> None:
+    shown = series(REQUESTS, route="/verify", method="GET", status="200")
+    before = scrape(service.url)[shown]
+    _open(service)
+    assert scrape(service.url)[shown] == before + 1
+
+
 def test_what_is_refused_is_counted_and_logged_without_what_strangers_wrote(service: Service) -> None:
     label = {"route": "/verify", "method": "GET", "status": "403", "code": "return_url_not_allowed"}
     before = scrape(service.url)[series(REQUESTS, **label)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -18,12 +19,16 @@ from app.main import create_app
 from app.telemetry.logging import LINES
 from app.telemetry.metrics import REQUESTS, Metrics
 from app.verification.errors import StoreUnavailable
+from app.web.routes import load
 from tests.exposition import read, series
 
 SHOP = "https://shop.example"
 KEY = new_key(Kind.PUBLIC)
 CLIENTS = parse_clients(clients_entry("web", Kind.PUBLIC, KEY, (SHOP,)), "test")
 CHECK = {"id": "vrf_x", "code": "1234"}
+ETAG = f'"{load(files("app.web") / "static" / "hosted")["page.js"].version}"'
+PREFLIGHT = {"Access-Control-Request-Method": "POST"}
+STRANGE = PREFLIGHT | {"Origin": "https://strange.example"}
 
 
 @pytest.fixture
@@ -129,6 +134,28 @@ async def test_a_path_that_a_caller_made_up_is_no_series_and_its_line_hides_what
     assert [(line["code"], line["path"]) for line in lines] == [("no_such_route", shown)]
     assert _count(metrics, OTHER, OTHER, 404, "no_such_route") == 1
     assert set(read(metrics.text("")[0].decode())) == known
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "route", "counted", "status", "code"),
+    [
+        ("GET", "/openapi.json", {}, "/openapi.json", "GET", 200, ""),
+        ("GET", "/widget/phone-verify.js", {}, "/widget/{file}", "GET", 200, ""),
+        ("HEAD", "/hosted/page.js", {}, "/hosted/{file}", "HEAD", 200, ""),
+        ("GET", "/hosted/page.js", {"If-None-Match": ETAG}, "/hosted/{file}", "GET", 304, ""),
+        ("POST", "/widget/phone-verify.js", {}, "/widget/{file}", OTHER, 405, "method_not_allowed"),
+        ("GET", "/widget/of_an_older_version.js", {}, OTHER, OTHER, 404, "no_such_route"),
+        ("OPTIONS", "/verify/start", PREFLIGHT, "/verify/start", "OPTIONS", 204, ""),
+        ("OPTIONS", "/verify/start", STRANGE, "/verify/start", "OPTIONS", 403, "origin_not_allowed"),
+        ("GET", "/verify", {}, "/verify", "GET", 401, "key_missing"),
+    ],
+)
+async def test_files_pages_and_preflights_are_counted_as_documented_routes_are(
+    metrics: Metrics, method: str, path: str, headers: dict[str, str], route: str, counted: str, status: int, code: str
+) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        assert (await http.request(method, path, headers=headers)).status_code == status
+    assert _count(metrics, route, counted, status, code) == 1
 
 
 async def test_a_flood_of_refusals_fills_no_disk(metrics: Metrics) -> None:
