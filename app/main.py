@@ -74,7 +74,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         metrics = Metrics(operations.VERSION, tallies, request_series(app.routes))
         async with running(settings, Observers((metrics, LogObserver()), metrics.count_observer_error)) as service:
-            reload_on_hangup(settings, service)
+            reload_on_hangup(settings, service, metrics)
             for warning in settings.clients.warnings if settings.clients else ():
                 structlog.get_logger().warning("clients", detail=warning)
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).

@@ -16,6 +16,7 @@ from app.verification.signing_keys import SigningKeyError, parse_signing_keys
 
 if TYPE_CHECKING:  # the supervisor reads files too, and needs nothing of what answers requests
     from app.api.auth import Service
+    from app.telemetry.metrics import Metrics
 
 _HAD_TERMINAL = os.isatty(2)
 """Whether a person watched this process at its start."""
@@ -44,10 +45,10 @@ def _logged(event: str) -> Iterator[None]:
         log.error(event, detail=f"{reason}; what was in force stays in force")  # noqa: TRY400  a traceback would show the file
 
 
-def reload_on_hangup(settings: Settings, service: "Service") -> None:
+def reload_on_hangup(settings: Settings, service: "Service", metrics: "Metrics") -> None:
     """From now on put into force what is in the files whenever SIGHUP comes. For the event loop of the process's main thread.
 
-    The log names the files that are in force then, and for each other one why it is not.
+    The log names the files that are in force then, and for each other one why it is not; a gauge shows which it was.
     """
 
     def reload() -> None:
@@ -56,17 +57,19 @@ def reload_on_hangup(settings: Settings, service: "Service") -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             return
         before, settings = settings, read_again(settings)
-        files = []
-        if settings.clients and settings.clients is not before.clients:
+        valid = {}
+        if settings.clients_file and settings.clients:
             service.clients = settings.clients
-            files.append("clients")
-        if settings.signing_keys and settings.signing_keys is not before.signing_keys:
+            valid["clients"] = settings.clients is not before.clients
+        if settings.signing_keys_file and settings.signing_keys:
             service.tokens.adopt(parse_signing_keys(settings.signing_keys.get_secret_value()))
-            files.append("signing_keys")
-        if files:
+            valid["signing_keys"] = settings.signing_keys is not before.signing_keys
+        for file, successful in valid.items():
+            metrics.set_reloaded(file, successful=successful)
+        if files := [file for file, successful in valid.items() if successful]:
             signs_with, clients = service.tokens.signs_with, len(service.clients)
             log.info("reloaded", files=files, clients=clients, signs_with=signs_with, pid=os.getpid())
-        elif not (settings.clients_file or settings.signing_keys_file):
+        elif not valid:
             log.info("nothing_to_reload", detail="neither CLIENTS_FILE nor SIGNING_KEYS_FILE is set")
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

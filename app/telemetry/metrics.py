@@ -126,7 +126,8 @@ CALL_SECONDS = _family(
 MIN_ENTROPY = _family("code_min_entropy", "Min-entropy, in bits, of the codes that the provider's numbers end in, as measured.", code_length=_CODE_LENGTHS)
 BIASED = _family("code_biased", "1 where codes recur more often than uniformly distributed ones can.", code_length=_CODE_LENGTHS)
 IMPOSSIBLE = _family("codes_impossible", "1 where no code is safe enough, so that no one is called.")
-GAUGES = (MIN_ENTROPY, BIASED, IMPOSSIBLE)
+RELOADED = _family("last_reload_successful", "Whether the last SIGHUP put this file into force; 0: it is invalid.", file=("clients", "signing_keys"))
+GAUGES = (MIN_ENTROPY, BIASED, IMPOSSIBLE, RELOADED)
 """What a worker sets: the value that any of them set last counts, and there is none before the first."""
 # fmt: on
 
@@ -196,6 +197,10 @@ class Metrics:
         """Count an HTTP request: by its route's template, never its path, and its problem's code, if it has one."""
         series = (REQUESTS, route, method, str(status), code)
         self._add(*(series if series in self._places else (REQUESTS, *UNLISTED[status // 100 - 1])))
+
+    def set_reloaded(self, file: str, *, successful: bool) -> None:
+        """Say whether the last SIGHUP put a file into force: `clients` or `signing_keys`."""
+        self._set(RELOADED.name, file, value=successful)
 
     def count_observer_error(self) -> None:
         """Count an event that an observer failed on."""

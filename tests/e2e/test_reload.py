@@ -14,6 +14,7 @@ from app.reloading import read_again
 from app.settings import load_settings
 from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.e2e.conftest import until
+from tests.exposition import scrape, series
 from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
 
 
@@ -108,8 +109,12 @@ def test_clients_change_in_all_workers_but_not_by_invalid_files(pair: Service, s
     begun = pair.start(phone)
     assert begun.status_code == 201
     assert pair.check(begun.json()["id"], simulator.code(phone)).json()["token"]
+    refused = {series("lastdigits_last_reload_successful", file=name): 0.0 for name in ("clients", "signing_keys")}
+    assert refused.items() <= scrape(pair.url).items()
     for file, text in files.items():
         file.write_text(text)
+    _reload(pair)
+    assert dict.fromkeys(refused, 1.0).items() <= scrape(pair.url).items()
 
 
 NO_CALL_FOR_STRANGERS = clients_entry("a", Kind.PUBLIC, new_key(Kind.PUBLIC), native=True, calls="1/day")

@@ -42,7 +42,7 @@ PUBLIC_CAP = CAP | {"lane": "public"}
 CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "all is well": ([
         {"series": 'up{job="lastdigits"}', "values": "1+0x80"},
-        *(_counted(name, "1+0x80") for name in ("ready", "store_up")),
+        *(_counted(name, "1+0x80") for name in ("ready", "store_up")), _counted("last_reload_successful", "1+0x80", file="clients"),
         *(_counted(name, FLAT) for name in ("sandbox", "codes_impossible", "spray_alert", "observer_errors_total")),
         _counted("store_problem", FLAT, problem="eviction"),
         _called("placed", GROWING), _called("unknown", ONCE),
@@ -91,6 +91,7 @@ CASES: dict[str, tuple[list[dict[str, str]], set[str]]] = {
     "a price is higher": ([_counted("price_problems_total", ONCE, problem="higher")], {"LastdigitsPriceHigher"}),
     "keys are refused": ([_answered("key_unknown", 401, OFTEN)], {"LastdigitsClientsTurnedAway"}),
     "an origin is refused": ([_answered("origin_not_allowed", 403, OFTEN)], {"LastdigitsClientsTurnedAway"}),
+    "a file is refused": ([_counted("last_reload_successful", BROKEN_FLAG, file="clients")], {"LastdigitsFileRefused"}),
     "requests fail on our side": ([_answered("", 201, GROWING), _answered("call_not_placed", 503, OFTEN)], {"LastdigitsServerErrors"}),
     "a defect": ([_answered("internal_error", 500, ONCE)], {"LastdigitsInternalError"}),
     "no captcha service": ([_ended("start", "challenge_unavailable", ONCE)], {"LastdigitsChallengeUnavailable"}),
