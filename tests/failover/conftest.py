@@ -17,16 +17,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
-    group = Sentinels(tmp_path / "servers")
-    yield group
-    group.stop()
+    with Sentinels(tmp_path / "servers") as group:
+        yield group
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    group = Cluster(tmp_path / "servers")
-    yield group
-    group.stop()
+    with Cluster(tmp_path / "servers") as group:
+        yield group
 
 
 @pytest.fixture(params=["sentinels", "cluster"])

@@ -63,8 +63,7 @@ def test_it_speaks_tls_as_a_user_with_no_more_rights_than_documented(
     make: type[Sentinels | Cluster], simulator: Simulator, tmp_path: Path
 ) -> None:
     identity(tmp_path, "127.0.0.1")
-    group = make(tmp_path / "servers", shutil.which("redis-server"), tmp_path, password="password-of-the-tests")
-    try:
+    with make(tmp_path / "servers", shutil.which("redis-server"), tmp_path, password="password-of-the-tests") as group:
         assert group.url.startswith("rediss+")
         with serving(tmp_path / "service", simulator.send_url, REDIS_URL=group.url, WORKERS="1") as service:
             phone = fresh_phone()
@@ -72,8 +71,6 @@ def test_it_speaks_tls_as_a_user_with_no_more_rights_than_documented(
             assert service.check(id_, simulator.code(phone)).status_code == 200
             clients = str(group.ask(group.primary, "CLIENT", "LIST"))
             assert "user=service" in clients or "'user': 'service'" in clients
-    finally:
-        group.stop()
 
 
 # ---- REDIS_WAIT_REPLICAS

@@ -6,10 +6,10 @@ All are real ones. They notice a failure within half a second or a second, so th
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from redis.crc import key_slot
 from redis.exceptions import RedisError, ResponseError
@@ -35,7 +35,7 @@ def until(holds: Callable[[], Any], what: str, seconds: float = 40) -> Any:
 
 
 class Group(ABC):
-    """Servers of which one, the primary, has our keys, and others follow it.
+    """Servers of which one, the primary, has our keys, and others follow it. Entered, they run; left, or failed to settle, they are gone.
 
     Args:
         directory: where they may write.
@@ -51,7 +51,20 @@ class Group(ABC):
     ) -> None:
         self._place = (directory, binary, identity)
         self._password = password
+        self._running = ExitStack()
         self.nodes: list[Server] = []
+
+    def __enter__(self) -> Self:
+        with self._running:
+            self._start()
+            self._running = self._running.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    @abstractmethod
+    def _start(self) -> None: ...
 
     def _add(self, **options: str) -> Server:
         directory, binary, identity = self._place
@@ -61,6 +74,7 @@ class Group(ABC):
             user = f"service on >{self._password} {rights}"
             options |= {"requirepass": self._password, "masterauth": self._password, "user": user}
         server = Server(directory / str(len(self.nodes)), binary, identity, repl_diskless_sync_delay="0", **options)
+        self._running.callback(server.stop)
         self.nodes.append(server)
         return server
 
@@ -106,10 +120,6 @@ class Group(ABC):
     @abstractmethod
     def _order_failover(self) -> None: ...
 
-    def stop(self) -> None:
-        for server in self.nodes:
-            server.stop()
-
     def _url(self, kind: str, where: list[Server], path: str = "", **query: str) -> str:
         identity = self._place[2]
         query |= {"ssl_ca_certs": str(identity / "certificate.pem")} if identity else {}
@@ -137,8 +147,7 @@ class Sentinel(Server):
 class Sentinels(Group):
     """A primary, two replicas, and three sentinels that watch them."""
 
-    def __init__(self, *place: Any, **options: Any) -> None:
-        super().__init__(*place, **options)
+    def _start(self) -> None:
         first = self._add(repl_ping_replica_period="1")
         for _ in range(2):
             self._add(repl_ping_replica_period="1", replicaof=f"127.0.0.1 {first.port}")
@@ -159,7 +168,9 @@ class Sentinels(Group):
             watches += [f"sentinel auth-pass main {self._password}"]
             own = {"requirepass": self._password, "user": f"service on >{self._password} +@all"}
         directory, binary, identity = self._place
-        return Sentinel(watches, directory / name, binary, identity, **own)
+        sentinel = Sentinel(watches, directory / name, binary, identity, **own)
+        self._running.callback(sentinel.stop)
+        return sentinel
 
     def _primary(self) -> Server | None:
         """Whom most sentinels name."""
@@ -180,17 +191,11 @@ class Sentinels(Group):
     def _order_failover(self) -> None:
         self.ask(self.sentinels[1], "SENTINEL", "FAILOVER", "main")
 
-    def stop(self) -> None:
-        super().stop()
-        for sentinel in self.sentinels:
-            sentinel.stop()
-
 
 class Cluster(Group):
     """Three primaries with a replica each; ours is the one that serves our slot."""
 
-    def __init__(self, *place: Any, **options: Any) -> None:
-        super().__init__(*place, **options)
+    def _start(self) -> None:
         buses = [str(free_port()) for _ in range(6)]
         for bus in buses:
             self._add(cluster_enabled="yes", cluster_node_timeout="1000", cluster_port=bus)
