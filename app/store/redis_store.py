@@ -218,7 +218,7 @@ class RedisStore:
 
     async def _run_call(self, script: str, ref: VerificationRef, context: RequestContext, **more: Any) -> replies.Reply:  # noqa: ANN401  JSON
         """Run one of the scripts that are about a call: all are sent the same of it, and what each needs besides."""
-        _, limits = self._names.call(ref, context)
+        named, limits = self._names.call(ref, context)
         networks = context.networks
         request = {
             "lane": context.lane.value,
@@ -232,14 +232,14 @@ class RedisStore:
             **more,
         }
         there = {name: value for name, value in request.items() if value is not None}
-        keys: NamedKeys = lambda names: names.call(ref, context)[0]  # noqa: E731
-        return await self._run(script, keys, self._own(ref, context.client) | self._sealed_destination(ref) | there)
+        request = self._own(ref, context.client) | self._sealed_destination(ref) | there
+        return await self._run(script, lambda names: names.call(ref, context)[0], request, named)
 
     # ---- how they are sent
 
-    async def _run(self, script: str, keys: NamedKeys, request: Request) -> replies.Reply:
-        """Run a script; while rotating, after the records that it needs have the names that the pepper in force gives them."""
-        started, named = asyncio.get_running_loop().time(), keys(self._names)
+    async def _run(self, script: str, keys: NamedKeys, request: Request, named: Keys | None = None) -> replies.Reply:
+        """Run a script; while rotating, after the records that it needs have the names that the pepper in force gives them: `named`, where they are known."""
+        started, named = asyncio.get_running_loop().time(), named or keys(self._names)
         if self._previous:
             old = {f"old_{name}": key for name, key in keys(self._previous).items() if key != named[name]}
             if old:
