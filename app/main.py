@@ -80,7 +80,7 @@ def create_app(settings: Settings, tallies: Tallies | None = None) -> FastAPI:
             # What lives now lives as long as the process: looking through it at each collection is what made p99 40 ms (docs/performance.md).
             gc.collect()
             gc.freeze()
-            gc.set_threshold(50_000, 20, 100)
+            gc.set_threshold(10_000, 20, 100)
             yield {
                 "service": service,
                 "metrics": metrics,

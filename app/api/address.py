@@ -73,7 +73,7 @@ def normalized(text: str) -> str:
     return str(address) if address else text
 
 
-@lru_cache(512)
+@lru_cache(128)
 def _address(text: str) -> Address | None:
     """Read an address, without the zone that a link-local peer may have (RFC 4007, section 11)."""
     try:

@@ -28,7 +28,7 @@ from app.verification.ports import GuardStatus, RequestContext, Reserved
 MAX_LISTED = 100
 """Suspended destinations that a status lists."""
 
-MAX_SEALED = 2048
+MAX_SEALED = 512
 """Destinations whose seals are remembered: each check names two."""
 
 PRICE_PAUSE = 0.1

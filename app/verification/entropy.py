@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from math import comb, log, log2, sqrt
+from math import ceil, comb, log, log2, sqrt
 
 from app.verification.errors import StoreUnavailable
 from app.verification.guess_budget import LENGTHS, GuessBudget
@@ -118,7 +118,7 @@ class EntropyMonitor:
     ) -> None:
         """Assume uniformly distributed codes, for which `guesses` is the budget; `clock` counts seconds."""
         self._store, self._codec, self._uniform, self._observe, self._clock = store, codec, guesses, observe, clock
-        self._waiting: dict[int, deque[tuple[float, bytes]]] = {digits: deque() for digits in LENGTHS}
+        self._waiting: dict[int, deque[tuple[float, bytearray]]] = {digits: deque() for digits in LENGTHS}
         self.guesses = guesses
         self.bias: Mapping[int, CodeBias] = measure({})
 
@@ -128,8 +128,12 @@ class EntropyMonitor:
         The caller notes one code for each phone and day, so that strangers can't bias the sample by calls to phones of their own.
         """
         waiting = self._waiting[len(code)]
-        if len(waiting) < SAMPLE:
-            waiting.append((self._clock() + MAX_LIFETIME, self._codec.recurrence(code)))
+        if sum(len(digests) for _, digests in waiting) < SAMPLE * RECURRENCE:
+            # Together with the others of a period: an object each would take twenty times the memory.
+            until = ceil((self._clock() + MAX_LIFETIME) / _PERIOD) * _PERIOD
+            if not waiting or waiting[-1][0] < until:
+                waiting.append((until, bytearray()))
+            waiting[-1][1].extend(self._codec.recurrence(code))
 
     async def measure(self) -> None:
         """Add the codes that count no more to the samples of all workers, and measure again.
@@ -154,8 +158,10 @@ class EntropyMonitor:
                 pause = _PERIOD
             await asyncio.sleep(pause)
 
-    def _ended(self, waiting: deque[tuple[float, bytes]]) -> bytes:
+    def _ended(self, waiting: deque[tuple[float, bytearray]]) -> bytes:
         """Take the digests of the codes that count no more. They are shuffled: their order would show which phone was called when."""
-        now = self._clock()
-        ended = [waiting.popleft()[1] for _ in range(sum(at <= now for at, _ in waiting))]
-        return b"".join(random.sample(ended, len(ended)))
+        taken, now = bytearray(), self._clock()
+        while waiting and waiting[0][0] <= now:
+            taken += waiting.popleft()[1]
+        digests = [taken[place : place + RECURRENCE] for place in range(0, len(taken), RECURRENCE)]
+        return b"".join(random.sample(digests, len(digests)))

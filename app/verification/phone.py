@@ -92,7 +92,7 @@ class Destination:
     range: str  # the first digits of its range, with the plus
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def _destination(first: str) -> Destination:
     number = phonenumbers.parse(first + "0" * RANGE_DIGITS, None)
     return Destination(phonenumbers.region_code_for_number(number) or "ZZ", first)

@@ -19,7 +19,7 @@ class Worker:
     """A worker whose clock the test sets."""
 
     def __init__(self, world: World) -> None:
-        self.now = 1000.0
+        self.now = 1200.0  # a whole minute: codes are handed on in whole ones
         self.events: list[Any] = []
         self.world, self.codec, self.store = world, world.codec, world.rule()
         self.entropy = EntropyMonitor(self.store, self.codec, POLICY.guesses, self.events.append, lambda: self.now)
