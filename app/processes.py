@@ -53,9 +53,8 @@ def listen(host: str, port: int, host_setting: str, port_setting: str) -> socket
         about_port = error.errno in {errno.EADDRINUSE, errno.EACCES}
         setting, value = (port_setting, port) if about_port else (host_setting, host)
         status = EX_CONFIG if error.errno in _PERMANENT else EX_UNAVAILABLE
-        raise StartError(
-            f"{setting}: {value} can't be listened on ({error.strerror}): choose another", status
-        ) from error
+        fix = "end what listens there, or choose another" if error.errno == errno.EADDRINUSE else "choose another"
+        raise StartError(f"{setting}: {value} can't be listened on ({error.strerror}): {fix}", status) from error
 
 
 def die_with_parent(parent: int) -> None:

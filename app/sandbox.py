@@ -92,6 +92,7 @@ def banner(settings: Settings, keys: dict[Kind, str] | None, simulator: str) -> 
         "",
         "  Paste this to verify a phone from start to end. purpose says what the verification is for: it goes into the token.",
         "  client_ip is your user's address: a backend sends it, so that the limits for each address count.",
+        "  Paste it twice at most: a third call to one phone from one address within an hour is refused.",
         "",
     ]
     return "\n".join([*lines, _script(address, simulator, keys[Kind.SECRET]), ""])

@@ -194,7 +194,7 @@ class Values(BaseSettings):
     provider_auth: Literal["header", "body"] = _setting(
         "header", "Where the API key goes: header or body. Login and password always go in the body.")
     provider_connect_timeout: float = _setting(2.0, "Seconds to connect to the provider.", gt=0, le=30)
-    provider_read_timeout: float = _setting(10.0, "Seconds for the provider's whole answer.", gt=0, le=60)
+    provider_read_timeout: float = _setting(10.0, "Seconds that the provider may send nothing, once it was asked.", gt=0, le=60)
     provider_pool_size: int = _setting(
         100, "Calls that a worker places at the same time. As many more wait; beyond that the answer is 503 at once.", ge=1, le=10_000)
     provider_pool_timeout: float = _setting(2.0, "Seconds that a start waits while so many calls are being placed; then 503.", gt=0, le=30)

@@ -86,6 +86,6 @@ async def cancel(verification_id: str, caller: SecretClient, service: TheService
 async def jwks(service: TheService) -> Response:
     """Get the public keys.
 
-    Verification tokens verify with these. They may be kept for five minutes; an unknown `kid` is a reason to fetch them again.
+    They verify verification tokens. Keep them for five minutes at most, and fetch them again for an unknown `kid`.
     """
     return Response(service.tokens.jwks, 200, {"Cache-Control": KEEP_KEYS}, KEY_SET)

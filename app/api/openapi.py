@@ -59,11 +59,11 @@ _OF_PAGES = {
     "Vary": _header("The answer depends on it.", "Origin"),
     "Access-Control-Allow-Origin": _header("The page's origin, if the key's client lists it.", "https://shop.example"),
     RATE_LIMIT_POLICY: _header(
-        "The limits of the request (draft-ietf-httpapi-ratelimit-headers-11). Absent where it failed before these.",
+        "The limits of the request (draft-ietf-httpapi-ratelimit-headers-11). Absent if it failed before any limit was checked.",
         '"calls_per_ip";q=20;w=3600',
     ),
     RATE_LIMIT: _header(
-        "What is left of the caller's own limits among them, and seconds until that is more; of the others a denial only.",
+        "What is left of the caller's own limits, and seconds until more is left. A limit that others share is there only if it denied the request.",
         '"calls_per_ip";r=19;t=3900',
     ),
 }

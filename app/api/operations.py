@@ -93,7 +93,7 @@ def _problems(*there: StoreProblem) -> dict[str, bool]:
 async def metrics(request: Request) -> Response:
     """Get the metrics.
 
-    They count what the service's workers have done since it was started: of all of them, whichever answers. Gauges say what holds now.
+    Counters have what all workers have done since the service started, whichever of them answers. Gauges say what holds now.
     """
     counted: Metrics = request.scope["state"]["metrics"]
     gauges: Gauges = request.scope["state"]["gauges"]

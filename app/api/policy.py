@@ -42,7 +42,7 @@ class LaneAnswer(_Read):
     """What a lane can use up at most, whatever an attacker does."""
 
     takeover_per_phone_and_day: float = described(
-        "Chance that all its guesses against one phone in any 24 hours are right once.",
+        "Chance that any of its guesses at one phone in any 24 hours is right.",
         0.0005,
         validation_alias="takeover",
     )
@@ -90,7 +90,7 @@ class FraudAnswer(BaseModel):
     """When destinations are suspended: calls that are not converted are toll fraud."""
 
     min_conversion: float = described("Share of calls that must lead to an approval.", 0.2)
-    calls_per_range: int = described("An hour to ten thousand numbers, before that share is required.", 50)
+    calls_per_range: int = described("Calls an hour to ten thousand numbers, before that share is required.", 50)
     calls_per_country: int = Field(examples=[1000])
 
 
@@ -113,11 +113,11 @@ class PolicyAnswer(BaseModel):
     calls_per_phone: str = Field(examples=["5/hour, 10/day"])
     calls_per_ip: str = Field(examples=["20/hour"])
     calls_per_client: str | None = described("The caller's own; null for none.", "1000/hour")
-    calls_total: str = described("Of all clients.", "100/second")
+    calls_total: str = described("Calls of all clients together.", "100/second")
     public_share: float = described("How much of every shared budget the public lane may use.", 0.5)
-    spend_per_hour: str = described("Of all clients, in the provider's currency.", "100")
+    spend_per_hour: str = described("What calls of all clients may cost in an hour, in the provider's currency.", "100")
     spend_per_day: str = Field(examples=["1000"])
-    expected_price: str = described("Of a call.", "0.35")
+    expected_price: str = described("What a call is expected to cost.", "0.35")
     fraud: FraudAnswer | None = Field(description="null: no destination is ever suspended.")
     challenge: When = described("When the public lane must solve a challenge.", "auto")
     spray_alert: int | None = described(

@@ -223,7 +223,7 @@ class HealthAnswer(BaseModel):
     """The process answers."""
 
     status: str = described("Always the same.", "ok")
-    version: str = described("Of this software.", "0.1.0")
+    version: str = described("The version of the service.", "0.1.0")
 
 
 class ReadyAnswer(BaseModel):
@@ -231,7 +231,7 @@ class ReadyAnswer(BaseModel):
 
     status: str = described("Always the same.", "ready")
     sandbox: bool = described("Whether calls go to the simulator: no phone rings.", example=False)
-    store: str = described("Of the store.", "valkey 9.1.2")
+    store: str = described("The store's software and version.", "valkey 9.1.2")
     breaker: BreakerState = described(
         "Whether the process that answers asks the provider for calls: closed if it does.", "closed"
     )

@@ -29,8 +29,8 @@ router = APIRouter(tags=["verify"], route_class=LeanRoute)
 async def check(body: CheckRequest, caller: AnyClient, service: TheService) -> Response:
     """Check a code.
 
-    Compares what a person typed with the code. A wrong code is 422, never a 2xx. Asked again with the right code within the repeat window, the answer
-    is the same.
+    Compares what a person typed with the code. A wrong code is 422, never a 2xx. The right code, sent again within the repeat window, gets the same
+    answer.
     """
     caller = on_behalf(caller, body.client_ip)
     return answered(await service.verifications.check(caller, body.id, body.code))

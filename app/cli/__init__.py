@@ -14,7 +14,7 @@ from app.verification.errors import LastdigitsError
 COMMANDS = {
     "serve": "run the service: a sandbox while nothing of production is configured",
     "policy": "show what the settings add up to: probabilities, calls, money",
-    "doctor": "test the settings, Redis, the provider, the clock and the keys; it changes nothing",
+    "doctor": "test the settings, Redis, the provider, the clock and the keys; without options it changes nothing",
     "keys": "make, list and check the keys of clients, and those that sign verification tokens",
     "openapi": "print the OpenAPI document, for client generators",
     "simulator": "run the provider's stand-in alone",

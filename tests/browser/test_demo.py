@@ -119,10 +119,12 @@ def test_the_lines_to_paste_have_the_real_key_and_hash_and_work_as_they_stand(so
     snippet = page.locator("#snippet")
     lines = snippet.inner_text()
     assert sandbox.public_key in lines
+    assert 'purpose="login"' in lines
     assert httpx.get(f"{sandbox.url}/demo/context").json()["integrity"] in lines
     for name, has in (("React", "onverified"), ("Vue", "@verified"), ("curl", "Bearer pk_")):
         page.get_by_role("tab", name=name).click()
         expect(snippet).to_contain_text(has)
+        expect(snippet).to_contain_text("purpose")
     page.get_by_role("tab", name="curl").press("ArrowRight")
     expect(page.get_by_role("tab", name="HTML")).to_be_focused()
     assert "sk_" not in page.content()

@@ -146,7 +146,7 @@ def test_a_page_without_a_form_listens(visit: Open, sandbox: Sandbox, site: str,
     (tmp_path / "index.html").write_text(own(HTML.format(head="", body=WIDGET["widget-page"] + listening), sandbox))
     someone = visit(site)
     phone = verified(someone, sandbox)
-    assert redeemed(someone.page.title(), sandbox)[0] == phone
+    assert redeemed(someone.page.title(), sandbox) == (phone, "login")
 
 
 def test_a_page_without_the_widget(page: Page, sandbox: Sandbox, site: str, tmp_path: Path) -> None:

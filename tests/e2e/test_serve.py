@@ -153,6 +153,7 @@ def test_a_simulators_port_that_is_in_use_ends_the_sandbox_with_69(tmp_path: Pat
     taken = simulator.url.rpartition(":")[2]
     status, said = _serve(tmp_path, PORT="0", SIMULATOR_PORT=taken)
     assert (status, f"LASTDIGITS_SIMULATOR_PORT: {taken} can't" in said) == (69, True), said
+    assert "end what listens there" in said
 
 
 @pytest.mark.parametrize(

@@ -9,25 +9,25 @@ export const SNIPPETS = {
   integrity="${integrity}"></script>
 
 <form action="/login" method="post">
-  <phone-verify client-key="${key}" name="phone_token" required></phone-verify>
+  <phone-verify client-key="${key}" name="phone_token" purpose="login" required></phone-verify>
   <button>Continue</button>
 </form>`,
   React: ({ origin, key }) => `// index.html: <script type="module" src="${origin}/widget/phone-verify.js"></script>
 
 export function VerifyPhone({ onToken }) {
-  return <phone-verify client-key="${key}"
+  return <phone-verify client-key="${key}" purpose="login"
     onverified={(event) => onToken(event.detail.token)} />
 }`,
   Vue: ({ origin, key }) => `<!-- index.html: <script type="module" src="${origin}/widget/phone-verify.js"></script>
      vite.config.js: vue({ template: { compilerOptions: { isCustomElement: (tag) => tag === "phone-verify" } } }) -->
 <template>
-  <phone-verify client-key="${key}" @verified="$emit('token', $event.detail.token)" />
+  <phone-verify client-key="${key}" purpose="login" @verified="$emit('token', $event.detail.token)" />
 </template>`,
   Link: (context) => `<a href="${context.origin}/verify?${new URLSearchParams(hostedQuery(context))}">Confirm your phone</a>`,
   curl: ({ origin, key }) => `curl ${origin}/verify/start \\
   -H "Authorization: Bearer ${key}" \\
   -H "Content-Type: application/json" \\
-  -d '{"phone": "+7 999 123-45-67"}'
+  -d '{"phone": "+7 999 123-45-67", "purpose": "login"}'
 
 curl ${origin}/verify/check \\
   -H "Authorization: Bearer ${key}" \\
