@@ -40,7 +40,7 @@ def test_the_drawn_phone_rings_with_the_digits_that_verify(someone: Visit, sandb
     expect(rows.first).to_contain_text("approved")
     expect(rows.last).to_contain_text("POST /verify/start")
     expect(page.locator("#budgets meter").first).to_be_visible()
-    expect(page.locator("#bounds")).to_contain_text("0.1 %")
+    expect(page.locator("#bounds")).to_contain_text("0.1%")
     expect(page.locator("#missed li")).to_have_count(1)
 
 
@@ -182,6 +182,7 @@ def test_it_is_for_everybody(
     page.locator("#requests summary").first.click()
     assert someone.violations(tools) == []
     assert someone.fits()
+    expect(page.locator("#bounds")).to_contain_text({"ru": "0,1\u00a0%", "en": "0.1%"}[language])
     other, hint = {"ru": ("en", "called"), "en": ("ru", "звонили")}[language]
     page.locator(f"[data-language={other}]").click()
     expect(page.locator("html")).to_have_attribute("lang", other)

@@ -1,6 +1,7 @@
 // The limits: what is left of the caller's own ones, as RateLimit says with each answer, and what each lane has used of the shared budgets.
 
 const make = (tag, text, className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
+const shown = (number, style) => Number(number).toLocaleString(document.documentElement.lang, style);
 const known = new Map(); // name -> used, max, and the names and values of a text
 
 /** The members of a RateLimit or RateLimit-Policy field: name -> parameters. */
@@ -26,11 +27,10 @@ export function showBounds(bounds, list, policy, words) {
   }
   draw(list, words);
   const most = policy.bounds.all ?? policy.bounds;
-  const percent = (chance) => `${Number((chance * 100).toPrecision(2))} %`;
   const rows = [
-    [words.takeover, percent(most.takeover_per_phone_and_day)],
+    [words.takeover, shown(most.takeover_per_phone_and_day, { style: "percent", maximumSignificantDigits: 2 })],
     [words.calls, most.calls_per_hour],
-    [words.spend, `${policy.spend_per_hour} / ${policy.spend_per_day}`],
+    [words.spend, `${shown(policy.spend_per_hour)} / ${shown(policy.spend_per_day)}`],
   ];
   bounds.replaceChildren(...rows.filter(([, value]) => value != null).flatMap(([name, value]) => [make("dt", name), make("dd", String(value))]));
   return known.size > 0;
@@ -42,7 +42,7 @@ function draw(list, words) {
       const row = document.createElement("li");
       const bar = Object.assign(document.createElement("meter"), { min: 0, max, value: used, high: max * 0.8, optimum: 0 });
       bar.setAttribute("aria-label", name);
-      row.append(make("code", name), make("span", words[text].replace(/\{(\w+)\}/g, (_, key) => values[key])), bar);
+      row.append(make("code", name), make("span", words[text].replace(/\{(\w+)\}/g, (_, key) => shown(values[key]))), bar);
       return row;
     }),
   );
