@@ -56,7 +56,7 @@ class Listener(HttpToolsProtocol):
         """Begin to wait for a head."""
         super().connection_made(transport)
         self.in_head, self.in_body = True, False
-        self.head_bytes = self.chunk_bytes = 0
+        self.head_bytes = self.chunk_bytes = self.framing_bytes = 0
         self.too_large = False
         self.timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
         self.waiting: WaitingConnections = self.app_state["waiting"]
@@ -69,8 +69,9 @@ class Listener(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read a piece, and refuse a head that is too large. What is not complete has so much time for the rest."""
+        """Read a piece, and refuse a head that is too large, also one behind a body. What is not complete has so much time for the rest."""
         self.chunk_bytes = len(data)
+        self.framing_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -80,14 +81,22 @@ class Listener(HttpToolsProtocol):
                 self.refuse(RequestError.HEAD_TOO_LARGE)
             elif self.timer is None:
                 self.timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
-        elif self.in_body and self.timer is None:
-            self.timer = self.loop.call_later(BODY_TIMEOUT, self.end_body)
+        elif self.in_body:
+            if self.framing_bytes > MAX_HEAD_BYTES:
+                self.refuse(RequestError.HEAD_TOO_LARGE)
+            elif self.timer is None:
+                self.timer = self.loop.call_later(BODY_TIMEOUT, self.end_body)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         self.in_head = True
         self.head_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the head. One behind a body (a trailer) counts for nothing (RFC 9110, section 6.5.1): proxies hand on what strangers write."""
+        if self.in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """End a head, and begin its request. A ValueError for one that is too large stops the parser, and uvicorn calls `send_400_response`."""
@@ -97,10 +106,15 @@ class Listener(HttpToolsProtocol):
             if size > MAX_HEAD_BYTES:
                 self.too_large = True
                 raise ValueError("head too large")
-        self.in_head, self.in_body = False, True
+        self.in_head, self.in_body, self.framing_bytes = False, True, 0
         self._stop_timer()
         self.waiting.remove(self)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Go on with a body. What comes without any more of it, such as trailers, is bounded like a head: the parser keeps it."""
+        self.framing_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a body."""

@@ -96,6 +96,14 @@ def test_a_head_over_32_kib_is_refused(service: Service, kind: str) -> None:
         assert scrape(service.url)[TOO_LARGE] == before + 1
 
 
+@pytest.mark.parametrize("trailers", [b"X-Filler: " + b"x" * 1_000_000, b"X: y\r\n" * 200_000], ids=["one", "many"])
+def test_headers_behind_a_body_are_bounded_like_a_head(service: Service, trailers: bytes) -> None:
+    head = _post(service.headers()["Authorization"], 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with _connect(service) as connection:
+        answer = _send(connection, head + b"2\r\n{}\r\n0\r\n" + trailers)
+    assert answer.startswith(b"HTTP/1.1 431 "), answer[:200]
+
+
 def test_a_head_below_the_bound_is_read_and_each_request_has_a_bound_of_its_own(service: Service) -> None:
     def filled(filler: int) -> bytes:
         return GET[:-2] + b"X-Filler: " + b"x" * filler + b"\r\n\r\n"
