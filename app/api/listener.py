@@ -20,6 +20,9 @@ HEAD_TIMEOUT = 10.0
 MAX_WAITING = 128
 """Connections of one address that wait for a request. Browsers behind one carrier NAT keep some open each: the oldest one makes room for the newest."""
 
+_OF_BODIES = {b"content-length", b"transfer-encoding"}
+_NO_BODY = {(b"content-length", b"0")}
+
 
 class WaitingConnections:
     """The connections of this worker that wait for a request, by their peer's address."""
@@ -99,13 +102,18 @@ class Listener(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """End a head, and begin its request. A ValueError for one that is too large stops the parser, and uvicorn calls `send_400_response`."""
+        """End a head, and begin its request. A ValueError stops the parser, and uvicorn calls `send_400_response`."""
         # Exact only where it may be too large: a piece can hold more than the head.
         if self.head_bytes + self.chunk_bytes > MAX_HEAD_BYTES:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MAX_HEAD_BYTES:
                 self.too_large = True
                 raise ValueError("head too large")
+        if self.parser.should_upgrade() and any(
+            header[0] in _OF_BODIES and header not in _NO_BODY for header in self.headers
+        ):
+            # httptools reads no body then: what arrives of it would be the next request.
+            raise ValueError("a body with an upgrade")
         self.in_head, self.in_body, self.framing_bytes = False, True, 0
         self._stop_timer()
         self.waiting.remove(self)
@@ -138,11 +146,17 @@ class Listener(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words
         """Refuse what is not HTTP, or too large."""
-        self.refuse(RequestError.HEAD_TOO_LARGE if self.too_large else RequestError.MALFORMED_REQUEST)
+        if self.too_large:
+            self.refuse(RequestError.HEAD_TOO_LARGE)
+        else:
+            self.refuse(
+                RequestError.MALFORMED_REQUEST,
+                "Send HTTP/1.1, and a body without an Upgrade: set your HTTP client to HTTP/1.1.",
+            )
 
-    def refuse(self, error: RequestError) -> None:
+    def refuse(self, error: RequestError, detail: str | None = None) -> None:
         """Answer with problem details, and close."""
-        answer = request_problem(error, headers={"Connection": "close"})
+        answer = request_problem(error, detail, headers={"Connection": "close"})
         head = [f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}".encode()]
         head += [name + b": " + value for name, value in answer.raw_headers]
         self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
