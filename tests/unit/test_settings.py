@@ -163,6 +163,16 @@ def test_a_line_of_dotenv_that_does_not_parse_is_named_by_its_number(
     assert "SeCrEt" not in problem + "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize("value", ["${ABSENT}", '"${ABSENT:-}"', "'pa${ABSENT}ss-SeCrEt'"])
+def test_a_line_of_dotenv_with_a_variable_in_it_is_neither_a_sandbox_nor_another_key(
+    refused: Refused, value: str
+) -> None:
+    Path(".env").write_text(f"\nLASTDIGITS_PROVIDER_API_KEY={value}\n")
+    problem = refused()[0]
+    assert problem.startswith(".env: line 2 has ${…}")
+    assert "SeCrEt" not in problem
+
+
 def test_an_unknown_name_is_refused_wherever_it_stands_and_one_that_is_near_is_named(refused: Refused) -> None:
     Path(".env").write_text("LASTDIGITS_VERIFICATON_TTL=300\nlastdigits_wrong_guesses_per_ip=\n")
     _secret("lastdigits_peper", PEPPER.encode())
