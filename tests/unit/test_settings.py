@@ -224,8 +224,11 @@ WRONG = {
     "PORT": ["http", "65536"],
     "WORKERS": ["many", "257"],
     "LOG_LEVEL": ["loud"],
-    "PROVIDER_URL": ["ftp://x", "https://user:pw@provider.example/", "https://[::zz]/", "https://host:port/"],
-    "PROVIDER_PROXY": ["socks5://proxy:1080"],
+    "PROVIDER_URL": [
+        *("ftp://x", "https://user:pw@provider.example/", "https://[::zz]/", "https://host:port/"),
+        *("https://256.1.1.1/", "https://a..b/"),
+    ],
+    "PROVIDER_PROXY": ["socks5://proxy:1080", "http://256.1.1.1:3128"],
     "PROVIDER_CONNECT_TIMEOUT": ["0"],
     "PROVIDER_READ_TIMEOUT": ["nan"],
     "REDIS_URL": ["mysql://x", "redis://", "redis://:a?b@host/0"],
@@ -374,6 +377,11 @@ def test_a_redis_of_ones_own_needs_what_every_instance_must_share(refused: Refus
     problems = refused(**{name: live[name] for name in ("PROVIDER_API_KEY", "REDIS_URL")})
     assert _named(problems) == {"PEPPER", "SIGNING_KEYS_FILE", "CLIENTS_FILE"}
     assert any("`lastdigits keys new" in problem for problem in problems)
+
+
+def test_a_sandbox_that_is_neither_true_nor_false_is_not_also_said_to_be_true(refused: Refused) -> None:
+    (problem,) = refused(SANDBOX="maybe", PROVIDER_API_KEY="k")
+    assert "LASTDIGITS_SANDBOX: it should be a valid boolean" in problem
 
 
 @pytest.mark.parametrize(
