@@ -489,7 +489,7 @@ def read_signing_keys(path: Path) -> SecretStr:
         SigningKeyError: it can't be read, or its keys are invalid; the message names the file and the fix.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         parse_signing_keys(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"

@@ -2,6 +2,7 @@
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,14 @@ def test_a_file_that_is_not_utf8_is_a_problem_with_its_name(refused: Refused, co
     Path(".env").unlink()
     _secret("lastdigits_pepper", content)
     assert refused() == [f"{Path.cwd()}/secrets/lastdigits_pepper: it is not UTF-8 text: save it as UTF-8"]
+
+
+def test_a_byte_order_mark_before_a_files_text_is_skipped(load: Load, live: dict[str, str]) -> None:
+    for name in ("clients.toml", "keys.json"):
+        Path(name).write_bytes(BOM_UTF8 + Path(name).read_bytes())
+    settings = load(**live)
+    assert settings.clients
+    assert settings.signing_keys
 
 
 def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(refused: Refused) -> None:
