@@ -17,6 +17,9 @@ MAX_HEAD_BYTES = 32 * 1024
 HEAD_TIMEOUT = 10.0
 """Seconds from a connection's beginning, or from the first byte of a further request, until its head is complete."""
 
+READ_TIMEOUT = 10.0
+"""Seconds in which a peer must read on, while more of an answer waits than the event loop buffers (64 KiB)."""
+
 MAX_WAITING = 128
 """Connections of one address that wait for a request. Browsers behind one carrier NAT keep some open each: the oldest one makes room for the newest."""
 
@@ -41,7 +44,7 @@ class WaitingConnections:
         if len(waiting) > MAX_WAITING:
             oldest = next(iter(waiting))
             self.remove(oldest)
-            oldest.transport.close()
+            oldest.transport.abort()  # not `close`, which waits until a peer has read all that was sent
 
     def remove(self, connection: "Listener") -> None:
         """A connection has a request, or is gone."""
@@ -61,6 +64,7 @@ class Listener(HttpToolsProtocol):
         self.in_head, self.in_body = True, False
         self.head_bytes = self.chunk_bytes = self.framing_bytes = 0
         self.too_large = False
+        self.unread: asyncio.TimerHandle | None = None
         self.timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
         self.waiting: WaitingConnections = self.app_state["waiting"]
         self.waiting.add(self)
@@ -68,8 +72,19 @@ class Listener(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_timer()
+        self._stop_unread()
         self.waiting.remove(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a peer that does not read, but not for long."""
+        super().pause_writing()
+        self.unread = self.loop.call_later(READ_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read on."""
+        self._stop_unread()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Read a piece, and refuse a head that is too large, also one behind a body. What is not complete has so much time for the rest."""
@@ -162,6 +177,11 @@ class Listener(HttpToolsProtocol):
         self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
         self.transport.close()
         self.app_state["metrics"].count_request("other", "other", answer.status_code, answer.code)
+
+    def _stop_unread(self) -> None:
+        if self.unread:
+            self.unread.cancel()
+            self.unread = None
 
     def _stop_timer(self) -> None:
         if self.timer:

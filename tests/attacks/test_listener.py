@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.api.listener import READ_TIMEOUT
 from tests.exposition import scrape, series
-from tests.harness import Service, Simulator, service_with, serving
+from tests.harness import Service, Simulator, service_with, serving, until
 
 SILENT = 2400
 HEAD_TIMEOUT = 10
@@ -65,6 +66,11 @@ def _is_closed(connection: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+def _files(service: Service) -> list[Path]:
+    """What the service has open."""
+    return list(Path(f"/proc/{service.process.pid}/fd").iterdir())
 
 
 def _post(authorization: str, length: int) -> bytes:
@@ -209,11 +215,20 @@ def test_many_silent_connections_of_one_address_keep_no_one_out(service: Service
                     transport=transport, timeout=HEAD_TIMEOUT / 2
                 ) as http:  # sooner than those are given up
                     assert http.get(f"{service.url}/healthz").status_code == 200
-            held = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
-            assert held < 300, "of one address only the newest 128 are held"
+            assert len(_files(service)) < 300, "of one address only the newest 128 are held"
             assert sum(not _is_closed(connection) for connection in opened) <= 130
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_connections_that_read_no_answer_are_closed(service: Service) -> None:
+    idle = len(_files(service))
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_connect(service)) for _ in range(20)]
+        for connection in opened:
+            connection.sendall(GET.replace(b"/healthz", b"/openapi.json") * 100)  # more than the kernel keeps
+        until(lambda: len(_files(service)) >= idle + len(opened))
+        until(lambda: len(_files(service)) <= idle, 3 * READ_TIMEOUT, "they are open as long as their peers like")
 
 
 def test_connections_of_a_trusted_proxy_have_no_such_bound(tmp_path: Path, simulator: Simulator) -> None:
