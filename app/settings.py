@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_origin
 from urllib.parse import urlsplit
 
+import httpx2
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -74,7 +75,9 @@ def _http_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         whole = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port)
-    except ValueError:
+        # The HTTP client and the resolver must read it too: no host like 256.1.1.1 or a..b.
+        httpx2.URL(url).host.encode("idna")
+    except (ValueError, httpx2.InvalidURL):
         whole = False
     if not whole or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("write a whole URL: https://host/path; percent-encode what a URL reserves")
@@ -486,7 +489,7 @@ def read_signing_keys(path: Path) -> SecretStr:
         SigningKeyError: it can't be read, or its keys are invalid; the message names the file and the fix.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         parse_signing_keys(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
@@ -509,7 +512,9 @@ def _mode(values: Values, bad: Collection[str], sources: list[Source]) -> tuple[
     given = [name for name in _CREDENTIALS if getattr(values, name) or name in bad]
     if values.sandbox or "sandbox" in bad:
         fix = f"unset it, or set {PREFIX}SANDBOX=false for real calls"
-        return True, [_named("sandbox", f"it is true, but {_these(given, 'set')}: {fix}")] if given else []
+        return True, [
+            _named("sandbox", f"it is true, but {_these(given, 'set')}: {fix}")
+        ] if values.sandbox and given else []
     if given:
         return False, _credentials(given)
     marks = [name for name in _PRODUCTION if name in bad or getattr(values, name) != Values.model_fields[name].default]

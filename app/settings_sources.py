@@ -64,7 +64,11 @@ def dotenv_file(path: Path) -> Source:
     wrong = [_line(binding) for binding in bindings if binding.error or (_is_ours(binding) and not _is_pair(binding))]
     pairs = {(each.key or "").upper(): each.value or "" for each in bindings if _is_ours(each) and _is_pair(each)}
     fix = "is not NAME=value: correct it, or put # before it"
-    return _source(label, pairs, [f"{path}: line {line} {fix}" for line in wrong])
+    problems = [f"{path}: line {line} {fix}" for line in wrong]
+    # The library replaces it by a variable: by nothing where there is none, and an empty key would be none.
+    replaced = [_line(binding) for binding in bindings if _is_ours(binding) and "${" in (binding.value or "")]
+    fix = "has ${…}, and no variable is put in there: write the value itself, or set it in the environment or a file of secrets"
+    return _source(label, pairs, problems + [f"{path}: line {line} {fix}" for line in replaced])
 
 
 def secret_files(directory: Path) -> Source:

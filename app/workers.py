@@ -60,7 +60,11 @@ def run_workers(settings: Settings, listener: socket.socket) -> None:
     sockets = [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
     if settings.workers == 1:
         server = uvicorn.Server(config)
-        server.run(sockets=sockets)
+        try:
+            server.run(sockets=sockets)
+        except SystemExit as ended:
+            if ended.code != STARTUP_FAILURE:
+                raise
         started = server.started
     else:
         with shared_tallies(WIDTH, settings.workers) as tallies:

@@ -220,7 +220,7 @@ def load_clients(path: Path, policy: Policy | None = None) -> Clients:
         ClientsError: it can't be read, or something in it is invalid; all of it in one message.
     """
     try:
-        return parse_clients(path.read_text("utf-8"), str(path), policy)
+        return parse_clients(path.read_text("utf-8-sig"), str(path), policy)
     except (OSError, UnicodeDecodeError) as error:
         raise ClientsError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from error
 
@@ -265,4 +265,5 @@ def _sentence(source: str, error: ErrorDetails) -> str:
     where = [f"{part + 1}" if isinstance(part, int) else part for part in error["loc"]]
     place = ", ".join([" ".join(where[:2]), *where[2:3]])
     hint = ": the file has the key's digest, as key_sha256" if where[2:] == ["key"] else ""
-    return f"{source}: {place}: {message_of(error)}{hint}"
+    said = "write [[client]], in two pairs of brackets" if where == ["client"] else message_of(error)
+    return f"{source}: {place}: {said}{hint}"

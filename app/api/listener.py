@@ -17,8 +17,14 @@ MAX_HEAD_BYTES = 32 * 1024
 HEAD_TIMEOUT = 10.0
 """Seconds from a connection's beginning, or from the first byte of a further request, until its head is complete."""
 
+READ_TIMEOUT = 10.0
+"""Seconds in which a peer must read on, while more of an answer waits than the event loop buffers (64 KiB)."""
+
 MAX_WAITING = 128
 """Connections of one address that wait for a request. Browsers behind one carrier NAT keep some open each: the oldest one makes room for the newest."""
+
+_OF_BODIES = {b"content-length", b"transfer-encoding"}
+_NO_BODY = {(b"content-length", b"0")}
 
 
 class WaitingConnections:
@@ -38,7 +44,7 @@ class WaitingConnections:
         if len(waiting) > MAX_WAITING:
             oldest = next(iter(waiting))
             self.remove(oldest)
-            oldest.transport.close()
+            oldest.transport.abort()  # not `close`, which waits until a peer has read all that was sent
 
     def remove(self, connection: "Listener") -> None:
         """A connection has a request, or is gone."""
@@ -56,8 +62,9 @@ class Listener(HttpToolsProtocol):
         """Begin to wait for a head."""
         super().connection_made(transport)
         self.in_head, self.in_body = True, False
-        self.head_bytes = self.chunk_bytes = 0
+        self.head_bytes = self.chunk_bytes = self.framing_bytes = 0
         self.too_large = False
+        self.unread: asyncio.TimerHandle | None = None
         self.timer: asyncio.TimerHandle | None = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
         self.waiting: WaitingConnections = self.app_state["waiting"]
         self.waiting.add(self)
@@ -65,12 +72,24 @@ class Listener(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_timer()
+        self._stop_unread()
         self.waiting.remove(self)
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """Wait for a peer that does not read, but not for long."""
+        super().pause_writing()
+        self.unread = self.loop.call_later(READ_TIMEOUT, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has read on."""
+        self._stop_unread()
+        super().resume_writing()
+
     def data_received(self, data: bytes) -> None:
-        """Read a piece, and refuse a head that is too large. What is not complete has so much time for the rest."""
+        """Read a piece, and refuse a head that is too large, also one behind a body. What is not complete has so much time for the rest."""
         self.chunk_bytes = len(data)
+        self.framing_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -80,8 +99,11 @@ class Listener(HttpToolsProtocol):
                 self.refuse(RequestError.HEAD_TOO_LARGE)
             elif self.timer is None:
                 self.timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
-        elif self.in_body and self.timer is None:
-            self.timer = self.loop.call_later(BODY_TIMEOUT, self.end_body)
+        elif self.in_body:
+            if self.framing_bytes > MAX_HEAD_BYTES:
+                self.refuse(RequestError.HEAD_TOO_LARGE)
+            elif self.timer is None:
+                self.timer = self.loop.call_later(BODY_TIMEOUT, self.end_body)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
@@ -89,18 +111,33 @@ class Listener(HttpToolsProtocol):
         self.head_bytes = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the head. One behind a body (a trailer) counts for nothing (RFC 9110, section 6.5.1): proxies hand on what strangers write."""
+        if self.in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """End a head, and begin its request. A ValueError for one that is too large stops the parser, and uvicorn calls `send_400_response`."""
+        """End a head, and begin its request. A ValueError stops the parser, and uvicorn calls `send_400_response`."""
         # Exact only where it may be too large: a piece can hold more than the head.
         if self.head_bytes + self.chunk_bytes > MAX_HEAD_BYTES:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > MAX_HEAD_BYTES:
                 self.too_large = True
                 raise ValueError("head too large")
-        self.in_head, self.in_body = False, True
+        if self.parser.should_upgrade() and any(
+            header[0] in _OF_BODIES and header not in _NO_BODY for header in self.headers
+        ):
+            # httptools reads no body then: what arrives of it would be the next request.
+            raise ValueError("a body with an upgrade")
+        self.in_head, self.in_body, self.framing_bytes = False, True, 0
         self._stop_timer()
         self.waiting.remove(self)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Go on with a body. What comes without any more of it, such as trailers, is bounded like a head: the parser keeps it."""
+        self.framing_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a body."""
@@ -124,16 +161,27 @@ class Listener(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words
         """Refuse what is not HTTP, or too large."""
-        self.refuse(RequestError.HEAD_TOO_LARGE if self.too_large else RequestError.MALFORMED_REQUEST)
+        if self.too_large:
+            self.refuse(RequestError.HEAD_TOO_LARGE)
+        else:
+            self.refuse(
+                RequestError.MALFORMED_REQUEST,
+                "Send HTTP/1.1, and a body without an Upgrade: set your HTTP client to HTTP/1.1.",
+            )
 
-    def refuse(self, error: RequestError) -> None:
+    def refuse(self, error: RequestError, detail: str | None = None) -> None:
         """Answer with problem details, and close."""
-        answer = request_problem(error, headers={"Connection": "close"})
+        answer = request_problem(error, detail, headers={"Connection": "close"})
         head = [f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}".encode()]
         head += [name + b": " + value for name, value in answer.raw_headers]
         self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
         self.transport.close()
         self.app_state["metrics"].count_request("other", "other", answer.status_code, answer.code)
+
+    def _stop_unread(self) -> None:
+        if self.unread:
+            self.unread.cancel()
+            self.unread = None
 
     def _stop_timer(self) -> None:
         if self.timer:

@@ -138,8 +138,8 @@ def _name(scope: Scope) -> bytes:
 
 
 def _shown(path: str) -> str:
-    """A path that a log may have: no phone, no verification's id, no control characters, and not without end."""
-    return re.sub(r"[^/]{25,}|\d{5,}|[^!-~]", "…", path[:100])
+    """A path that a log may have: no phone, no code, no verification's id, no control characters, and not without end."""
+    return re.sub(r"[^/]{25,}|\d(?:[^/]*\d){3,}|[^!-~]", "…", path[:100])
 
 
 def _unexpected(error: Exception) -> Problem:

@@ -26,6 +26,7 @@ _MAX_ERRORS = 10
 _MAX_FIELD = 64
 _MESSAGES = {
     "enum": "Send {expected}",
+    "list_type": 'Write a list, like ["…"]',
     "missing": "This field is required",
     "extra_forbidden": "There is no such field",
     "string_type": "Send a string",

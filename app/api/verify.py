@@ -73,7 +73,7 @@ async def resend(body: ResendRequest, caller: AnyClient, key: IdempotencyKey, se
     Calls the phone of a pending verification again. The codes of the last two calls count, under one attempt counter: the first call may arrive late.
     """
     caller = once(on_behalf(caller, body.client_ip), key, body)
-    outcome = await service.verifications.resend(caller, body.id)
+    outcome = await service.verifications.resend(caller, body.id, body.device)
     return add_limits(answered(outcome), service.policy, caller, outcome)
 
 

@@ -144,7 +144,7 @@ def _signing(options: argparse.Namespace) -> int:
             # Where the caller keeps it: for a container that can write nothing, or a store of secrets.
             say(write_signing_keys(_stepped((), options)).rstrip("\n"))
             return 0
-        held = parse_signing_keys(path.read_text("utf-8")) if path.exists() else ()
+        held = parse_signing_keys(path.read_text("utf-8-sig")) if path.exists() else ()
         keys = _stepped(held, options)
         if keys != held:
             text = write_signing_keys(keys)

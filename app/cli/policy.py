@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 
 from app.api.policy import BoundsAnswer, LaneAnswer, PolicyAnswer, StepAnswer, UsageAnswer, policy_answer
 from app.cli import complain, say
+from app.processes import StartError, ownership
 from app.settings import Settings, load_settings
 from app.store.connection import connect
 from app.store.embedded import is_served
@@ -38,7 +39,14 @@ def _pepper(settings: Settings) -> bytes:
     made = settings.keys / "pepper" if settings.keys else None
     if settings.pepper:
         return settings.pepper.get_secret_value().encode()
-    return made.read_bytes().strip() if made and made.exists() else bytes(MIN_PEPPER_BYTES)
+    if not made:
+        return bytes(MIN_PEPPER_BYTES)
+    try:
+        return made.read_bytes().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return bytes(MIN_PEPPER_BYTES)
+    except OSError as error:
+        raise StartError(f"{made} can't be read ({error.strerror}): {ownership(made)}") from error
 
 
 async def collected(settings: Settings) -> tuple[PolicyAnswer, bool]:

@@ -14,7 +14,7 @@ from app.verification.challenge import MAX_LEVEL
 from app.verification.entropy import SAMPLE
 from app.verification.guess_budget import LENGTHS, WINDOW, GuessBudget
 from app.verification.ids import RECURRENCE
-from app.verification.limits import UNKNOWN_FACTOR
+from app.verification.limits import MAX_CAP, SCALE, UNKNOWN_FACTOR
 from app.verification.policy import (
     ALERT_LASTS,
     BLUR,
@@ -100,7 +100,8 @@ def rules_of(policy: Policy, guesses: GuessBudget) -> dict[str, Any]:
             for digits in LENGTHS
         ],
         "expected_price": policy.spending.price,
-        "unknown_price": policy.spending.price * UNKNOWN_FACTOR,
+        # Ten times nothing is nothing: where that is expected, the first call alone shows what calls cost.
+        "unknown_price": policy.spending.price * UNKNOWN_FACTOR or MAX_CAP * SCALE,
         "price_lifetime": DAY,
         "challenge_lifetime": CHALLENGE_LIFETIME * 1000,
         "max_level": MAX_LEVEL,

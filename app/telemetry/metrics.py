@@ -238,7 +238,10 @@ class Metrics:
 
     def text(self, accept: str, more: Iterable[Metric] = ()) -> tuple[bytes, str]:
         """What all workers have counted, and `more`, as a text and its media type: `accept`, the request's header, may ask for OpenMetrics."""
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except TypeError:  # a version that is none
+            encode, media_type = choose_encoder("")
         return encode(_Collected([*self.collect(), *more])), media_type
 
     def collect(self) -> Iterator[Metric]:

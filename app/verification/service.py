@@ -125,8 +125,7 @@ class VerificationService:
         if isinstance(phone, PhoneRejected):
             return self._ended("start", caller, None, phone)
         ref = self.codec.new(phone, test=phone in self.policy.test_numbers)
-        trusted = not caller.client.public or self.codec.knows_device(request.device, phone, caller.client.id)
-        lane = Lane.TRUSTED if trusted else Lane.PUBLIC
+        lane = self._lane(caller.client, request.device, phone)
         return self._ended("start", caller, ref, await self._start(caller, request, ref, lane), lane)
 
     async def _start(self, caller: Caller, request: Start, ref: VerificationRef, lane: Lane) -> StartOutcome:
@@ -148,22 +147,22 @@ class VerificationService:
         # The record was written a moment ago: if it is gone, the store lost it, and the code with it.
         return await self._lost(ref, context, call)
 
-    async def resend(self, caller: Caller, verification_id: str) -> ResendOutcome:
-        """Have the phone of a pending verification called again: the codes of the last two calls count.
+    async def resend(self, caller: Caller, verification_id: str, device: str | None = None) -> ResendOutcome:
+        """Have the phone of a pending verification called again: the codes of the last two calls count. `device` is as in `Start`.
 
         Raises:
             StoreUnavailable: nothing was called, and nothing will be.
         """
         ref = self.codec.open(verification_id)
-        return self._ended("resend", caller, ref, await self._resend(caller, ref) if ref else NotFound())
+        return self._ended("resend", caller, ref, await self._resend(caller, ref, device) if ref else NotFound())
 
-    async def _resend(self, caller: Caller, ref: VerificationRef) -> ResendOutcome:
+    async def _resend(self, caller: Caller, ref: VerificationRef, device: str | None) -> ResendOutcome:
         if ref.test and ref.phone not in self.policy.test_numbers:
             # It is a test number no more: no fixed code counts here, and its phone must not ring for it.
             found = await self.store.read(ref, caller.client)
             return found if isinstance(found, NotFound) else Expired()
-        # As far as is known here: the verification's own lane counts.
-        lane = Lane.PUBLIC if caller.client.public else Lane.TRUSTED
+        # For the room that calls have. Of budgets the verification's own lane counts.
+        lane = self._lane(caller.client, device, ref.phone)
         context = self._context(ref, caller, "resend", lane, None)
         call, slot = await self._reserve(ref, context, partial(self.store.reserve_resend, ref, context))
         if not isinstance(call, Reserved):
@@ -233,6 +232,10 @@ class VerificationService:
             await asyncio.wait(self._calls, timeout=grace)
 
     # ---- who requests
+
+    def _lane(self, client: Client, device: str | None, phone: str) -> Lane:
+        trusted = not client.public or self.codec.knows_device(device, phone, client.id)
+        return Lane.TRUSTED if trusted else Lane.PUBLIC
 
     async def _solved(self, caller: Caller, lane: Lane, solution: str | None) -> Solved | ChallengeUnavailable | None:
         if solution is None or lane is Lane.TRUSTED or self.policy.challenge is When.NEVER:

@@ -163,7 +163,7 @@ async def _scenario_name(request: Request) -> str:
         return ""
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     name = body.get("name") if isinstance(body, dict) else None
     return name if isinstance(name, str) else ""

@@ -4,7 +4,10 @@ Each test takes addresses of its own. A service without proxies sees a single ad
 """
 
 import itertools
+import json
+import socket
 from collections import Counter
+from http.client import HTTPResponse
 from typing import Any
 
 import httpx
@@ -176,6 +179,21 @@ def test_behind_a_proxy_what_stands_to_the_left_changes_nothing(behind: Service)
     lines = [("X-Forwarded-For", _address()), ("X-Forwarded-For", own), *behind.headers("app").items()]
     answer = behind.http.post("/verify/start", json={"phone": fresh_phone()}, headers=lines)
     assert _outcome(answer) == "calls_per_ip", "several lines are one list"
+
+
+def test_behind_a_proxy_what_follows_the_body_changes_nothing(behind: Service) -> None:
+    """Proxies hand on trailers, in which a stranger writes what the proxy itself writes in the head."""
+    own, address = _address(), httpx.URL(behind.url)
+    _use_up_starts(behind, _forwarded(own))
+    body = json.dumps({"phone": fresh_phone()})
+    lines = ["POST /verify/start HTTP/1.1", "Host: x", "Connection: close", "Content-Type: application/json"]
+    lines += [f"{name}: {value}" for name, value in (behind.headers("app") | _forwarded(own)).items()]
+    lines += ["Transfer-Encoding: chunked", "", f"{len(body):x}", body, "0", f"X-Forwarded-For: {_address()}", "", ""]
+    with socket.create_connection((address.host, address.port), timeout=15) as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        with HTTPResponse(connection) as answer:
+            answer.begin()
+            assert json.loads(answer.read())["limit"] == "calls_per_ip"
 
 
 def test_a_proxy_whose_header_does_not_count_is_warned_of_once(behind: Service) -> None:

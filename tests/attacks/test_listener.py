@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.api.listener import READ_TIMEOUT
 from tests.exposition import scrape, series
-from tests.harness import Service, Simulator, service_with, serving
+from tests.harness import Service, Simulator, service_with, serving, until
 
 SILENT = 2400
 HEAD_TIMEOUT = 10
@@ -67,6 +68,11 @@ def _is_closed(connection: socket.socket) -> bool:
         return True
 
 
+def _files(service: Service) -> list[Path]:
+    """What the service has open."""
+    return list(Path(f"/proc/{service.process.pid}/fd").iterdir())
+
+
 def _post(authorization: str, length: int) -> bytes:
     """The head of a check whose body is so long."""
     head = f"POST /verify/check HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nContent-Type: application/json\r\n"
@@ -94,6 +100,14 @@ def test_a_head_over_32_kib_is_refused(service: Service, kind: str) -> None:
         assert b'"code":"head_too_large"' in answer
         assert answer.count(b"HTTP/1.1") == 1
         assert scrape(service.url)[TOO_LARGE] == before + 1
+
+
+@pytest.mark.parametrize("trailers", [b"X-Filler: " + b"x" * 1_000_000, b"X: y\r\n" * 200_000], ids=["one", "many"])
+def test_headers_behind_a_body_are_bounded_like_a_head(service: Service, trailers: bytes) -> None:
+    head = _post(service.headers()["Authorization"], 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with _connect(service) as connection:
+        answer = _send(connection, head + b"2\r\n{}\r\n0\r\n" + trailers)
+    assert answer.startswith(b"HTTP/1.1 431 "), answer[:200]
 
 
 def test_a_head_below_the_bound_is_read_and_each_request_has_a_bound_of_its_own(service: Service) -> None:
@@ -131,6 +145,24 @@ def test_endless_heads_leave_memory_flat(service: Service) -> None:
         flood()
     grown = service.memory() - before
     assert grown < 8, "120 connections with a million bytes each: over 100 MiB if they were kept"
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n"
+
+
+def test_an_upgrade_is_ignored_and_one_with_a_body_is_refused_and_makes_no_other_request(service: Service) -> None:
+    """As Java's own client offers it. Behind a proxy, a body that counts as a request of its own would get another's answer."""
+    with _connect(service) as connection:
+        assert [_status(connection, GET[:-2] + UPGRADE) for _ in range(2)] == [200, 200]
+    for head in (
+        _post("Bearer x", len(GET)),
+        _post("Bearer x", 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"),
+    ):
+        with _connect(service) as connection:
+            answer = _send(connection, head[:-2] + UPGRADE + GET)
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"without an Upgrade" in answer
 
 
 # ---- heads that do not come
@@ -183,11 +215,20 @@ def test_many_silent_connections_of_one_address_keep_no_one_out(service: Service
                     transport=transport, timeout=HEAD_TIMEOUT / 2
                 ) as http:  # sooner than those are given up
                     assert http.get(f"{service.url}/healthz").status_code == 200
-            held = len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
-            assert held < 300, "of one address only the newest 128 are held"
+            assert len(_files(service)) < 300, "of one address only the newest 128 are held"
             assert sum(not _is_closed(connection) for connection in opened) <= 130
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_connections_that_read_no_answer_are_closed(service: Service) -> None:
+    idle = len(_files(service))
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_connect(service)) for _ in range(20)]
+        for connection in opened:
+            connection.sendall(GET.replace(b"/healthz", b"/openapi.json") * 100)  # more than the kernel keeps
+        until(lambda: len(_files(service)) >= idle + len(opened))
+        until(lambda: len(_files(service)) <= idle, 3 * READ_TIMEOUT, "they are open as long as their peers like")
 
 
 def test_connections_of_a_trusted_proxy_have_no_such_bound(tmp_path: Path, simulator: Simulator) -> None:

@@ -101,6 +101,8 @@ async def test_a_refused_call_gives_its_place_back_and_takes_no_resend(world: Wo
     for _ in range(12):
         ref, call = await world.reserve(phone)
         assert await world.end(ref, call, Refusal.OTHER) == 0
+        found: Any = await world.store.read(ref, BACKEND.client)
+        assert (found.status, found.calls) == (Status.FAILED, 0), "none was placed, and none may have been"
         assert isinstance(await world.wrong(ref), CallFailed)
     assert isinstance(await world.store.reserve_resend(ref, BACKEND), CallFailed)
 

@@ -107,6 +107,12 @@ async def test_while_no_price_was_seen_so_many_are_called_at_once_as_fit_at_ten_
     assert await spent(till) == 70_000
 
 
+async def test_where_calls_are_expected_to_cost_nothing_the_first_one_alone_shows_what_they_do(till: World) -> None:
+    till.rule(spending=replace(POLICY.spending, price=0, caps=parse_caps("1/hour")))
+    calls = await calls_at_once(till, price=PRICE)
+    assert (placed(calls), await spent(till)) == (2, 2 * PRICE)
+
+
 @pytest.mark.parametrize("refusal", [Refusal.BUSY, None], ids=["refused", "unknown"])
 async def test_a_call_that_ends_without_a_price_says_nothing_of_what_others_cost(
     till: World, refusal: Refusal | None

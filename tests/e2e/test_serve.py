@@ -33,7 +33,9 @@ SANDBOX = {"LASTDIGITS_PORT": "0", "LASTDIGITS_SIMULATOR_PORT": "0", "LASTDIGITS
 def _serve(cwd: Path, **settings: str) -> tuple[int, str]:
     """The exit status of a service that does not start, and what it says."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    environ = plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
+    environ = (
+        plain | {"PYTHONPATH": f"{cwd}:{ROOT}"} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
+    )
     command = [sys.executable, "-m", "app.cli", "serve"]
     done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stderr
@@ -147,6 +149,14 @@ def test_an_address_that_cant_be_listened_on_is_blamed_and_may_pass() -> None:
     with pytest.raises(StartError, match=r"^HOST: 192\.0\.2\.1 can't be listened on") as error:
         listen("192.0.2.1", 0, "HOST", "PORT")
     assert error.value.status == 69
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_application_that_fails_at_its_start_ends_with_69(tmp_path: Path, workers: str) -> None:
+    broken = "import phonenumbers\nphonenumbers.PhoneMetadata.load_all = None\n"
+    (tmp_path / "sitecustomize.py").write_text(broken)  # as where the machine lacks something
+    status, said = _serve(tmp_path, PORT="0", SIMULATOR_PORT="0", WORKERS=workers)
+    assert (status, "Application startup failed" in said) == (69, True), said
 
 
 def test_a_simulators_port_that_is_in_use_ends_the_sandbox_with_69(tmp_path: Path, simulator: Simulator) -> None:

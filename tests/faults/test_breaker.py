@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.verification.ids import IdCodec
 from tests.exposition import scrape, series
-from tests.harness import Service, Simulator, fresh_phone, serving, wait_out_the_cooldown
+from tests.harness import PEPPER, Service, Simulator, fresh_phone, serving, wait_out_the_cooldown
 
 PAUSE = 1
 ACCOUNT = [("authorisation_failed", "credentials"), ("user_disabled", "credentials"), ("not_enough_money", "balance")]
@@ -193,6 +194,25 @@ async def test_starts_beyond_the_room_are_refused_at_once_cost_nothing_and_check
             )
             ended = {"operation": "start", "reason": "", "test": "false"}
             assert counted[series("lastdigits_operations_total", outcome="overloaded", **ended)] == 90
+            service.process.kill()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_strangers_leave_a_known_device_room_for_its_resend_too(tmp_path: Path, simulator: Simulator) -> None:
+    with crowded(tmp_path, simulator) as service:
+        phone = fresh_phone()
+        known = {"device": IdCodec(PEPPER.encode()).device(phone, "app")}
+        verification, _ = service.begin(simulator, phone, "app", **known)
+        await wait_out_the_cooldown(service, verification)
+        async with service.asynchronous("app") as http:
+            waiting = await crowd(http, simulator, starts=6, shed=1)
+            assert (await http.post("/verify/resend", json={"id": verification})).json()["code"] == "overloaded"
+            waiting.append(asyncio.ensure_future(http.post("/verify/resend", json={"id": verification} | known)))
+            used = series("lastdigits_calls_used", limit="all", window="day", lane="all")
+            async with asyncio.timeout(20):
+                while scrape(service.url)[used] < 1 + 5 + 1:
+                    assert not waiting[-1].done(), "it waits for the provider, as the strangers' do"
+                    await asyncio.sleep(0.05)
             service.process.kill()
             await asyncio.gather(*waiting, return_exceptions=True)
 

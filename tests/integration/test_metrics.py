@@ -59,6 +59,14 @@ def test_no_cache_keeps_the_answer_and_openmetrics_comes_where_it_is_asked_for(s
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize(
+    "version", ["abc", "1.0.x", "2.0.x", "2.y", "", "1;escaping=none", "9" * 5000, "1" + ".1" * 5000]
+)
+@pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
+def test_a_version_that_there_is_not_is_answered_in_one_that_there_is(small: Service, kind: str, version: str) -> None:
+    assert httpx.get(f"{small.url}/metrics", headers={"Accept": f"{kind}; version={version}"}).status_code == 200
+
+
 @pytest.mark.promtool
 def test_promtool_finds_nothing_wrong_with_them(small: Service) -> None:
     text = httpx.get(f"{small.url}/metrics").text

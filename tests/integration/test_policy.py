@@ -73,3 +73,12 @@ def test_codes_that_are_longer_from_the_start_are_warned_of_by_the_command(
     said = capsys.readouterr()
     assert "TWO LANES" in said.out
     assert "codes have 5 digits from the start" in said.err
+
+
+def test_keys_that_this_user_may_not_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data/sandbox/keys/pepper").mkdir(parents=True)  # root may read every file, but no directory
+    assert main(["policy"]) == 78
+    assert "data/sandbox/keys/pepper can't be read" in capsys.readouterr().err

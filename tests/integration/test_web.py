@@ -103,6 +103,7 @@ def test_the_demo_has_a_strict_policy(demo: TestClient) -> None:
     [
         *[(body, JSON) for body in (b"", b"{", b"[]", b'{"name": 1}', b'{"name": "delete everything"}', b"\xff")],
         # As a form of another site could send it.
+        (b"[" * 100_000, "application/json"),
         *[(b'{"name": "busy"}', media_type) for media_type in ("text/plain", "application/x-www-form-urlencoded")],
     ],
 )

@@ -44,6 +44,8 @@ def test_a_client_has_several_keys_while_it_rotates() -> None:
         ("client = []", r"it has no \[\[client\]\]"),
         ("clients = []", "clients: There is no such field"),
         ("[[client]", "not TOML"),
+        (_entry().replace("[[client]]", "[client]"), r"client: write \[\[client\]\]"),
+        (_entry(kind='"public"', origins='"https://shop.example"'), r"client 1, origins: Write a list"),
         ("a = " + "9" * 5000, "not TOML"),
         ("a = " + "[" * 100_000, "not TOML"),
         (_entry(key_sha256='"short"'), "client 1, key_sha256: write the 64 hexadecimal digits"),

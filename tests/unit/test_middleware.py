@@ -120,6 +120,7 @@ async def test_head_is_get_to_a_route_and_head_to_the_server(metrics: Metrics) -
         ("/healthz/", "/healthz/"),
         ("/verify/vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9/x", "/verify/…/x"),
         ("/start/+79161234567?code=1234", "/start/+…"),
+        ("/v1/phones/+7-916-123-45-67/1234", "/v1/phones/+…/…"),
         ("/%E2%98%83%0A%1B[0m", "/………[0m"),
         ("/a" * 3000, "/a" * 50),
     ],

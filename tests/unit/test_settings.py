@@ -2,6 +2,7 @@
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,14 @@ def test_a_file_that_is_not_utf8_is_a_problem_with_its_name(refused: Refused, co
     assert refused() == [f"{Path.cwd()}/secrets/lastdigits_pepper: it is not UTF-8 text: save it as UTF-8"]
 
 
+def test_a_byte_order_mark_before_a_files_text_is_skipped(load: Load, live: dict[str, str]) -> None:
+    for name in ("clients.toml", "keys.json"):
+        Path(name).write_bytes(BOM_UTF8 + Path(name).read_bytes())
+    settings = load(**live)
+    assert settings.clients
+    assert settings.signing_keys
+
+
 def test_a_directory_a_dead_link_and_a_link_out_are_problems_and_not_tracebacks(refused: Refused) -> None:
     Path(".env").mkdir()
     Path("outside").write_text(PEPPER)
@@ -161,6 +170,16 @@ def test_a_line_of_dotenv_that_does_not_parse_is_named_by_its_number(
     (problem,) = refused()
     assert problem.startswith(f".env: line {line} is not NAME=value")
     assert "SeCrEt" not in problem + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("value", ["${ABSENT}", '"${ABSENT:-}"', "'pa${ABSENT}ss-SeCrEt'"])
+def test_a_line_of_dotenv_with_a_variable_in_it_is_neither_a_sandbox_nor_another_key(
+    refused: Refused, value: str
+) -> None:
+    Path(".env").write_text(f"\nLASTDIGITS_PROVIDER_API_KEY={value}\n")
+    problem = refused()[0]
+    assert problem.startswith(".env: line 2 has ${…}")
+    assert "SeCrEt" not in problem
 
 
 def test_an_unknown_name_is_refused_wherever_it_stands_and_one_that_is_near_is_named(refused: Refused) -> None:
@@ -214,8 +233,11 @@ WRONG = {
     "PORT": ["http", "65536"],
     "WORKERS": ["many", "257"],
     "LOG_LEVEL": ["loud"],
-    "PROVIDER_URL": ["ftp://x", "https://user:pw@provider.example/", "https://[::zz]/", "https://host:port/"],
-    "PROVIDER_PROXY": ["socks5://proxy:1080"],
+    "PROVIDER_URL": [
+        *("ftp://x", "https://user:pw@provider.example/", "https://[::zz]/", "https://host:port/"),
+        *("https://256.1.1.1/", "https://a..b/"),
+    ],
+    "PROVIDER_PROXY": ["socks5://proxy:1080", "http://256.1.1.1:3128"],
     "PROVIDER_CONNECT_TIMEOUT": ["0"],
     "PROVIDER_READ_TIMEOUT": ["nan"],
     "REDIS_URL": ["mysql://x", "redis://", "redis://:a?b@host/0"],
@@ -364,6 +386,11 @@ def test_a_redis_of_ones_own_needs_what_every_instance_must_share(refused: Refus
     problems = refused(**{name: live[name] for name in ("PROVIDER_API_KEY", "REDIS_URL")})
     assert _named(problems) == {"PEPPER", "SIGNING_KEYS_FILE", "CLIENTS_FILE"}
     assert any("`lastdigits keys new" in problem for problem in problems)
+
+
+def test_a_sandbox_that_is_neither_true_nor_false_is_not_also_said_to_be_true(refused: Refused) -> None:
+    (problem,) = refused(SANDBOX="maybe", PROVIDER_API_KEY="k")
+    assert "LASTDIGITS_SANDBOX: it should be a valid boolean" in problem
 
 
 @pytest.mark.parametrize(

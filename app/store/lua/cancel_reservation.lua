@@ -24,7 +24,7 @@ end
 
 if verification.status == 'placing' then
   bury('failed')
-  if not request.refused then redis.call('HSET', keys.verification, 'unknown', 1) end
+  redis.call('HSET', keys.verification, request.refused and 'refused' or 'unknown', 1)
 elseif verification.status and ours then
   if request.refused then redis.call('HINCRBY', keys.verification, 'refused', 1) end
   -- The codes did not change, and so neither do the guesses.
