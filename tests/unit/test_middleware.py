@@ -50,6 +50,7 @@ def _serving(metrics: Metrics, error: Exception, *full: bool) -> httpx.AsyncClie
         proxies=TrustedProxies(),
         warned=set(),
         is_full=lambda: next(asked, False),
+        has_hosted_page=lambda _: False,
     )
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,6 +159,31 @@ async def test_files_pages_and_preflights_are_counted_as_documented_routes_are(
     assert _count(metrics, route, counted, status, code) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "level", "code", "shown"),
+    [
+        ("/verify/check", "POST", {"Authorization": ""}, "warning", "key_missing", "POST"),
+        ("/verify/check", "POST", {"Authorization": "Bearer pk_x"}, "warning", "key_unknown", "POST"),
+        ("/verify/check", "POST", {"Origin": "https://strange.example"}, "warning", "origin_not_allowed", "POST"),
+        ("/verify/redeem", "POST", {}, "warning", "key_not_allowed", "POST"),
+        ("/verify/check", "POST", {}, "info", "unsupported_media_type", "POST"),
+        ("/verify/check", "PATCH", {}, "info", "method_not_allowed", "PATCH"),
+        ("/verify/check", "4711", {}, "info", "method_not_allowed", OTHER),
+    ],
+)
+async def test_a_refusal_is_a_warning_where_the_operator_may_have_set_something_up_wrong(
+    metrics: Metrics, path: str, method: str, headers: dict[str, str], level: str, code: str, shown: str
+) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        with capture_logs() as lines:
+            answer = await http.request(method, path, headers=headers)
+    (line,) = lines
+    known = {"client": "web"} if code not in {"key_missing", "key_unknown", "method_not_allowed"} else {}
+    said = {name: text for name, text in answer.json().items() if name == "detail"}
+    expected = {"event": "refused", "log_level": level, "code": code, "route": path, "method": shown}
+    assert line == expected | said | known
+
+
 async def test_a_flood_of_refusals_fills_no_disk(metrics: Metrics) -> None:
     async with _serving(metrics, RuntimeError()) as http:
         with capture_logs() as lines:
@@ -179,8 +205,3 @@ async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) 
     assert send.await_count == 1
     assert message["type"] == "http.response.start"
     assert [name for name, _ in message["headers"]] == [b"x-request-id"]
-
-
-def test_more_series_than_there_is_room_for_are_refused() -> None:
-    with pytest.raises(ValueError, match="raise MAX_REQUEST_SERIES"):
-        Metrics("1", None, [(f"/{nth}", "GET", "200", "") for nth in range(500)])
