@@ -121,6 +121,8 @@ async def test_head_is_get_to_a_route_and_head_to_the_server(metrics: Metrics) -
         ("/healthz/", "/healthz/"),
         ("/verify/vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9/x", "/verify/…/x"),
         ("/start/+79161234567?code=1234", "/start/+…"),
+        ("/1234/12345/1234", "/1234/…/1234"),
+        (f"/{'x' * 24}/{'x' * 25}/", f"/{'x' * 24}/…/"),
         ("/%E2%98%83%0A%1B[0m", "/………[0m"),
         ("/a" * 3000, "/a" * 50),
     ],
@@ -193,6 +195,12 @@ async def test_a_flood_of_refusals_fills_no_disk(metrics: Metrics) -> None:
     assert _count(metrics, "/verify/start", OTHER, 405, "method_not_allowed") == LINES + 10
 
 
+async def test_a_defect_before_any_route_is_counted_as_one(metrics: Metrics) -> None:
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "state": {"metrics": metrics}}
+    await RequestMiddleware(AsyncMock(side_effect=RuntimeError()), [])(scope, AsyncMock(), AsyncMock())
+    assert _count(metrics, OTHER, OTHER, 500, "internal_error") == 1
+
+
 async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) -> None:
     async def breaks_off(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -200,7 +208,9 @@ async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) 
 
     send = AsyncMock()
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "state": {"metrics": metrics}}
-    await RequestMiddleware(breaks_off, [])(scope, AsyncMock(), send)
+    with capture_logs() as lines:
+        await RequestMiddleware(breaks_off, [])(scope, AsyncMock(), send)
+    assert [line["log_level"] for line in lines] == ["debug"], "callers go away all the time"
     ((message,), _) = send.await_args_list[0]
     assert send.await_count == 1
     assert message["type"] == "http.response.start"
