@@ -143,10 +143,21 @@ def test_messages_spell_the_command_as_called(command: Command, monkeypatch: pyt
     assert f"`{name} keys new " in command("doctor", PROVIDER_API_KEY="k").err
 
 
-def test_an_address_that_cant_be_listened_on_is_blamed_and_may_pass() -> None:
-    with pytest.raises(StartError, match=r"^HOST: 192\.0\.2\.1 can't be listened on") as error:
-        listen("192.0.2.1", 0, "HOST", "PORT")
-    assert error.value.status == 69
+@pytest.mark.parametrize(
+    ("host", "status"), [("192.0.2.1", 69), ("a" * 64, 78)], ids=["is not of this machine yet", "is no name"]
+)
+def test_an_address_that_cant_be_listened_on_is_blamed_and_may_pass(host: str, status: int) -> None:
+    with pytest.raises(StartError, match=f"^HOST: {host} can't be listened on") as error:
+        listen(host, 0, "HOST", "PORT")
+    assert error.value.status == status
+
+
+@pytest.mark.parametrize("options", [("--port", "70000"), ("--host", "я..")])
+def test_what_is_no_address_ends_the_simulator_with_78(options: tuple[str, str]) -> None:
+    command = [sys.executable, "-m", "app.cli", "simulator", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "--host, --port: " in done.stderr) == (78, True), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_simulators_port_that_is_in_use_ends_the_sandbox_with_69(tmp_path: Path, simulator: Simulator) -> None:
