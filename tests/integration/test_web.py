@@ -49,6 +49,13 @@ def test_pages_of_other_origins_may_load_it(live: TestClient, name: str) -> None
     assert answer.headers["Content-Type"] in {"text/javascript; charset=utf-8", JSON}
 
 
+def test_files_of_the_hosted_page_are_for_it_alone(live: TestClient) -> None:
+    headers = live.get("/hosted/page.js").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_a_named_version_is_kept_and_what_the_browser_has_is_not_sent_again(live: TestClient, encoding: str) -> None:
     accepted = {"Accept-Encoding": encoding}
