@@ -136,6 +136,8 @@ async def test_a_body_that_is_too_large_is_not_waited_for(request_: Request) -> 
         ({"phone": "1", "purpose": "a b"}, "purpose", "It does not match ^[A-Za-z0-9._:-]{1,64}$"),
         *(({"phone": "1", name: 1}, name, "There is no such field") for name in ("ttl", "code", "max_attempts", "test")),
         ({"phone": "1", "device": "d" * 257}, "device", "At most 256 characters"),
+        ({"phone": "1", "challenge": "c" * 4097}, "challenge", "At most 4096 characters"),
+        ({"phone": "1", "client_ip": f"::1%{'x' * 42}"}, "client_ip", "At most 45 characters"),
         ({"phone": "1", "client_ip": "x"}, "client_ip", "This is not an IP address: write it like 203.0.113.7 or 2001:db8::1"),
         ([], "", "Send a JSON object"),
         (None, "", "Send a JSON object"),
@@ -153,12 +155,15 @@ async def test_an_answer_names_ten_fields_and_64_characters_of_each() -> None:
     assert rejected.members["errors"] == [{"field": name, "message": "There is no such field"} for name in fields[:10]]
 
 
-@pytest.mark.parametrize("resend_at", [None, 1_790_000_030_000, 1_790_000_000_000])
-def test_a_pending_answer_is_what_its_model_says(resend_at: int | None) -> None:
+@pytest.mark.parametrize(
+    ("resend_at", "seconds"), [(None, "null"), (1_790_000_030_000, "30"), (1_789_999_990_000, "0")]
+)
+def test_a_pending_answer_is_what_its_model_says(resend_at: int | None, seconds: str) -> None:
     times = Times(1_790_000_000_123, 1_790_000_000_000, 1_790_000_300_007, resend_at)
     verification = Verification("vrf_x", Status.PENDING, "+79161234567", 4, 3, 1, "login", times, None, test=False)
     answer = PendingAnswer.of(verification).model_dump_json()
     assert PendingAnswer.model_validate_json(answer).model_dump_json() == answer
+    assert f'"resend_in":{seconds}' in answer
     assert '"created_at":"2026-09-21T14:13:20.000Z"' in answer
     assert '"expires_at":"2026-09-21T14:18:20.007Z"' in answer
 

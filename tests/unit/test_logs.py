@@ -1,5 +1,6 @@
 """How log lines are written: in one form, ours and the libraries', and with nothing that was not meant to be in them."""
 
+import asyncio
 import io
 import json
 import logging
@@ -8,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from app.telemetry.logging import LINES, configure_logs, request_id
+from app.telemetry import logging as logs
+from app.telemetry.logging import LINES, Refusals, configure_logs, request_id
 
 
 class Terminal(io.StringIO):
@@ -90,6 +92,17 @@ def test_the_level_holds_for_all_and_no_library_shows_what_it_does_inside(level:
         getattr(ours, name)(f"ours {name}")
         getattr(theirs, name)(f"theirs {name}")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == written
+
+
+async def test_the_line_that_counts_what_was_left_out_is_no_requests_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "SECONDS", 0.01)
+    stream = io.StringIO()
+    configure_logs("json", "info", stream)
+    request_id.set("order-4711")
+    Refusals(lines=0)("info", "refused", "key_unknown")
+    await asyncio.sleep(0.05)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["count"], "request_id" in line) == ("lines_left_out", 1, False)
 
 
 def test_what_is_not_http_fills_no_disk() -> None:

@@ -22,7 +22,7 @@ from app.telemetry.metrics import (
     Metrics,
 )
 from app.telemetry.observers import Observers
-from app.telemetry.tallies import SPARE, Tallies, shared_tallies
+from app.telemetry.tallies import Tallies, shared_tallies
 from app.verification import model
 from app.verification.limits import price_units
 from app.verification.model import Refusal
@@ -210,13 +210,23 @@ def _in_another_process(tallies: Tallies, event: Event) -> None:
     os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize("spare", [0, SPARE])
-def test_a_process_that_finds_all_rows_taken_counts_for_itself(spare: int) -> None:
-    with shared_tallies(WIDTH, 1, spare) as tallies:
+@pytest.mark.parametrize(("spare", "counted"), [({"spare": 0}, 0), ({}, 1)], ids=["no row", "a spare row"])
+def test_a_process_beyond_the_workers_has_a_spare_row_or_counts_for_itself(spare: dict[str, int], counted: int) -> None:
+    with shared_tallies(WIDTH, 1, **spare) as tallies:
         assert tallies
         metrics = Metrics("1", tallies)
         _in_another_process(tallies, UNKNOWN)
-        assert _counted(metrics)[call("unknown")] == (1 if spare else 0)
+        assert _counted(metrics)[call("unknown")] == counted
+
+
+def test_a_worker_takes_over_the_counts_of_one_that_ended_and_has_an_age_of_its_own() -> None:
+    with shared_tallies(WIDTH, 1, spare=0) as tallies:
+        assert tallies
+        _in_another_process(tallies, UNKNOWN)
+        now = time.time()
+        counted = _counted(Metrics("1", tallies))
+    assert counted[call("unknown")] == 1
+    assert counted[series("process_start_time_seconds", worker="0")] >= now
 
 
 def test_a_worker_of_another_version_counts_for_itself() -> None:
