@@ -80,6 +80,7 @@ def test_only_what_the_page_names_runs_and_each_answer_names_it_anew(service: Se
     first, second = _open(service), _open(service)
     nonce = _policy(first)["script-src"]
     assert re.fullmatch(r"'nonce-[A-Za-z0-9_-]{22}'", nonce)
+    assert nonce == _policy(first)["style-src"]
     assert nonce != _policy(second)["script-src"]
     tags = re.findall(r"<(?:script|link rel=\"(?:stylesheet|modulepreload)\")[^>]*>", first.text)
     assert len(tags) == 3

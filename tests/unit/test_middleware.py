@@ -88,6 +88,20 @@ async def test_an_exception_is_an_answer_that_a_page_can_read_and_that_hides_why
     assert _count(metrics, "/verify/check", "POST", status, code) == 1
 
 
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        *[(form, 503) for form in ("Bearer {}", "bearer {}", "BEARER   {}\t")],
+        *[(form, 401) for form in ("", "{}", "Bearer", "Bearer ", "Basic {}", "Bearer{}", "Bearer x {}")],
+    ],
+)
+async def test_a_key_comes_as_a_bearer_in_any_case(metrics: Metrics, authorization: str, status: int) -> None:
+    async with _serving(metrics, StoreUnavailable("it is reached")) as http:
+        headers = {"Authorization": authorization.format(KEY)}
+        answer = await http.post("/verify/check", json=CHECK, headers=headers)
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize(("full", "body"), [((True,), b"{"), ((False, True), json.dumps(CHECK).encode())])
 async def test_overload_is_judged_after_the_key_and_on_both_sides_of_the_body(
     metrics: Metrics, full: tuple[bool, ...], body: bytes
