@@ -24,6 +24,7 @@ from app.processes import StartError, listen
 from app.sandbox import reachable, sandbox_keys
 from app.settings import load_settings
 from app.store.embedded import embedded_server, store_directory
+from app.workers import WORKER_TIMEOUT
 from tests.e2e.conftest import Command, until
 from tests.harness import ROOT, Service, Simulator, running, serving
 
@@ -240,11 +241,21 @@ def test_an_old_store_is_rewritten_and_one_that_ends_ends_the_service(tmp_path: 
 def test_a_worker_that_is_slow_is_not_replaced(service: Service) -> None:
     pids = service.workers()
     os.kill(pids[0], signal.SIGSTOP)
-    time.sleep(6.5)  # uvicorn's own limit is 5 s
+    time.sleep(8)  # uvicorn's own limit is 5 s, and it may look a second or two later
     os.kill(pids[0], signal.SIGCONT)
     until(lambda: _is_ready(service.url))
     time.sleep(1)
     assert service.workers() == pids
+
+
+def test_a_worker_that_dies_instead_of_answering_its_supervisor_is_replaced_at_once(service: Service) -> None:
+    dead, other = service.workers()
+    os.kill(dead, signal.SIGSTOP)
+    time.sleep(1.5)  # it is asked meanwhile
+    os.kill(dead, signal.SIGKILL)
+    begun = time.monotonic()
+    until(lambda: len({dead, *service.workers()} - {dead, other}) == 1)
+    assert time.monotonic() - begun < WORKER_TIMEOUT / 2
 
 
 def test_a_call_whose_caller_has_gone_is_stored(tmp_path: Path, simulator: Simulator, phone: str) -> None:
