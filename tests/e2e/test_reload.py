@@ -53,6 +53,7 @@ def test_clients_change_where_one_process_does_all(tmp_path: Path, simulator: Si
         assert _statuses(service, fresh) == {401}
         file.write_text(file.read_text() + "\n" + clients_entry("backend", Kind.SECRET, fresh))
         _reload(service, 1)
+        assert [line["files"] for line in _events(service, "reloaded")] == [["clients", "signing_keys"]]
         assert _statuses(service, fresh) == {404}
         assert _statuses(service, service.keys["backend"]) == {404}, "two keys of a client while it is rotated"
 
