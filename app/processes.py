@@ -47,7 +47,7 @@ def listen(host: str, port: int, host_setting: str, port_setting: str) -> socket
     dual = host == "::" and socket.has_dualstack_ipv6()
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
-    except (OverflowError, UnicodeError) as error:
+    except (OverflowError, TypeError) as error:  # a port above 65535, a name that can't be encoded
         raise StartError(f"{host_setting}, {port_setting}: {host} and {port} are no address and port") from error
     except OSError as error:
         about_port = error.errno in {errno.EADDRINUSE, errno.EACCES}

@@ -69,8 +69,6 @@ def reload_on_hangup(settings: Settings, service: "Service", metrics: "Metrics")
         if files := [file for file, successful in valid.items() if successful]:
             signs_with, clients = service.tokens.signs_with, len(service.clients)
             log.info("reloaded", files=files, clients=clients, signs_with=signs_with, pid=os.getpid())
-        elif not valid:
-            log.info("nothing_to_reload", detail="neither CLIENTS_FILE nor SIGNING_KEYS_FILE is set")
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 

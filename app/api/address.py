@@ -23,7 +23,7 @@ FORWARDED_FOR = b"x-forwarded-for"
 _MAX_HOPS = 50  # read from the right: no chain of proxies is longer, but a header may be
 _MAX_HOP = 128  # characters: an IPv6 address has at most 45, and a port may follow
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_PORT = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}", re.ASCII)
+_PORT = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ class Service:
         return url if text in client.return_urls or (self.sandbox and url.local) else None
 
     def has_hosted_page(self, client: Registered) -> bool:
-        """Whether the hosted page may return somewhere for this client."""
-        return client.public and (self.sandbox or bool(client.return_urls))
+        """Whether the hosted page may return somewhere for this public client."""
+        return self.sandbox or bool(client.return_urls)
 
 
 def service_of(request: Request) -> Service:

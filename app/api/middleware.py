@@ -25,7 +25,6 @@ _UNROUTED = {
     *(RequestError.NO_SUCH_ROUTE, RequestError.MALFORMED_REQUEST, RequestError.HEAD_TOO_LARGE),
     RequestError.INTERNAL_ERROR,
 }
-_NO_METHOD = {RequestError.NO_SUCH_ROUTE, RequestError.METHOD_NOT_ALLOWED}
 # What the operator may have configured wrong is a warning, what a caller wrote is information.
 _ERRORS = {RequestError.STORE_UNAVAILABLE, RequestError.INTERNAL_ERROR}
 _WARNINGS = {
@@ -81,7 +80,8 @@ class RequestMiddleware:
         route = OTHER if error is RequestError.NO_SUCH_ROUTE else self._route(scope)
         code = problem.code if problem else ""
         metrics: Metrics = scope["state"]["metrics"]
-        metrics.count_request(route, OTHER if error in _NO_METHOD else method, status, code)
+        known = route != OTHER and error is not RequestError.METHOD_NOT_ALLOWED
+        metrics.count_request(route, method if known else OTHER, status, code)
         if problem and error:
             try:
                 self._log(scope, problem, error, route, method)

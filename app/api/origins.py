@@ -53,9 +53,11 @@ def canonical_origin(text: str) -> str:
         raise ValueError(
             f"{text!r}: a star may stand only for the port of localhost, 127.0.0.1 or [::1]: list each origin"
         )
-    if port and port != "*" and int(port) > _MAX_PORT:
-        raise ValueError(f"{text!r} is not an origin: its port is above {_MAX_PORT}")
-    return origin if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{origin}:{port.lstrip('0') or '0'}"
+    if port and port != "*":
+        port = str(int(port))  # without zeros before it
+        if int(port) > _MAX_PORT:
+            raise ValueError(f"{text!r} is not an origin: its port is above {_MAX_PORT}")
+    return origin if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{origin}:{port}"
 
 
 def _host(text: str, host: str) -> str:
@@ -160,7 +162,7 @@ def read_return_url(text: str) -> ReturnUrl:
     """Read an address to return to. A ValueError says how to write one."""
     match = _RETURN_URL.fullmatch(text)
     if match is None or len(text) > _MAX_RETURN_URL:
-        raise ValueError(f"{text[:_MAX_RETURN_URL]!r} is no return URL: {_HOW_TO_RETURN}")
+        raise ValueError(f"{text!r} is no return URL: {_HOW_TO_RETURN}")
     origin = canonical_origin(match[1])
     local = allows(frozenset(LOCALHOST_ORIGINS), origin)
     return ReturnUrl(match[1].partition("://")[2], origin + match[2], origin.startswith("https:"), local)

@@ -100,7 +100,7 @@ def _too_large() -> RequestRejected:
 def _rejected(error: ValidationError) -> RequestRejected:
     errors = error.errors(include_url=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
-        return RequestRejected(RequestError.MALFORMED_JSON, errors[0]["msg"][:200])
+        return RequestRejected(RequestError.MALFORMED_JSON, errors[0]["msg"])
     fields = [{"field": _field(each), "message": message_of(each)} for each in errors[:_MAX_ERRORS]]
     return RequestRejected(RequestError.INVALID_REQUEST, "Fix the fields listed in `errors`.", errors=fields)
 

@@ -185,7 +185,7 @@ class Metrics:
                 self._count_call(event)
             case BreakerChanged(state=state, reason=reason):
                 self._set_breaker(state)
-                if state is BreakerState.OPEN and reason:
+                if reason:  # it opened
                     self._add(BREAKER_OPENED.name, reason)
             case BiasMeasured(bias=bias, impossible=impossible):
                 for digits, measured in bias.items():

@@ -83,17 +83,16 @@ async def page(request: Request) -> Response:
     language = _language_of(request)
     service = service_of(request)
     try:
-        query, client, url = _open(request.query_params, service)
+        query, url = _open(request.query_params, service)
     except RequestRejected as refusal:
         return _refuse(request, language, refusal)
-    request.scope["client_id"] = client.id
     return _shown(query, url, language, _countries(service))
 
 
 # ---- what it is opened with
 
 
-def _open(given: QueryParams, service: Service) -> tuple[_Query, Registered, ReturnUrl]:
+def _open(given: QueryParams, service: Service) -> tuple[_Query, ReturnUrl]:
     """Judge what the page is opened with.
 
     Raises:
@@ -113,7 +112,7 @@ def _open(given: QueryParams, service: Service) -> tuple[_Query, Registered, Ret
     if url is None:
         detail = f'Add exactly this return_url to return_urls of client "{client.id}" in the clients file. Each character counts.'
         raise RequestRejected(RequestError.RETURN_URL_NOT_ALLOWED, detail)
-    return query, client, url
+    return query, url
 
 
 def _client_of(key: str, service: Service) -> Registered:

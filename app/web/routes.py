@@ -58,11 +58,10 @@ def load(directory: Traversable, prefix: str = "") -> dict[str, StaticFile]:
 def static_file(entry: Traversable) -> StaticFile:
     """Read a file."""
     content = entry.read_bytes()
-    media_type = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
     return StaticFile(
         content=content,
         compressed=gzip.compress(content, mtime=0) if len(content) >= _MIN_COMPRESSED else None,
-        media_type=media_type + ("; charset=utf-8" if media_type.startswith("text/") else ""),
+        media_type=mimetypes.guess_type(entry.name)[0] or "application/octet-stream",
         version=hashlib.sha256(content).hexdigest()[:12],
         integrity="sha384-" + base64.b64encode(hashlib.sha384(content).digest()).decode(),
     )

@@ -1,5 +1,6 @@
 """The listener itself, without a proxy in front: no head, no silence and no HEAD holds it. ATTACKS.md, "The listener itself"."""
 
+import json
 import resource
 import socket
 import time
@@ -73,9 +74,9 @@ def _files(service: Service) -> list[Path]:
     return list(Path(f"/proc/{service.process.pid}/fd").iterdir())
 
 
-def _post(authorization: str, length: int) -> bytes:
-    """The head of a check whose body is so long."""
-    head = f"POST /verify/check HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nContent-Type: application/json\r\n"
+def _post(authorization: str, length: int, operation: str = "check") -> bytes:
+    """The head of a check, or another operation, whose body is so long."""
+    head = f"POST /verify/{operation} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {length}\r\n\r\n".encode()
 
 
@@ -98,6 +99,7 @@ def test_a_head_over_32_kib_is_refused(service: Service, kind: str) -> None:
             answer = _send(connection, LARGE[kind], pieces)
         assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"), answer[:200]
         assert b'"code":"head_too_large"' in answer
+        assert b"connection: close" in answer.lower()
         assert answer.count(b"HTTP/1.1") == 1
         assert scrape(service.url)[TOO_LARGE] == before + 1
 
@@ -116,6 +118,11 @@ def test_a_head_below_the_bound_is_read_and_each_request_has_a_bound_of_its_own(
 
     with _connect(service) as connection:
         assert [_status(connection, filled(size)) for size in (32_000, 20_000, 20_000)] == [200] * 3
+        for _ in range(3):
+            request = filled(20_000)
+            connection.sendall(request[:15_000])
+            time.sleep(0.05)  # it comes in pieces
+            assert _status(connection, request[15_000:]) == 200
         assert _send(connection, filled(40_000), 5).startswith(b"HTTP/1.1 431 ")
 
 
@@ -178,7 +185,9 @@ def test_what_does_not_come_within_ten_seconds_is_given_up(service: Service) -> 
         begun = time.monotonic()
         body.sendall(_post(service.headers()["Authorization"], 100) + b'{"id":')
         needless.sendall(_post("Bearer sk_unknown", 100) + b"{")
-        assert _status(kept) == _status(second) == 200
+        kept.sendall(_post(service.headers()["Authorization"], 2) + b"{")
+        assert _status(second) == 200
+        assert _status(kept, b"}") == 422, "its body came in time"
         for connection in (half, slow, second):
             connection.sendall(HALF_A_HEAD)
         while time.monotonic() < begun + HEAD_TIMEOUT - 1:
@@ -186,8 +195,9 @@ def test_what_does_not_come_within_ten_seconds_is_given_up(service: Service) -> 
             body.sendall(b" ")
             time.sleep(1)
         assert not any(_is_closed(connection) for connection in (silent, half, second))
+        for connection in (silent, half, slow, second, body):
+            connection.settimeout(HEAD_TIMEOUT / 2)  # the last byte of some came a second ago
         for connection in (silent, half, slow, second):
-            connection.settimeout(HEAD_TIMEOUT)
             _answer(connection)  # returns when it is closed; else it raises
         assert _answer(needless).startswith(b"HTTP/1.1 401 "), "answered at once"
         assert (answer := _answer(body)).startswith(b"HTTP/1.1 408 ")
@@ -229,6 +239,20 @@ def test_connections_that_read_no_answer_are_closed(service: Service) -> None:
             connection.sendall(GET.replace(b"/healthz", b"/openapi.json") * 100)  # more than the kernel keeps
         until(lambda: len(_files(service)) >= idle + len(opened))
         until(lambda: len(_files(service)) <= idle, 3 * READ_TIMEOUT, "they are open as long as their peers like")
+
+
+def test_a_connection_with_a_request_makes_no_room_for_silent_ones(
+    service: Service, simulator: Simulator, phone: str
+) -> None:
+    simulator.behave(phone, delay=1)
+    body = json.dumps({"phone": phone}).encode()
+    with ExitStack() as stack:
+        busy = stack.enter_context(_connect(service))
+        busy.sendall(_post(service.headers()["Authorization"], len(body), "start") + body)
+        until(lambda: simulator.count(phone) == 1)
+        for _ in range(200):
+            stack.enter_context(_connect(service))
+        assert _status(busy, b"") == 201
 
 
 def test_connections_of_a_trusted_proxy_have_no_such_bound(tmp_path: Path, simulator: Simulator) -> None:

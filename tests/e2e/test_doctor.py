@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from app.api.clients import Kind, clients_entry, new_key
-from app.processes import StartError, kept
+from app.processes import StartError, kept, ownership, usable
 from app.store.embedded import embedded_server, socket_of
 from app.verification.signing_keys import new_signing_key, write_signing_keys
 from tests.e2e.conftest import Command
@@ -109,6 +109,25 @@ def test_what_may_not_be_used_is_said_with_its_owner_and_no_traceback(not_root: 
     done = command("doctor")
     assert done.status == 78
     assert ".env: it can't be read (Permission denied): check its owner and mode" in done.err
+
+
+def test_a_kept_text_ends_where_an_editor_adds_a_line_break_and_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pepper").write_text("kept\n")
+    assert kept(tmp_path / "pepper", lambda: "made") == "kept"
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
+    assert not usable(link)
+    assert ownership(link).startswith(f"{link} belongs to ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a directory to another user")
+def test_anothers_directory_is_not_usable_and_its_owner_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    assert usable(data)
+    os.chown(data, 4711, 4711)
+    assert not usable(data)
+    assert ownership(data / "store").startswith(f"{data} belongs to user 4711, this process runs as ")
 
 
 # ---- --call

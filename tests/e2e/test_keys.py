@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from app.api.clients import load_clients
+from app.processes import write_private
 from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.e2e.conftest import Command
 
@@ -85,12 +87,17 @@ def test_signing_keys_are_made_and_rotated_in_three_steps(command: Command, tmp_
 
     ((old, *_),) = step()
     assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(file, 65534, 65534)
+    given = file.stat()
     assert step() == [(old, "ES256", "signs")], "a second time it only lists"
     (_, (new, *_)) = step("--add", "--alg", "EdDSA")
     assert step() == [(old, "ES256", "signs"), (new, "EdDSA", "is published")]
     assert step("--promote") == [(new, "EdDSA", "signs"), (old, "ES256", "is published")]
     assert step("--retire") == [(new, "EdDSA", "signs")]
-    assert file.stat().st_mode & 0o777 == 0o600
+    now = file.stat()
+    assert (now.st_mode, now.st_uid, now.st_gid) == (given.st_mode, given.st_uid, given.st_gid)
     assert [path.name for path in tmp_path.iterdir()] == [file.name], "no draft is left"
 
 
@@ -126,6 +133,13 @@ def test_a_step_that_is_not_possible_changes_nothing(
     assert (done.status, said in done.err) == (78, True), done
     assert "hidden-secret" not in done.err
     assert (file.read_text() if file.exists() else None) == held
+
+
+def test_what_cant_be_written_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "a-directory").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_private(tmp_path / "a-directory", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["a-directory"]
 
 
 @pytest.mark.parametrize("place", [".", "nowhere/k.json"])

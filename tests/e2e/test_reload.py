@@ -1,7 +1,10 @@
 """SIGHUP: clients and signing keys change in all workers without a restart; an invalid file changes nothing."""
 
 import os
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from app.settings import load_settings
 from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.e2e.conftest import until
 from tests.exposition import scrape, series
-from tests.harness import Service, Simulator, clients_toml, fresh_phone, serving
+from tests.harness import MAX_START, ROOT, Service, Simulator, clients_toml, fresh_phone, serving
 
 
 def _reload(service: Service, workers: int = 2, *, event: str = "reloaded") -> None:
@@ -51,6 +54,7 @@ def test_clients_change_where_one_process_does_all(tmp_path: Path, simulator: Si
         assert _statuses(service, fresh) == {401}
         file.write_text(file.read_text() + "\n" + clients_entry("backend", Kind.SECRET, fresh))
         _reload(service, 1)
+        assert [line["files"] for line in _events(service, "reloaded")] == [["clients", "signing_keys"]]
         assert _statuses(service, fresh) == {404}
         assert _statuses(service, service.keys["backend"]) == {404}, "two keys of a client while it is rotated"
 
@@ -116,6 +120,47 @@ def test_clients_change_in_all_workers_but_not_by_invalid_files(pair: Service, s
     _reload(pair)
     assert dict.fromkeys(refused, 1.0).items() <= scrape(pair.url).items()
 
+
+# ---- a terminal
+
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "app.cli", "serve"])
+"""
+
+
+def _wait_for(terminal: int, text: bytes, count: int) -> None:
+    shown = b""
+    while shown.count(text) < count:
+        assert select.select([terminal], [], [], MAX_START)[0], shown
+        shown += os.read(terminal, 65536)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hangup_reloads_a_service_that_has_its_terminal_and_ends_one_that_lost_it(
+    tmp_path: Path, workers: int
+) -> None:
+    terminal, its_end = os.openpty()
+    settings = {"PORT": "0", "SIMULATOR_PORT": "0", "LOG_FORMAT": "json", "WORKERS": str(workers)}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
+    environ = plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-c", IN_A_TERMINAL]
+    process = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=its_end)
+    try:
+        os.close(its_end)
+        _wait_for(terminal, b"Application startup complete", workers)
+        process.send_signal(signal.SIGHUP)
+        _wait_for(terminal, b'"reloaded"', workers)
+        os.close(terminal)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+# ---- invalid files
 
 NO_CALL_FOR_STRANGERS = clients_entry("a", Kind.PUBLIC, new_key(Kind.PUBLIC), native=True, calls="1/day")
 BROKEN: dict[str, tuple[str | None, ...]] = {

@@ -44,6 +44,17 @@ def test_it_shows_the_widget_of_the_client(service: Service) -> None:
     assert "purpose" not in plain
 
 
+def test_a_reload_goes_on_with_the_same_verification_and_anything_else_begins_another(service: Service) -> None:
+    def flow(**given: str) -> str:
+        found = re.search(r'<phone-verify id="([^"]+)"', _open(service, **given).text)
+        assert found
+        return found[1]
+
+    opened = [flow(), flow(state="1"), flow(purpose="login"), flow(return_url=CART)]
+    assert len(set(opened)) == len(opened)
+    assert flow(state="1", lang="ru") == opened[1]
+
+
 def test_the_widgets_words_are_loaded_with_it(service: Service) -> None:
     link = re.search(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)">', _open(service, lang="kk").text)
     assert link
@@ -69,6 +80,7 @@ def test_only_what_the_page_names_runs_and_each_answer_names_it_anew(service: Se
     first, second = _open(service), _open(service)
     nonce = _policy(first)["script-src"]
     assert re.fullmatch(r"'nonce-[A-Za-z0-9_-]{22}'", nonce)
+    assert nonce == _policy(first)["style-src"]
     assert nonce != _policy(second)["script-src"]
     tags = re.findall(r"<(?:script|link rel=\"(?:stylesheet|modulepreload)\")[^>]*>", first.text)
     assert len(tags) == 3
@@ -141,6 +153,7 @@ def test_what_is_no_address_is_refused(service: Service, url: str) -> None:
 def test_what_is_wrong_is_named_with_its_fix(service: Service, given: dict[str, str], status: int, fix: str) -> None:
     answer = _open(service, **{name: value.format(**service.keys) for name, value in given.items()})
     assert answer.status_code == status
+    assert ("www-authenticate" in answer.headers) is (status == 401)
     _assert_plain(answer, fix)
     assert service.keys["backend"] not in answer.text + service.log.read_text()
 
@@ -249,9 +262,9 @@ def test_a_client_without_return_urls_is_not_admitted_from_the_services_origin(s
 def sandbox(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Service]:
     """A sandbox with a clients file: the other settings of production are not there."""
     keys = {"hosted": new_key(Kind.PUBLIC), "web": new_key(Kind.PUBLIC), "backend": new_key(Kind.SECRET)}
-    none: Any = dict.fromkeys(("PROVIDER_URL", "PROVIDER_API_KEY"), "")
+    more: Any = dict.fromkeys(("PROVIDER_URL", "PROVIDER_API_KEY"), "") | {"ALLOWED_COUNTRIES": "BY,KZ,RU"}
     directory = tmp_path_factory.mktemp("sandbox")
-    with serving(directory, "", keys, SANDBOX="true", SIMULATOR_PORT="0", WORKERS="1", **none) as service:
+    with serving(directory, "", keys, SANDBOX="true", SIMULATOR_PORT="0", WORKERS="1", **more) as service:
         yield service
 
 
@@ -272,6 +285,10 @@ def test_a_sandbox_returns_to_this_machine_without_an_entry_and_nowhere_else(
     sandbox: Service, url: str, status: int
 ) -> None:
     assert _open(sandbox, return_url=url).status_code == status
+
+
+def test_the_country_of_national_spellings_stands_before_the_others(sandbox: Service) -> None:
+    assert ' countries="RU BY KZ" ' in _open(sandbox).text
 
 
 def test_its_pages_may_use_every_public_key(sandbox: Service) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import socket
 
 import pytest
 from fastapi import FastAPI
@@ -45,7 +46,14 @@ def test_pages_of_other_origins_may_load_it(live: TestClient, name: str) -> None
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Content-Type"].split(";")[0] in {"text/javascript", JSON}
+    assert answer.headers["Content-Type"] in {"text/javascript; charset=utf-8", JSON}
+
+
+def test_files_of_the_hosted_page_are_for_it_alone(live: TestClient) -> None:
+    headers = live.get("/hosted/page.js").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in headers
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
@@ -53,11 +61,19 @@ def test_a_named_version_is_kept_and_what_the_browser_has_is_not_sent_again(live
     accepted = {"Accept-Encoding": encoding}
     plain = live.get(WIDGET, headers=accepted)
     assert (plain.headers["Cache-Control"], plain.headers["Vary"]) == ("public, no-cache", "Accept-Encoding")
-    again = live.get(WIDGET, headers=accepted | {"If-None-Match": plain.headers["ETag"]})
-    assert (again.status_code, again.content, again.headers["Vary"]) == (304, b"", "Accept-Encoding")
+    for known in (plain.headers["ETag"], f'"of-an-older-one", W/{plain.headers["ETag"]}'):
+        again = live.get(WIDGET, headers=accepted | {"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["Vary"]) == (304, b"", "Accept-Encoding")
     version = plain.headers["ETag"].strip('"').removesuffix("-gzip")
-    assert "immutable" in live.get(f"{WIDGET}?v={version}").headers["Cache-Control"]
+    year = "public, max-age=31536000, immutable"
+    assert live.get(f"{WIDGET}?v={version}").headers["Cache-Control"] == year
     assert "immutable" not in live.get(f"{WIDGET}?v=0").headers["Cache-Control"]
+
+
+def test_a_compressed_file_has_an_etag_of_its_own(live: TestClient) -> None:
+    answers = [live.get(WIDGET, headers={"Accept-Encoding": encoding}) for encoding in ("gzip", "identity")]
+    assert answers[0].content == answers[1].content
+    assert answers[0].headers["ETag"] != answers[1].headers["ETag"]
 
 
 def test_head_works_and_other_methods_are_named(live: TestClient) -> None:
@@ -91,11 +107,30 @@ def test_the_demo_never_gives_the_secret_key_away(demo: TestClient) -> None:
     assert SECRET not in repr(CONTEXT)
 
 
-def test_the_demo_has_a_strict_policy(demo: TestClient) -> None:
-    policy = demo.get("/").headers["Content-Security-Policy"]
-    assert "unsafe" not in policy
-    assert "require-trusted-types-for 'script'" in policy
-    assert "frame-ancestors 'none'" in policy
+@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_the_sandboxs_pages_have_a_strict_policy(demo: TestClient, page: str) -> None:
+    headers = demo.get(page).headers
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+    parts = (part.partition(" ") for part in headers["Content-Security-Policy"].split("; "))
+    policy = {name: value for name, _, value in parts}
+    for name in ("default-src", "base-uri", "form-action", "frame-ancestors"):
+        assert policy[name] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["style-src"] == ("'self' 'unsafe-inline'" if page == "/docs" else "'self'")
+    assert policy.get("require-trusted-types-for") == (None if page == "/docs" else "'script'")
+
+
+def test_the_secret_key_is_sent_to_no_address_of_a_header_and_to_no_proxy(
+    demo: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        stranger.setblocking(False)
+        host = f"127.0.0.1:{stranger.getsockname()[1]}"
+        monkeypatch.setenv("ALL_PROXY", f"http://{host}")
+        for path in ("/demo/policy", "/demo/calls"):
+            assert demo.get(path, headers={"Host": host, "X-Forwarded-Host": host}).status_code == 502
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
 
 
 @pytest.mark.parametrize(

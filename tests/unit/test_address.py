@@ -85,11 +85,12 @@ def test_everyone_is_no_proxy(text: str) -> None:
         ("203.0.113.7, ::ffff:10.0.0.8, [::ffff:10.0.0.9]:80", "203.0.113.7"),
         ("10.0.0.9, 10.0.0.8", "10.0.0.9"),
         ("10.0.0.9", "10.0.0.9"),
+        ("[fe80::7%eth0]:80", "fe80::7"),
         # Text that is not an address ends the walk.
         *((line, PROXY) for line in ("unknown", "203.0.113.\xb2", "\xff\x00", "", " , ,", "203.0.113.7 198.51.100.1")),
         *((f"203.0.113.7, {last}", PROXY) for last in ("unknown", "010.0.0.9", "10.0.0.256", "for=198.51.100.1")),
         *((f"203.0.113.7, {last}", PROXY) for last in ("[2001:db8::7", "2001:db8::7]:1", "[2001:db8::7]1")),
-        *((f"203.0.113.7, {last}", PROXY) for last in ("198.51.100.1:http", "198.51.100.1:")),
+        *((f"203.0.113.7, {last}", PROXY) for last in ("198.51.100.1:http", "198.51.100.1:", f"2001:db8::7%{'x' * 128}")),
         *((f"203.0.113.7, {middle}, 10.0.0.8", "10.0.0.8") for middle in ("unknown", "[]:80", "1.2.3.4.5", "10.0.0.9, unknown")),
     ],
 )  # fmt: skip

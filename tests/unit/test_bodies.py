@@ -1,4 +1,4 @@
-"""Bodies are read bounded, in bytes and in seconds, and no answer repeats them. Without a server."""
+"""Bodies are read bounded, in bytes and in seconds, and no answer repeats them; idempotency keys. Without a server."""
 
 import asyncio
 import json
@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from app.api import reading
 from app.api.problems import RequestError, RequestRejected
-from app.api.reading import read_json
+from app.api.reading import idempotency_key, once, read_json
 from app.api.schemas import PendingAnswer, ResendRequest, StartRequest
+from app.verification.client import Caller, Client, IdempotentRequest
 from app.verification.model import Status, Times, Verification
 
 JSON = (b"content-type", b"application/json")
@@ -43,6 +44,16 @@ async def _rejection(request: Request) -> RequestRejected:
 @pytest.mark.parametrize("chunks", [(GOOD[:5], GOOD[5:]), (b"\xef\xbb\xbf" + GOOD,)])
 async def test_pieces_are_put_together_and_a_byte_order_mark_is_skipped(chunks: tuple[bytes, ...]) -> None:
     assert (await read_json(_request(*chunks), ResendRequest)).id == "vrf_1"
+
+
+@pytest.mark.parametrize("headers", [(), ((b"content-length", b"8192"),)], ids=["as it comes", "as it declares"])
+async def test_a_body_of_8_kib_is_read(headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    assert (await read_json(_request(GOOD.ljust(8192), headers=(JSON, *headers)), ResendRequest)).id == "vrf_1"
+
+
+async def test_of_several_headers_of_one_name_the_first_counts() -> None:
+    headers = (JSON, (b"content-type", b"text/plain"))
+    assert (await read_json(_request(GOOD, headers=headers), ResendRequest)).id == "vrf_1"
 
 
 @pytest.mark.parametrize(
@@ -98,12 +109,14 @@ async def test_a_body_that_is_cut_off_asks_for_nothing() -> None:
     [
         _request(headers=(JSON, (b"content-length", b"8193")), then="stall"),
         _request(headers=(JSON, (b"content-length", b"99999999999999999999")), then="stall"),
+        _request(headers=(JSON, (b"content-length", b"0" * 5000 + b"1")), then="stall"),
         _request(b"x" * 8000, b"x" * 8000, then="stall"),
     ],
-    ids=["as it declares", "as it declares, by far", "as it turns out"],
+    ids=["as it declares", "as it declares, by far", "as it declares, in many digits", "as it turns out"],
 )
 async def test_a_body_that_is_too_large_is_not_waited_for(request_: Request) -> None:
-    assert (await _rejection(request_)).error is RequestError.BODY_TOO_LARGE
+    rejected = await _rejection(request_)
+    assert (rejected.error, rejected.headers) == (RequestError.BODY_TOO_LARGE, {"Connection": "close"})
 
 
 @pytest.mark.parametrize(
@@ -123,6 +136,8 @@ async def test_a_body_that_is_too_large_is_not_waited_for(request_: Request) -> 
         ({"phone": "1", "purpose": "a b"}, "purpose", "It does not match ^[A-Za-z0-9._:-]{1,64}$"),
         *(({"phone": "1", name: 1}, name, "There is no such field") for name in ("ttl", "code", "max_attempts", "test")),
         ({"phone": "1", "device": "d" * 257}, "device", "At most 256 characters"),
+        ({"phone": "1", "challenge": "c" * 4097}, "challenge", "At most 4096 characters"),
+        ({"phone": "1", "client_ip": f"::1%{'x' * 42}"}, "client_ip", "At most 45 characters"),
         ({"phone": "1", "client_ip": "x"}, "client_ip", "This is not an IP address: write it like 203.0.113.7 or 2001:db8::1"),
         ([], "", "Send a JSON object"),
         (None, "", "Send a JSON object"),
@@ -134,11 +149,55 @@ async def test_an_invalid_field_is_named_with_the_fix(body: object, field: str, 
     assert rejected.members["errors"] == [{"field": field, "message": message}]
 
 
-@pytest.mark.parametrize("resend_at", [None, 1_790_000_030_000, 1_790_000_000_000])
-def test_a_pending_answer_is_what_its_model_says(resend_at: int | None) -> None:
+async def test_an_answer_names_ten_fields_and_64_characters_of_each() -> None:
+    fields = [f"{nth:03d}{'x' * 61}" for nth in range(20)]
+    rejected = await _rejection(_request(json.dumps({"phone": "1"} | {f"{name}y": 1 for name in fields}).encode()))
+    assert rejected.members["errors"] == [{"field": name, "message": "There is no such field"} for name in fields[:10]]
+
+
+@pytest.mark.parametrize(
+    ("resend_at", "seconds"), [(None, "null"), (1_790_000_030_000, "30"), (1_789_999_990_000, "0")]
+)
+def test_a_pending_answer_is_what_its_model_says(resend_at: int | None, seconds: str) -> None:
     times = Times(1_790_000_000_123, 1_790_000_000_000, 1_790_000_300_007, resend_at)
     verification = Verification("vrf_x", Status.PENDING, "+79161234567", 4, 3, 1, "login", times, None, test=False)
     answer = PendingAnswer.of(verification).model_dump_json()
     assert PendingAnswer.model_validate_json(answer).model_dump_json() == answer
+    assert f'"resend_in":{seconds}' in answer
     assert '"created_at":"2026-09-21T14:13:20.000Z"' in answer
     assert '"expires_at":"2026-09-21T14:18:20.007Z"' in answer
+
+
+# ---- idempotency keys
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        (b"x" * 255, "x" * 255),
+        (b" order-1\t", "order-1"),
+        (b'"order-1"', "order-1"),
+        (b'"an order"', "an order"),
+        (rb'"a\"b\\c"', r'a"b\c'),
+        (rb"a\\c", r"a\\c"),
+    ],
+)
+def test_a_key_is_read_as_it_is_or_as_a_string_in_quotes(sent: bytes, key: str) -> None:
+    assert idempotency_key(_request(headers=((b"idempotency-key", sent),))) == key
+
+
+def _once(key: str, **members: Any) -> IdempotentRequest | None:
+    page = Caller(Client("web", "web", public=True))
+    return once(page, key, StartRequest(phone="+79161234567", **members)).once
+
+
+def test_a_public_clients_key_has_16_characters() -> None:
+    assert _once("x" * 16)
+    with pytest.raises(RequestRejected) as rejected:
+        _once("x" * 15)
+    assert rejected.value.error is RequestError.IDEMPOTENCY_KEY_INVALID
+
+
+@pytest.mark.parametrize("member", ["client_ip", "challenge", "device"])
+def test_what_may_differ_when_an_action_is_sent_again_is_not_compared(member: str) -> None:
+    assert _once("x" * 16, **{member: "203.0.113.7"}) == _once("x" * 16)

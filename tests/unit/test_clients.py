@@ -124,6 +124,9 @@ def _allowing(*origins: str) -> Clients:
         ("https://A.Example", "https://a.example"),
         ("HTTPS://a.example:443", "https://a.example"),
         ("http://a.example:80", "http://a.example"),
+        ("https://a.example:0443", "https://a.example"),
+        ("https://a.example:08443", "https://a.example:8443"),
+        ("https://a.example:65535", "https://a.example:65535"),
         ("https://пример.рф", "https://xn--e1afmkfd.xn--p1ai"),
         ("https://Straße.example:8443", "https://xn--strae-oqa.example:8443"),
     ],
@@ -139,9 +142,10 @@ def test_an_origin_is_the_one_that_browsers_send_however_it_is_written(written: 
     "text",
     [
         *("*", "", "a.example", "https://", "https://a.example/x", "https://a.example?x", "https://a.example#x"),
-        *("https://a.example/", "https://user@a.example", "https://a.example:99999", "https://a.example:x"),
+        *("https://a.example/", "https://user@a.example", "https://a.example:65536", "https://a.example:x"),
         *("file:///page.html", "file://host", "https://[::g]", "https://*.example", "https://\u2028", "Null"),
         *("https://a.example:*", "http://localhost.evil.example:*", "ftp://localhost:*", "http://127.0.0.2:*"),
+        "http://127.0.0x1:*",
         "https://a b.example",
     ],
 )

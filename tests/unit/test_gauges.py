@@ -25,6 +25,7 @@ LIMITED = replace(
     spending=Spending(3500, CAPS, parse_country_caps("KZ 10/hour")),
 )
 SHOP = Client("shop", "shop", public=True, calls=(Rate(1000, 3600),), spend=(Rate(cap_units(Decimal(50)), 86400),))
+BACKEND = Client("backend", "backend", calls=(Rate(10, 3600),))
 USED = {
     "calls_total/1": Usage(1, 2, 500),
     "spend/3600": Usage(12 * SCALE, 30 * SCALE, 1000),
@@ -32,9 +33,10 @@ USED = {
     "spend_country:KZ/3600": Usage(0, 7 * SCALE, 1000),
     "spend_client:shop/86400": Usage(1 * SCALE, 2 * SCALE, 1000),
     "calls_per_client:shop/3600": Usage(3, 4, 1000),
+    "calls_per_client:backend/3600": Usage(0, 5, 1000),
 }
 STATUS = GuardStatus((Suspended("KZ", "public", 1), Suspended("+7999123", "public", 2)), 5, USED)
-WELL = Seen(up=True, problems={"eviction": False, "no_answer": False}, status=STATUS, clients=(SHOP,))
+WELL = Seen(up=True, problems={"eviction": False, "no_answer": False}, status=STATUS, clients=(SHOP, BACKEND))
 DOWN = Seen(up=False, problems={"eviction": False, "no_answer": True})
 
 
@@ -71,6 +73,8 @@ async def test_all_is_shown_with_what_is_used_beside_what_is_allowed() -> None:
     assert budget(calls, limit="all", window="second", lane="public") == [1, 50]
     assert budget(calls, limit="client:shop", window="hour", lane="all") == [7, 1000]
     assert budget(calls, limit="client:shop", window="hour", lane="public") == [3, 500]
+    assert budget(calls, limit="client:backend", window="hour", lane="all") == [5, 10]
+    assert series("lastdigits_calls_used", limit="client:backend", window="hour", lane="public") not in shown
     assert [budget(suspended, lane=lane) for lane in ("public", "trusted")] == [[2], [0]]
     assert shown[series("lastdigits_spray_alert")] == 1
 
@@ -87,6 +91,7 @@ async def test_a_problem_is_neither_ready_nor_safe_though_the_store_answers() ->
 
 async def test_a_store_that_hangs_holds_up_no_scrape_and_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gauges, "TIMEOUT", 0.02)
+    monkeypatch.setattr(gauges, "KEPT_FOR", 0)  # it hangs for longer than an answer is kept
     looks, answer = [], asyncio.Event()
 
     async def look() -> Seen:

@@ -50,6 +50,7 @@ def _serving(metrics: Metrics, error: Exception, *full: bool) -> httpx.AsyncClie
         proxies=TrustedProxies(),
         warned=set(),
         is_full=lambda: next(asked, False),
+        has_hosted_page=lambda _: False,
     )
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,6 +88,21 @@ async def test_an_exception_is_an_answer_that_a_page_can_read_and_that_hides_why
     assert _count(metrics, "/verify/check", "POST", status, code) == 1
 
 
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        *[(form, "store_unavailable") for form in ("Bearer {}", "bearer {}", "BEARER   {}\t")],
+        *[(form, "key_missing") for form in ("", "{}", "Bearer", "Bearer ", "Basic {}", "Bearer{}")],
+        ("Bearer x {}", "key_unknown"),
+    ],
+)
+async def test_a_key_comes_as_a_bearer_in_any_case(metrics: Metrics, authorization: str, code: str) -> None:
+    async with _serving(metrics, StoreUnavailable("it is reached")) as http:
+        headers = {"Authorization": authorization.format(KEY)}
+        answer = await http.post("/verify/check", json=CHECK, headers=headers)
+    assert answer.json()["code"] == code
+
+
 @pytest.mark.parametrize(("full", "body"), [((True,), b"{"), ((False, True), json.dumps(CHECK).encode())])
 async def test_overload_is_judged_after_the_key_and_on_both_sides_of_the_body(
     metrics: Metrics, full: tuple[bool, ...], body: bytes
@@ -121,6 +137,8 @@ async def test_head_is_get_to_a_route_and_head_to_the_server(metrics: Metrics) -
         ("/verify/vrf_vAQ1KyqTjHDtj3Cgw3caoBiOVUzCdEsH9/x", "/verify/…/x"),
         ("/start/+79161234567?code=1234", "/start/+…"),
         ("/v1/phones/+7-916-123-45-67/1234", "/v1/phones/+…/…"),
+        ("/123/12345/123", "/123/…/123"),
+        (f"/{'x' * 24}/{'x' * 25}/", f"/{'x' * 24}/…/"),
         ("/%E2%98%83%0A%1B[0m", "/………[0m"),
         ("/a" * 3000, "/a" * 50),
     ],
@@ -159,6 +177,31 @@ async def test_files_pages_and_preflights_are_counted_as_documented_routes_are(
     assert _count(metrics, route, counted, status, code) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "headers", "level", "code", "shown"),
+    [
+        ("/verify/check", "POST", {"Authorization": ""}, "warning", "key_missing", "POST"),
+        ("/verify/check", "POST", {"Authorization": "Bearer pk_x"}, "warning", "key_unknown", "POST"),
+        ("/verify/check", "POST", {"Origin": "https://strange.example"}, "warning", "origin_not_allowed", "POST"),
+        ("/verify/redeem", "POST", {}, "warning", "key_not_allowed", "POST"),
+        ("/verify/check", "POST", {}, "info", "unsupported_media_type", "POST"),
+        ("/verify/check", "PATCH", {}, "info", "method_not_allowed", "PATCH"),
+        ("/verify/check", "4711", {}, "info", "method_not_allowed", OTHER),
+    ],
+)
+async def test_a_refusal_is_a_warning_where_the_operator_may_have_set_something_up_wrong(
+    metrics: Metrics, path: str, method: str, headers: dict[str, str], level: str, code: str, shown: str
+) -> None:
+    async with _serving(metrics, RuntimeError()) as http:
+        with capture_logs() as lines:
+            answer = await http.request(method, path, headers=headers)
+    (line,) = lines
+    known = {"client": "web"} if code not in {"key_missing", "key_unknown", "method_not_allowed"} else {}
+    said = {name: text for name, text in answer.json().items() if name == "detail"}
+    expected = {"event": "refused", "log_level": level, "code": code, "route": path, "method": shown}
+    assert line == expected | said | known
+
+
 async def test_a_flood_of_refusals_fills_no_disk(metrics: Metrics) -> None:
     async with _serving(metrics, RuntimeError()) as http:
         with capture_logs() as lines:
@@ -168,6 +211,12 @@ async def test_a_flood_of_refusals_fills_no_disk(metrics: Metrics) -> None:
     assert _count(metrics, "/verify/start", OTHER, 405, "method_not_allowed") == LINES + 10
 
 
+async def test_a_defect_before_any_route_is_counted_as_one(metrics: Metrics) -> None:
+    scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "state": {"metrics": metrics}}
+    await RequestMiddleware(AsyncMock(side_effect=RuntimeError()), [])(scope, AsyncMock(), AsyncMock())
+    assert _count(metrics, OTHER, OTHER, 500, "internal_error") == 1
+
+
 async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) -> None:
     async def breaks_off(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -175,13 +224,10 @@ async def test_an_answer_that_was_begun_is_not_answered_again(metrics: Metrics) 
 
     send = AsyncMock()
     scope = {"type": "http", "method": "GET", "path": "/x", "headers": [], "state": {"metrics": metrics}}
-    await RequestMiddleware(breaks_off, [])(scope, AsyncMock(), send)
+    with capture_logs() as lines:
+        await RequestMiddleware(breaks_off, [])(scope, AsyncMock(), send)
+    assert [line["log_level"] for line in lines] == ["debug"], "callers go away all the time"
     ((message,), _) = send.await_args_list[0]
     assert send.await_count == 1
     assert message["type"] == "http.response.start"
     assert [name for name, _ in message["headers"]] == [b"x-request-id"]
-
-
-def test_more_series_than_there_is_room_for_are_refused() -> None:
-    with pytest.raises(ValueError, match="raise MAX_REQUEST_SERIES"):
-        Metrics("1", None, [(f"/{nth}", "GET", "200", "") for nth in range(500)])
