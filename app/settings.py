@@ -31,7 +31,7 @@ from app.store.pipelines import Replication
 from app.verification.challenge import When
 from app.verification.errors import LastdigitsError
 from app.verification.guess_budget import GuessBudget
-from app.verification.ids import MIN_PEPPER_BYTES
+from app.verification.ids import MIN_PEPPER_BYTES, Pepper
 from app.verification.limits import MAX_CAP, Rate, Spending, cap_units, parse_country_caps, parse_rates, price_units
 from app.verification.phone import PhoneRules, parse_test_numbers
 from app.verification.policy import MAX_LIFETIME, Guard, Policy
@@ -151,7 +151,7 @@ def _test_numbers(text: str) -> Mapping[str, str]:
 
 Rates = Annotated[tuple[Rate, ...], PlainValidator(parse_rates)]
 Money = Annotated[Decimal, Field(ge=0, le=MAX_CAP, decimal_places=4, allow_inf_nan=False)]
-Pepper = Annotated[SecretStr, AfterValidator(_pepper)]
+PepperText = Annotated[SecretStr, AfterValidator(_pepper)]
 Host = Annotated[str, AfterValidator(_host)]
 Workers = Annotated[int, BeforeValidator(_workers)]
 
@@ -216,9 +216,9 @@ class Values(BaseSettings):
     redis_wait_timeout: float = _setting(0.3, "Seconds that these replicas have for that; then 503. Less than REDIS_TIMEOUT.", ge=0.001, le=30)
     key_prefix: Annotated[str, AfterValidator(_key_prefix)] = _setting(
         "{lastdigits}:", "What all keys in Redis begin with, a name in braces. Deployments that share a Redis need one each.")
-    pepper: Pepper | None = _setting(
+    pepper: PepperText | None = _setting(
         None, "The digest key: at least 32 random bytes. Made and kept beside the embedded store; else required.")
-    pepper_previous: Pepper | None = _setting(None, "The digest key before this one, during a rotation: leave it set for a day.")
+    pepper_previous: PepperText | None = _setting(None, "The digest key before this one, during a rotation: leave it set for a day.")
 
     clients_file: Path | None = _setting(None, "TOML file of the clients that may call. Required outside the sandbox.")
     trusted_proxies: Annotated[TrustedProxies, PlainValidator(TrustedProxies.parse)] = _setting(
@@ -451,6 +451,8 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
     problems += [_named(name, f"it is missing; {_MISSING[name]}") for name in missing]
     if values.pepper_previous and values.pepper is None and "pepper" not in bad:
         problems.append(_named("pepper_previous", f"it is set, but {PREFIX}PEPPER is not: set the new one too"))
+    if values.pepper and values.pepper_previous and _fingerprint(values.pepper) == _fingerprint(values.pepper_previous):
+        problems.append(_named("pepper", f"it can't be told from PEPPER_PREVIOUS, as one in 256: {_NEW_PEPPER}"))
     clients = _read(values.clients_file, lambda path: load_clients(path, policy), "clients_file", problems)
     signing_keys = _read(values.signing_keys_file, read_signing_keys, "signing_keys_file", problems)
     problems += _challenge(values) + _replication(values, embedded=directory is not None)
@@ -472,6 +474,10 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
     }
     same = {each.name: getattr(values, each.name) for each in fields(Settings) if each.name in Values.model_fields}
     return Settings(**same | own), problems
+
+
+def _fingerprint(pepper: SecretStr) -> bytes:
+    return Pepper(pepper.get_secret_value().encode()).fingerprint
 
 
 def _read(path: Path | None, read: Callable[[Path], Read], name: str, problems: list[str]) -> Read | None:

@@ -132,7 +132,8 @@ class Admission:
     ) -> None:
         self._telephone = telephone
         self._max_calls = max_calls
-        self._max_public = ceil(max_calls * public_share)
+        # With a share of nothing one is admitted all the same: its reservation is denied, and says by which limit.
+        self._max_public = max(1, ceil(max_calls * public_share))
         self._breaker = Breaker(*breaker, observe, clock)
         self._under_way: Counter[Lane] = Counter()
 

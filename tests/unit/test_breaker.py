@@ -216,3 +216,7 @@ async def test_an_open_breaker_admits_no_one_asks_no_provider_and_says_when_to_c
     admitted(admission, Lane.PUBLIC)
     assert admission.admit(Lane.TRUSTED) == ProviderUnavailable(TRIAL_WAIT)
     assert provider.calls == 1
+
+
+async def test_with_a_share_of_nothing_a_stranger_is_admitted_and_denied_by_the_limit_that_says_so() -> None:
+    admitted(Admission(Provider(), 10, 0, (0, 1), lambda _: None), Lane.PUBLIC)

@@ -285,6 +285,11 @@ def test_an_invalid_value_is_named(refused: Refused, name: str, value: str) -> N
         ({"PROVIDER_API_KEY": "ключ", "SANDBOX": "false"}, "PROVIDER_API_KEY"),
         ({"REDIS_WAIT_REPLICAS": "1", "REDIS_URL": "redis://h", "REDIS_WAIT_TIMEOUT": "1"}, "REDIS_WAIT_TIMEOUT"),
         ({"TEST_NUMBERS": "+79990000001=0000", "CODE_LENGTH": "5"}, "TEST_NUMBERS"),
+        ({"PEPPER": PEPPER, "PEPPER_PREVIOUS": PEPPER}, "PEPPER"),
+        (
+            {"PEPPER": PEPPER, "PEPPER_PREVIOUS": "another-pepper-of-the-tests-00000024"},
+            "PEPPER",
+        ),  # the same fingerprint
         ({"CHALLENGE_PROVIDER": "turnstile", "CHALLENGE_SITE_KEY": "x"}, "CHALLENGE_SECRET_KEY"),
         ({"CHALLENGE_PROVIDER": "hcaptcha", "CHALLENGE_SECRET_KEY": "x"}, "CHALLENGE_SITE_KEY"),
     ],
