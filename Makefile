@@ -17,7 +17,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # Python keeps what it has compiled, also where a container's image says otherwise: else each process of the tests would compile the service again.
 export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
-# Tests run in parallel: one process for each core, and one more, since many wait for servers to start. One that has nothing left takes from another.
+# Tests run in parallel: one process for each core, and one more, since many wait for servers to start.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((n + 1)))
 # Tests whose files each start servers of their own: a process has whole files.
 BY_FILE := -n 2 --dist loadfile
