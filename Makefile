@@ -69,8 +69,8 @@ bench: $(VENV)/.installed-dev $(VENV)/production/.installed ## Measure all that 
 	$(VENV)/production/bin/python -m bench.cost
 
 # A fifth less than the lowest ratio that docs/performance.md has.
-bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it did, against a plain route in the same run
-	BENCH_REPEATS=4 BENCH_SECONDS=2 $(PY) -m bench.throughput --floor 1.05 $(ARGS)
+bench-check: $(VENV)/.installed-dev ## Fail if a check takes a quarter more CPU than it ever did, against a plain route in the same run
+	BENCH_REPEATS=4 BENCH_SECONDS=2 $(PY) -m bench.throughput --floor 0.9 $(ARGS)
 
 # Wheels of the fuzzer are there for Linux on x86_64 only.
 FUZZ_SECONDS ?= 60
