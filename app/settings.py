@@ -477,7 +477,7 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
 
 
 def _fingerprint(pepper: SecretStr) -> bytes:
-    return Pepper(pepper.get_secret_value().encode()).fingerprint
+    return Pepper(pepper.get_secret_value().encode("utf-8", "surrogateescape")).fingerprint
 
 
 def _read(path: Path | None, read: Callable[[Path], Read], name: str, problems: list[str]) -> Read | None:
@@ -518,9 +518,8 @@ def _mode(values: Values, bad: Collection[str], sources: list[Source]) -> tuple[
     given = [name for name in _CREDENTIALS if getattr(values, name) or name in bad]
     if values.sandbox or "sandbox" in bad:
         fix = f"unset it, or set {PREFIX}SANDBOX=false for real calls"
-        return True, [
-            _named("sandbox", f"it is true, but {_these(given, 'set')}: {fix}")
-        ] if values.sandbox and given else []
+        problem = _named("sandbox", f"it is true, but {_these(given, 'set')}: {fix}")
+        return True, [problem] if values.sandbox and given else []
     if given:
         return False, _credentials(given)
     marks = [name for name in _PRODUCTION if name in bad or getattr(values, name) != Values.model_fields[name].default]

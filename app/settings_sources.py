@@ -49,7 +49,11 @@ def is_injected(name: str, value: str) -> bool:
 def environment() -> Source:
     """The environment of this process."""
     ours = {name.upper(): value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
-    return _source("environment", {name: value for name, value in ours.items() if not is_injected(name, value)})
+    # Python keeps bytes that are no UTF-8 as surrogates, which nothing can be made of later.
+    wrong = [name for name, value in ours.items() if re.search("[\ud800-\udfff]", value)]
+    problems = [f"{name}: it is not UTF-8 text: set it in UTF-8" for name in wrong]
+    given = {name: value for name, value in ours.items() if not is_injected(name, value)}
+    return _source("environment", given, problems)
 
 
 def dotenv_file(path: Path) -> Source:

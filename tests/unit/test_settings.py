@@ -125,6 +125,13 @@ def test_a_file_that_is_not_utf8_is_a_problem_with_its_name(refused: Refused, co
     assert refused() == [f"{Path.cwd()}/secrets/lastdigits_pepper: it is not UTF-8 text: save it as UTF-8"]
 
 
+def test_a_variable_that_is_not_utf8_is_a_problem_with_its_name(refused: Refused) -> None:
+    for name in ("PEPPER", "PEPPER_PREVIOUS"):
+        assert refused(**{"PEPPER": PEPPER, name: f"{PEPPER}\udcff"}, SANDBOX="true") == [
+            f"LASTDIGITS_{name}: it is not UTF-8 text: set it in UTF-8"
+        ]
+
+
 def test_a_byte_order_mark_before_a_files_text_is_skipped(load: Load, live: dict[str, str]) -> None:
     for name in ("clients.toml", "keys.json"):
         Path(name).write_bytes(BOM_UTF8 + Path(name).read_bytes())
