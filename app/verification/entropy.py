@@ -129,7 +129,7 @@ class EntropyMonitor:
         """
         waiting = self._waiting[len(code)]
         if sum(len(digests) for _, digests in waiting) < SAMPLE * RECURRENCE:
-            # Together with the others of a period: an object each would take twenty times the memory.
+            # Together with the others of a period: an object each would take some thirty times the memory.
             until = ceil((self._clock() + MAX_LIFETIME) / _PERIOD) * _PERIOD
             if not waiting or waiting[-1][0] < until:
                 waiting.append((until, bytearray()))
