@@ -5,6 +5,7 @@ proxy has no other.
 """
 
 import asyncio
+import re
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,6 +24,7 @@ READ_TIMEOUT = 10.0
 MAX_WAITING = 128
 """Connections of one address that wait for a request. Browsers behind one carrier NAT keep some open each: the oldest one makes room for the newest."""
 
+_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|$)", re.IGNORECASE)
 _OF_BODIES = {b"content-length", b"transfer-encoding"}
 _NO_BODY = {(b"content-length", b"0")}
 
@@ -88,6 +90,10 @@ class Listener(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read a piece, and refuse a head that is too large, also one behind a body. What is not complete has so much time for the rest."""
+        if b"h2c" in data and not self.in_body and not (self.in_head and self.head_bytes):
+            # The piece begins a head, and may offer HTTP/2, as Java's HttpClient does each time: httptools would read no body then.
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _OFFER.sub(b"", head) + end + rest
         self.chunk_bytes = len(data)
         self.framing_bytes += len(data)
         super().data_received(data)
