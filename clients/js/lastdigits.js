@@ -37,21 +37,26 @@ export function createClient(options) {
   const running = new Map();
 
   // A double click asks twice: both get the answer of one request.
-  function shared(path, body, act) {
+  function shared(path, body, { signal }, act) {
     const name = `${path} ${JSON.stringify(body)}`;
-    if (!running.has(name)) running.set(name, act().finally(() => running.delete(name)));
-    return running.get(name);
+    const before = running.get(name);
+    // One that was given up may take a while to end, and ends without an answer.
+    if (before && !before.signal?.aborted) return before.answer;
+    const mine = { signal, answer: act().finally(() => running.get(name) === mine && running.delete(name)) };
+    running.set(name, mine);
+    return mine.answer;
   }
 
   const actions = actionsIn(storage, `lastdigits:action:${scope}`, newKey, clock.now);
 
   function call(path, body, how) {
-    return shared(path, body, async () => {
+    return shared(path, body, how, async () => {
       const action = await actions.begin(path, body);
       try {
         const answer = await postSolving(path, body, { ...how, idempotencyKey: action.key });
         await actions.end(path);
-        return { ...answer, sentAt: action.at };
+        // A first answer that comes again counts from the first request; a new one from the request that it answers, after all waits and challenges.
+        return answer.replayed ? { ...answer, sentAt: action.at } : answer;
       } catch (error) {
         // No answer came: the call may have been placed, so a repetition must name the same action.
         if (!["network_error", "aborted", "idempotency_key_in_use"].includes(error.code)) await actions.end(path);
@@ -98,9 +103,10 @@ export function createClient(options) {
     const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
     if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
     const limit = limited(clock, signal);
+    const sentAt = clock.now();
     try {
       const answer = await send(baseUrl + path, { method: "POST", headers, body: JSON.stringify(body), signal: limit.signal });
-      return await read(answer);
+      return { ...(await read(answer)), sentAt };
     } catch (error) {
       if (error instanceof LastdigitsError) throw error;
       throw new LastdigitsError(signal?.aborted ? "aborted" : "network_error", {}, error);
@@ -118,7 +124,7 @@ export function createClient(options) {
     // A check has no Idempotency-Key: a wrong code whose answer was lost would cost a second attempt, so the person repeats it.
     check({ id, code, device }, how = {}) {
       const body = whole({ id, code, device });
-      return shared("/verify/check", body, () => postRetrying("/verify/check", body, how));
+      return shared("/verify/check", body, how, () => postRetrying("/verify/check", body, how));
     },
   };
 }

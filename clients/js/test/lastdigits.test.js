@@ -41,6 +41,19 @@ test("a double click is one request, and a later action has a key of its own", a
   assert.notEqual(service.requests[0].key, service.requests[1].key);
 });
 
+test("a request that was given up is not joined, however long it takes to end", async () => {
+  const challenge = () => problem(428, "challenge_required", { challenge: {} });
+  const service = fakeService(challenge(), answer(201, PENDING));
+  const it = client(service, { solveChallenge: () => new Promise(() => {}) });
+  const gone = new AbortController();
+  it.start(PHONE, { signal: gone.signal });
+  await new Promise((resolve) => setImmediate(resolve));
+  gone.abort();
+  const started = await Promise.race([it.start(PHONE), new Promise((resolve) => setTimeout(resolve, 500, {}))]);
+  assert.equal(started.id, "vrf_1");
+  assert.equal(service.requests[0].key, service.requests[1].key);
+});
+
 test("a reload goes on with the key of the action that was cut short", async () => {
   const storage = memoryStorage();
   const clock = fakeClock();
