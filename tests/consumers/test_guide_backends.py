@@ -104,6 +104,7 @@ def test_an_express_backend_accepts_the_widgets_form_and_a_token_once(
         form = backend.http.post("/login", data={"phone_token": token})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert backend.http.post("/login", data={"phone_token": token[:-2]}).status_code == 403
+        assert backend.http.post("/login").status_code == 403
         changes_a_number_once(backend, lambda purpose: real.of("backend", purpose))
 
 
