@@ -58,8 +58,8 @@ export function createClient(options) {
         // A first answer that comes again counts from the first request; a new one from the request that it answers, after all waits and challenges.
         return answer.replayed ? { ...answer, sentAt: action.at } : answer;
       } catch (error) {
-        // No answer came: the call may have been placed, so a repetition must name the same action.
-        if (!["network_error", "aborted", "idempotency_key_in_use"].includes(error.code)) await actions.end(path);
+        // No answer came, or it says nothing of an earlier try: the call may have been placed, so a repetition must name the same action.
+        if (!["network_error", "aborted", "idempotency_key_in_use"].includes(error.code) && !didNothing(error)) await actions.end(path);
         throw error;
       }
     });
@@ -129,13 +129,14 @@ export function createClient(options) {
   };
 }
 
+/** `call_not_placed` has used the key up: the same request would get the same answer. */
+const didNothing = ({ status, code }) => status === 503 && code !== "call_not_placed";
+
 /** Seconds until the same request may be sent again; null if it must not be. */
 function retryIn(error, attempt, idempotent) {
   if (error.code === "network_error") return idempotent ? Math.min(MAX_BACKOFF, 0.5 * 2 ** attempt) : null;
   if (error.code === "idempotency_key_in_use") return error.retryAfter ?? 1;
-  // `call_not_placed` has used the key up: the same request would get the same answer.
-  const promised = error.status === 503 && error.code !== "call_not_placed" && error.retryAfter !== null;
-  return promised && error.retryAfter <= MAX_WAIT ? Math.max(error.retryAfter, 0.5) : null;
+  return didNothing(error) && error.retryAfter !== null && error.retryAfter <= MAX_WAIT ? Math.max(error.retryAfter, 0.5) : null;
 }
 
 async function read(answer) {

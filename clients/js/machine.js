@@ -13,7 +13,7 @@ const MAX_DEVICES = 5;
 // After these there is nothing left to check.
 const ENDING = new Set(["attempts_exhausted", "already_used", "verification_not_found", "expired", "canceled", "failed"]);
 
-const IDLE = { checking: false, solving: false, slow: false, retrying: false, problem: null };
+const IDLE = { checking: false, resending: false, solving: false, slow: false, retrying: false, problem: null };
 
 const FIRST = {
   ...IDLE,
@@ -23,7 +23,6 @@ const FIRST = {
   codeLength: null,
   attemptsLeft: null,
   calls: 0,
-  resending: false,
   result: null,
   askedAt: 0,
   expiresAt: 0,
@@ -61,7 +60,7 @@ export function createVerification(client, options = {}) {
 
   function persist() {
     if (!["calling", "code"].includes(state.step)) return void storage.removeItem(slot);
-    storage.setItem(slot, JSON.stringify({ ...state, ...IDLE, purpose }));
+    storage.setItem(slot, JSON.stringify({ ...state, ...IDLE, resending: state.resending, purpose }));
   }
 
   function tick() {
@@ -74,7 +73,7 @@ export function createVerification(client, options = {}) {
 
   function end(problem) {
     current.abort();
-    set({ ...IDLE, step: "ended", resending: false, problem, waitUntil: wait(problem) });
+    set({ ...IDLE, step: "ended", problem, waitUntil: wait(problem) });
   }
 
   const wait = (problem) => (problem.retryAfter ? clock.now() + problem.retryAfter * 1000 : 0);
@@ -119,7 +118,7 @@ export function createVerification(client, options = {}) {
     const waits = shown().waitIn > 0 && sameNumber(phone, state.phone);
     if (!["phone", "ended"].includes(state.step) || waits) return;
     if (left && sameNumber(phone, left.phone) && left.expiresAt > clock.now()) return resume(left);
-    await ask(phone, clock.now());
+    return ask(phone, clock.now());
   }
 
   async function ask(phone, askedAt) {
@@ -160,7 +159,7 @@ export function createVerification(client, options = {}) {
   function approved(answer) {
     current.abort(); // A resend that is under way has nothing more to say.
     devices.keep(answer.phone, answer.device);
-    set({ ...IDLE, step: "approved", resending: false, result: answer });
+    set({ ...IDLE, step: "approved", result: answer });
   }
 
   function refused(problem) {
@@ -173,7 +172,7 @@ export function createVerification(client, options = {}) {
 
   async function resend() {
     if (state.step !== "code" || state.resending || shown().resendIn > 0) return;
-    await callAgain(clock.now());
+    return callAgain(clock.now());
   }
 
   async function callAgain(askedAt) {
@@ -183,8 +182,7 @@ export function createVerification(client, options = {}) {
 
   function notCalled(problem) {
     // What a check that is under way did is for its own answer to say: the phone may be confirmed.
-    if (state.checking && ENDING.has(problem.code)) return set({ resending: false });
-    if (ENDING.has(problem.code)) return end(problem);
+    if (ENDING.has(problem.code)) return state.checking ? set({ resending: false }) : end(problem);
     const later = problem.retryAfter ? { resendAt: wait(problem) } : {};
     // Too early by a second: the countdown says it, no error is needed.
     set({ resending: false, problem: problem.limit === "resend_cooldown" ? null : problem, ...later });
@@ -192,7 +190,7 @@ export function createVerification(client, options = {}) {
 
   function leave() {
     current.abort();
-    left = state.step === "code" ? { ...state, ...IDLE, resending: false } : null;
+    left = state.step === "code" ? { ...state, ...IDLE } : null;
     set({ ...FIRST, phone: state.phone });
   }
 
@@ -205,7 +203,7 @@ export function createVerification(client, options = {}) {
     if (kept.step !== "code" || kept.expiresAt <= clock.now()) return set({ phone: kept.phone });
     set({ ...FIRST, ...kept, resending: false });
     // The request was sent before the page was reloaded: its Idempotency-Key gets the answer, not another call.
-    if (kept.resending && recent) await callAgain(kept.askedAt);
+    if (kept.resending && recent) return callAgain(kept.askedAt);
   }
 
   return {
@@ -247,7 +245,8 @@ function devicesIn(storage, name, now) {
   const all = async () => parsed(await storage.getItem(name)) ?? {};
   const digits = (phone) => phone.replace(/\D/g, "");
   return {
-    of: async (phone) => (await all())[digits(phone)]?.device,
+    // People also write a phone as at home: 8 999 …
+    of: async (phone) => Object.entries(await all()).find(([kept]) => sameNumber(kept, phone))?.[1].device,
     async keep(phone, device) {
       if (!device) return;
       const kept = { ...(await all()), [digits(phone)]: { device, at: now() } };

@@ -71,6 +71,18 @@ test("a reload goes on with the key of the action that was cut short", async () 
   assert.equal(started.sentAt, 1_000_000);
 });
 
+test("a refusal that did nothing does not end an action whose first answer was lost", async () => {
+  const clock = fakeClock();
+  const service = fakeService(lost(), problem(503, "store_unavailable", { retry_after: 30 }), answer(201, PENDING));
+  const it = client(service, { clock });
+  const failed = assert.rejects(it.start(PHONE), failing("store_unavailable"));
+  await clock.pass(1000);
+  await failed;
+  await clock.pass(30_000);
+  await it.start(PHONE);
+  assert.equal(service.requests[2].key, service.requests[0].key);
+});
+
 test("an action that is repeated after minutes is a new one", async () => {
   const storage = memoryStorage();
   const clock = fakeClock();

@@ -295,6 +295,16 @@ test("a device is kept with its phone and sent with the next requests", async ()
   assert.deepEqual(next.service.requests.map(({ body }) => body.device), ["dev-1", "dev-1", "dev-1", undefined]);
 });
 
+test("a device is sent for its phone, however that is written", async () => {
+  const devices = memoryStorage();
+  const first = begin([answer(201, PENDING), answer(200, APPROVED)], { devices });
+  await first.verification.start(PHONE);
+  await first.verification.check("1234");
+  const next = begin([answer(201, PENDING)], { devices });
+  await next.verification.start("8 (999) 123-45-67");
+  assert.equal(next.service.requests[0].body.device, "dev-1");
+});
+
 test("a service that knows no device is asked without it", async () => {
   const devices = memoryStorage();
   const first = begin([answer(201, PENDING), answer(200, APPROVED)], { devices });
