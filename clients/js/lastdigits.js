@@ -142,7 +142,7 @@ function retryIn(error, attempt, idempotent) {
 async function read(answer) {
   const body = await answer.text();
   const members = parsed(body);
-  if (answer.ok && members) return { ...camelCased(members), replayed: answer.headers.get("Idempotency-Replayed") === "true" };
+  if (answer.ok && members?.id) return { ...camelCased(members), replayed: answer.headers.get("Idempotency-Replayed") === "true" };
   if (!answer.ok && members?.code) throw new LastdigitsError(members.code, { status: answer.status, ...members });
   // A proxy or a captive portal answered in place of the service: what the service did is unknown, as after a lost connection.
   const lost = answer.ok || answer.status >= 500;

@@ -138,7 +138,7 @@ final class Client
     {
         for ($triesLeft = $this->retries; ; $triesLeft--) {
             [$status, $answer, $error] = $this->try($path, $options);
-            if ($status >= 200 && $status < 300 && $answer !== null) {
+            if ($status >= 200 && $status < 300 && (isset($answer['id']) || isset($answer['keys']))) {
                 return $answer;
             }
             // A proxy that says 200 in the service's place: who passes the status on would pass on a yes.

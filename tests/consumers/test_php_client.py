@@ -117,8 +117,9 @@ def test_a_service_that_is_not_there_is_a_problem(php: Php) -> None:
     assert (refused["status"], refused["problem"]) == (0, "no_answer")
 
 
-def test_a_proxy_that_says_200_in_the_services_place_is_no_answer(php: Php) -> None:
-    with answering(lambda *_: (200, b"<html>")) as url:
+@pytest.mark.parametrize("body", [b"<html>", b'{"ok": true}'], ids=str)
+def test_a_proxy_that_says_200_in_the_services_place_is_no_answer(php: Php, body: bytes) -> None:
+    with answering(lambda *_: (200, body)) as url:
         lost = php("check", at=url, id="vrf_x", code="1234")
     assert (lost["status"], lost["problem"]) == (0, "no_answer")
 

@@ -153,7 +153,9 @@ test("a service that is never content with a solution is given up", async () => 
 });
 
 test("an answer of somebody else is no success and no problem of the service", async () => {
-  await assert.rejects(client(fakeService(answer(200, "<html>Log in to the Wi-Fi"))).check({ id: "a", code: "1" }), failing("network_error"));
+  for (const foreign of ["<html>Log in to the Wi-Fi", '{"ok": true}', "[]"]) {
+    await assert.rejects(client(fakeService(answer(200, foreign))).check({ id: "a", code: "1" }), failing("network_error"));
+  }
   await assert.rejects(client(fakeService(answer(403, "<html>Forbidden"))).check({ id: "a", code: "1" }), failing("unexpected_answer"));
 });
 
