@@ -2,13 +2,14 @@
 
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from lastdigits_client import AsyncClient, Client, NoAnswer, Problem, TokenRefused, TokenVerifier
 
 from tests.consumers.conftest import RealTokens
 from tests.consumers.issuer import PHONE, Issuer
-from tests.consumers.loopback import answering, losing
+from tests.consumers.loopback import answering, listening, losing
 from tests.harness import Service, Simulator, wait_out_the_cooldown, wrong
 
 
@@ -120,6 +121,19 @@ def test_a_proxy_that_says_200_in_the_services_place_is_no_answer(service: Servi
         with pytest.raises(NoAnswer):
             client.start(PHONE)
     assert lost.value.sent
+
+
+def test_an_answer_that_can_t_be_unpacked_is_no_answer() -> None:
+    class Broken(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the base class calls it so
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"none")
+
+    with listening(Broken) as url, Client(url, "sk_none") as client, pytest.raises(NoAnswer):
+        client.redeem("token")
 
 
 @pytest.mark.parametrize("key", ["x\r\nHost: y", "\u043a\u043b\u044e\u0447"], ids=repr)

@@ -56,14 +56,14 @@ class _Call(Generic[A]):
         headers = {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
         return {"method": self.method, "url": self.path, "json": self.body, "headers": headers}
 
-    def judge(self, outcome: httpx2.Response | httpx2.TransportError, tries_left: int) -> A | float:
+    def judge(self, outcome: httpx2.Response | httpx2.RequestError, tries_left: int) -> A | float:
         """The answer, or the seconds to wait before the same request is sent again.
 
         Raises:
             Problem: the service refused, or something else did.
             NoAnswer: no answer came, or something else answered with a 2xx.
         """
-        if isinstance(outcome, httpx2.TransportError):
+        if isinstance(outcome, httpx2.RequestError):
             return self._unanswered(tries_left, sent=not isinstance(outcome, _NEVER_SENT), cause=outcome)
         try:
             body = outcome.json()
@@ -168,10 +168,10 @@ class Client:
             time.sleep(result)
         return result
 
-    def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.TransportError:
+    def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.RequestError:
         try:
             return self._http.request(**call.sent_as())
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error
 
 
@@ -223,8 +223,8 @@ class AsyncClient:
             await asyncio.sleep(result)
         return result
 
-    async def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.TransportError:
+    async def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.RequestError:
         try:
             return await self._http.request(**call.sent_as())
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error
