@@ -38,6 +38,13 @@ def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_pat
         )
 
 
+def test_a_fastapi_backend_says_that_the_service_is_away(sandbox: Sandbox, tmp_path: Path) -> None:
+    away = sandbox.trust() | {"VERIFY_URL": "http://127.0.0.1:9"}
+    with python_backend("fastapi", shown("fastapi-backend"), tmp_path, away) as backend:
+        answer = backend.http.post("/code", params={"id": "vrf_x", "digits": "1234"})
+    assert (answer.status_code, answer.json()["detail"]["code"]) == (503, "no_answer")
+
+
 @pytest.mark.node
 def test_an_express_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
     with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust()) as backend:
