@@ -27,7 +27,7 @@ const style = {
   setup({ onLoad }) {
     onLoad({ filter: /\.css$/ }, async ({ path }) => {
       const plain = (await readFile(path, "utf8")).replace(/\/\*[^]*?\*\//g, "");
-      return { contents: plain.replace(/\s+/g, " ").replace(/\s*([{};,])\s*/g, "$1").replace(/;}/g, "}").trim(), loader: "text" };
+      return { contents: plain.replace(/\s+/g, " ").replace(/\s*([{};,>!])\s*/g, "$1").replace(/: /g, ":").replace(/;}/g, "}").replace(/\b0\./g, ".").trim(), loader: "text" };
     });
   },
 };

@@ -45,11 +45,15 @@ export function lastDigitsAt(text, count) {
 }
 
 function groupsIn(text) {
-  let plain = text.normalize("NFKC").replace(/\p{Cf}/gu, "").replace(/[*_•]/g, "").replace(/[\u2010-\u2012]/g, "-");
-  plain = plain.replace(/\p{Nd}/gu, (digit) => (/\d/.test(digit) ? digit : String(valueOf(digit))));
-  plain = plain.replace(/\u00a0|\u202f/g, " ");
+  let plain = plainText(text).replace(/[*_•]/g, "").replace(/[\u2010-\u2012]/g, "-").replace(/\u00a0|\u202f/g, " ");
   for (const noise of NOISE) plain = plain.replace(noise, ";");
   return Array.from(plain.matchAll(GROUP), (match) => digitsOf(match[0], plain.slice(match.index + match[0].length)));
+}
+
+/** A text without what is not seen, with its digits as 0 to 9, whatever script they are of. */
+export function plainText(text) {
+  const plain = text.normalize("NFKC").replace(/\p{Cf}/gu, "");
+  return plain.replace(/\p{Nd}/gu, (digit) => (/\d/.test(digit) ? digit : String(valueOf(digit))));
 }
 
 /** The value of a decimal digit of any script: each script's ten digits follow each other. */

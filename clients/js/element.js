@@ -59,12 +59,13 @@ export class PhoneVerify extends HTMLElement {
     this.#allow();
     if (this.getAttribute("phone")) this.#view.phone.value = this.getAttribute("phone");
     this.#speak();
-    this.#begin();
+    if (this.step !== "approved") this.#begin();
   }
 
   disconnectedCallback() {
     removeEventListener("online", this.#draw);
     removeEventListener("offline", this.#draw);
+    if (this.step === "approved") return; // What is only moved keeps its token.
     this.#verification?.dispose();
     this.#verification = null;
   }

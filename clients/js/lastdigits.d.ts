@@ -62,7 +62,7 @@ export interface Pending {
   resendIn: number | null;
   /** Whether the answer is a repeated one: no other call was placed. */
   replayed: boolean;
-  /** When the action was first sent, by this device's clock: milliseconds. */
+  /** When the request was sent that this answers; of a repeated answer, when the action began. By this device's clock: milliseconds. */
   sentAt: number;
 }
 

@@ -37,24 +37,29 @@ export function createClient(options) {
   const running = new Map();
 
   // A double click asks twice: both get the answer of one request.
-  function shared(path, body, act) {
+  function shared(path, body, { signal }, act) {
     const name = `${path} ${JSON.stringify(body)}`;
-    if (!running.has(name)) running.set(name, act().finally(() => running.delete(name)));
-    return running.get(name);
+    const before = running.get(name);
+    // One that was given up may take a while to end, and ends without an answer.
+    if (before && !before.signal?.aborted) return before.answer;
+    const mine = { signal, answer: act().finally(() => running.get(name) === mine && running.delete(name)) };
+    running.set(name, mine);
+    return mine.answer;
   }
 
   const actions = actionsIn(storage, `lastdigits:action:${scope}`, newKey, clock.now);
 
   function call(path, body, how) {
-    return shared(path, body, async () => {
+    return shared(path, body, how, async () => {
       const action = await actions.begin(path, body);
       try {
         const answer = await postSolving(path, body, { ...how, idempotencyKey: action.key });
         await actions.end(path);
-        return { ...answer, sentAt: action.at };
+        // A first answer that comes again counts from the first request; a new one from the request that it answers, after all waits and challenges.
+        return answer.replayed ? { ...answer, sentAt: action.at } : answer;
       } catch (error) {
-        // No answer came: the call may have been placed, so a repetition must name the same action.
-        if (!["network_error", "aborted", "idempotency_key_in_use"].includes(error.code)) await actions.end(path);
+        // No answer came, or it says nothing of an earlier try: the call may have been placed, so a repetition must name the same action.
+        if (!["network_error", "aborted", "idempotency_key_in_use"].includes(error.code) && !didNothing(error)) await actions.end(path);
         throw error;
       }
     });
@@ -98,9 +103,10 @@ export function createClient(options) {
     const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
     if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
     const limit = limited(clock, signal);
+    const sentAt = clock.now();
     try {
       const answer = await send(baseUrl + path, { method: "POST", headers, body: JSON.stringify(body), signal: limit.signal });
-      return await read(answer);
+      return { ...(await read(answer)), sentAt };
     } catch (error) {
       if (error instanceof LastdigitsError) throw error;
       throw new LastdigitsError(signal?.aborted ? "aborted" : "network_error", {}, error);
@@ -118,24 +124,25 @@ export function createClient(options) {
     // A check has no Idempotency-Key: a wrong code whose answer was lost would cost a second attempt, so the person repeats it.
     check({ id, code, device }, how = {}) {
       const body = whole({ id, code, device });
-      return shared("/verify/check", body, () => postRetrying("/verify/check", body, how));
+      return shared("/verify/check", body, how, () => postRetrying("/verify/check", body, how));
     },
   };
 }
+
+/** `call_not_placed` has used the key up: the same request would get the same answer. */
+const didNothing = ({ status, code }) => status === 503 && code !== "call_not_placed";
 
 /** Seconds until the same request may be sent again; null if it must not be. */
 function retryIn(error, attempt, idempotent) {
   if (error.code === "network_error") return idempotent ? Math.min(MAX_BACKOFF, 0.5 * 2 ** attempt) : null;
   if (error.code === "idempotency_key_in_use") return error.retryAfter ?? 1;
-  // `call_not_placed` has used the key up: the same request would get the same answer.
-  const promised = error.status === 503 && error.code !== "call_not_placed" && error.retryAfter !== null;
-  return promised && error.retryAfter <= MAX_WAIT ? Math.max(error.retryAfter, 0.5) : null;
+  return didNothing(error) && error.retryAfter !== null && error.retryAfter <= MAX_WAIT ? Math.max(error.retryAfter, 0.5) : null;
 }
 
 async function read(answer) {
   const body = await answer.text();
   const members = parsed(body);
-  if (answer.ok && members) return { ...camelCased(members), replayed: answer.headers.get("Idempotency-Replayed") === "true" };
+  if (answer.ok && members?.id) return { ...camelCased(members), replayed: answer.headers.get("Idempotency-Replayed") === "true" };
   if (!answer.ok && members?.code) throw new LastdigitsError(members.code, { status: answer.status, ...members });
   // A proxy or a captive portal answered in place of the service: what the service did is unknown, as after a lost connection.
   const lost = answer.ok || answer.status >= 500;

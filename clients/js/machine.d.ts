@@ -54,7 +54,7 @@ export interface Verification {
   changePhone(): void;
   /** The person edits the phone: the last problem no longer holds. */
   edit(): void;
-  /** Go on with what the storage keeps. */
+  /** Go on with what the storage keeps for this purpose. A call whose answer is missing is asked for again under its key, within two minutes. */
   restore(): Promise<void>;
   reset(): void;
   /** Stop timers and requests; what is pending stays in the storage. */

@@ -7,26 +7,24 @@
 import { findDigits } from "./digits.js";
 import { memoryStorage, systemClock } from "./lastdigits.js";
 
-const RESUME_WITHIN = 120_000; // Milliseconds: a start that a reload cut short is resumed; the client keeps its Idempotency-Key as long.
+const RESUME_WITHIN = 110_000; // Milliseconds: a call that a reload cut short is asked for again; the client keeps its Idempotency-Key a little longer.
 const MAX_DEVICES = 5;
 
 // After these there is nothing left to check.
 const ENDING = new Set(["attempts_exhausted", "already_used", "verification_not_found", "expired", "canceled", "failed"]);
 
+const IDLE = { checking: false, resending: false, solving: false, slow: false, retrying: false, problem: null };
+
 const FIRST = {
+  ...IDLE,
   step: "phone",
   phone: "",
   id: null,
   codeLength: null,
   attemptsLeft: null,
   calls: 0,
-  checking: false,
-  resending: false,
-  solving: false,
-  slow: false,
-  retrying: false,
-  problem: null,
   result: null,
+  askedAt: 0,
   expiresAt: 0,
   resendAt: 0,
   waitUntil: 0,
@@ -48,7 +46,7 @@ export function createVerification(client, options = {}) {
 
   function shown() {
     const seconds = (until) => Math.max(0, Math.ceil((until - clock.now()) / 1000));
-    const { expiresAt, resendAt, waitUntil, ...plain } = state;
+    const { askedAt, expiresAt, resendAt, waitUntil, ...plain } = state;
     return Object.freeze({ ...plain, expiresIn: seconds(expiresAt), resendIn: seconds(resendAt), waitIn: seconds(waitUntil) });
   }
 
@@ -61,22 +59,21 @@ export function createVerification(client, options = {}) {
   }
 
   function persist() {
-    const { step, phone, id, codeLength, attemptsLeft, calls, resending, expiresAt, resendAt } = state;
-    if (step !== "calling" && step !== "code") return void storage.removeItem(slot);
-    const at = clock.now();
-    storage.setItem(slot, JSON.stringify({ step, phone, id, codeLength, attemptsLeft, calls, resending, expiresAt, resendAt, at }));
+    if (!["calling", "code"].includes(state.step)) return void storage.removeItem(slot);
+    storage.setItem(slot, JSON.stringify({ ...state, ...IDLE, resending: state.resending, purpose }));
   }
 
   function tick() {
     clock.clearTimeout(ticking);
     const ends = [state.waitUntil, ...(state.step === "code" ? [state.expiresAt, state.resendAt] : [])].filter((end) => end > clock.now());
-    const expired = state.step === "code" && !state.checking && state.expiresAt <= clock.now();
+    const expired = state.step === "code" && !state.checking && !state.resending && state.expiresAt <= clock.now();
     if (expired) ticking = clock.setTimeout(() => end({ code: "expired" }), 0);
     else if (ends.length) ticking = clock.setTimeout(() => set({}), Math.min(...ends.map((end) => (end - clock.now()) % 1000 || 1000)));
   }
 
   function end(problem) {
-    set({ step: "ended", checking: false, resending: false, problem, waitUntil: wait(problem) });
+    current.abort();
+    set({ ...IDLE, step: "ended", problem, waitUntil: wait(problem) });
   }
 
   const wait = (problem) => (problem.retryAfter ? clock.now() + problem.retryAfter * 1000 : 0);
@@ -121,8 +118,12 @@ export function createVerification(client, options = {}) {
     const waits = shown().waitIn > 0 && sameNumber(phone, state.phone);
     if (!["phone", "ended"].includes(state.step) || waits) return;
     if (left && sameNumber(phone, left.phone) && left.expiresAt > clock.now()) return resume(left);
+    return ask(phone, clock.now());
+  }
+
+  async function ask(phone, askedAt) {
     current = new AbortController();
-    set({ ...FIRST, step: "calling", phone });
+    set({ ...FIRST, step: "calling", phone, askedAt });
     await run((how) => known(client.start, { phone, purpose, codeLength: options.codeLength }, how), {
       done: called,
       failed: (problem) => set({ step: "phone", problem, waitUntil: wait(problem) }),
@@ -156,8 +157,9 @@ export function createVerification(client, options = {}) {
   }
 
   function approved(answer) {
+    current.abort(); // A resend that is under way has nothing more to say.
     devices.keep(answer.phone, answer.device);
-    set({ step: "approved", checking: false, problem: null, result: answer });
+    set({ ...IDLE, step: "approved", result: answer });
   }
 
   function refused(problem) {
@@ -170,16 +172,17 @@ export function createVerification(client, options = {}) {
 
   async function resend() {
     if (state.step !== "code" || state.resending || shown().resendIn > 0) return;
-    await callAgain();
+    return callAgain(clock.now());
   }
 
-  async function callAgain() {
-    set({ resending: true, problem: null });
+  async function callAgain(askedAt) {
+    set({ resending: true, problem: null, askedAt });
     await run((how) => known(client.resend, { id: state.id }, how), { done: called, failed: notCalled });
   }
 
   function notCalled(problem) {
-    if (ENDING.has(problem.code)) return end(problem);
+    // What a check that is under way did is for its own answer to say: the phone may be confirmed.
+    if (ENDING.has(problem.code)) return state.checking ? set({ resending: false }) : end(problem);
     const later = problem.retryAfter ? { resendAt: wait(problem) } : {};
     // Too early by a second: the countdown says it, no error is needed.
     set({ resending: false, problem: problem.limit === "resend_cooldown" ? null : problem, ...later });
@@ -187,18 +190,20 @@ export function createVerification(client, options = {}) {
 
   function leave() {
     current.abort();
-    left = state.step === "code" ? { ...state, checking: false, resending: false, problem: null } : null;
+    left = state.step === "code" ? { ...state, ...IDLE } : null;
     set({ ...FIRST, phone: state.phone });
   }
 
   async function restore() {
     const kept = parsed(await storage.getItem(slot));
-    if (!kept || state.step !== "phone") return;
-    if (kept.step === "calling" && clock.now() - kept.at < RESUME_WITHIN) return start(kept.phone);
+    // Another page of the site may have asked for something else: its token would be refused here.
+    if (!kept || kept.purpose !== purpose || state.step !== "phone") return;
+    const recent = clock.now() - kept.askedAt < RESUME_WITHIN;
+    if (kept.step === "calling" && recent) return ask(kept.phone, kept.askedAt);
     if (kept.step !== "code" || kept.expiresAt <= clock.now()) return set({ phone: kept.phone });
     set({ ...FIRST, ...kept, resending: false });
     // The request was sent before the page was reloaded: its Idempotency-Key gets the answer, not another call.
-    if (kept.resending) await callAgain();
+    if (kept.resending && recent) return callAgain(kept.askedAt);
   }
 
   return {
@@ -240,7 +245,8 @@ function devicesIn(storage, name, now) {
   const all = async () => parsed(await storage.getItem(name)) ?? {};
   const digits = (phone) => phone.replace(/\D/g, "");
   return {
-    of: async (phone) => (await all())[digits(phone)]?.device,
+    // People also write a phone as at home: 8 999 …
+    of: async (phone) => Object.entries(await all()).find(([kept]) => sameNumber(kept, phone))?.[1].device,
     async keep(phone, device) {
       if (!device) return;
       const kept = { ...(await all()), [digits(phone)]: { device, at: now() } };

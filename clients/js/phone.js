@@ -1,6 +1,7 @@
 // Groups a phone number as it is typed. Whether it is one is for the service to say.
 
 import BUILT_IN from "./countries.json" with { type: "json" };
+import { plainText } from "./digits.js";
 
 const MAX_DIGITS = 15;
 let known = BUILT_IN; // Calling code | pattern | prefix at home | first digits of mobile numbers (make_countries.py).
@@ -33,7 +34,7 @@ export function country(region) {
  * @returns {{region: string | null, digits: string}} the country, and the digits behind its calling code; no country: all digits of a foreign number
  */
 export function readPhone(text, region, allowed) {
-  const plain = text.normalize("NFKC").replace(/\p{Cf}/gu, "").trim();
+  const plain = plainText(text).trim();
   const digits = plain.replace(/\D/g, "").slice(0, MAX_DIGITS);
   if (/^(?:\+|00)/.test(plain)) return international(digits.replace(/^00/, ""), region, allowed);
   return national(digits, region, allowed);

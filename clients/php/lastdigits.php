@@ -52,6 +52,9 @@ final class Client
         private readonly int $timeout = 30,
         private readonly int $retries = 2,
     ) {
+        if (!\preg_match('/^[!-~]+$/D', $key)) {
+            throw new \ValueError('The key has a line break, a space or another character that no key has.');
+        }
     }
 
     /**
@@ -77,7 +80,7 @@ final class Client
      *
      * @return array<string, mixed> `phone`, `token`, `device` …
      */
-    public function check(string $id, string $code, ?string $clientIp = null, array $more = []): array
+    public function check(string $id, #[\SensitiveParameter] string $code, ?string $clientIp = null, array $more = []): array
     {
         return $this->post('/verify/check', ['id' => $id, 'code' => $code, 'client_ip' => $clientIp] + $more);
     }
@@ -96,7 +99,7 @@ final class Client
      * @throws TokenRefused the token is not valid, or was accepted before
      * @throws Problem the service refused for another reason, or did not answer: take it for a no
      */
-    public function redeem(string $token, string $purpose, bool $acceptTest = false): string
+    public function redeem(#[\SensitiveParameter] string $token, string $purpose, bool $acceptTest = false): string
     {
         try {
             $redeemed = $this->post('/verify/redeem', ['token' => $token]);
@@ -115,39 +118,45 @@ final class Client
         return $this->send('/.well-known/jwks.json', [], null, true);
     }
 
-    private function post(string $path, array $body, ?string $idempotencyKey = null): array
+    private function post(string $path, #[\SensitiveParameter] array $body, ?string $idempotencyKey = null): array
     {
         $given = \array_filter($body, static fn ($value) => $value !== null);
         $json = \json_encode($given, \JSON_THROW_ON_ERROR | \JSON_INVALID_UTF8_SUBSTITUTE);
         $headers = ['Content-Type: application/json', "Authorization: Bearer $this->key"];
         if ($idempotencyKey !== null) {
+            // It may come from a page: a line break in it would write the rest of the request.
+            if (!\preg_match('/^[ -~]{1,255}$/D', $idempotencyKey)) {
+                throw new Problem(400, 'idempotency_key_invalid');
+            }
             $headers[] = "Idempotency-Key: $idempotencyKey";
         }
         $options = [\CURLOPT_POSTFIELDS => $json, \CURLOPT_HTTPHEADER => $headers];
         return $this->send($path, $options, $idempotencyKey, $idempotencyKey !== null);
     }
 
-    private function send(string $path, array $options, ?string $idempotencyKey, bool $repeatable): array
+    private function send(string $path, #[\SensitiveParameter] array $options, ?string $idempotencyKey, bool $repeatable): array
     {
         for ($triesLeft = $this->retries; ; $triesLeft--) {
             [$status, $answer, $error] = $this->try($path, $options);
-            if ($status >= 200 && $status < 300 && $answer !== null) {
+            if ($status >= 200 && $status < 300 && (isset($answer['id']) || isset($answer['keys']))) {
                 return $answer;
             }
-            $problem = $error ? 'no_answer' : (string) ($answer['code'] ?? 'unexpected_answer');
+            // A proxy that says 200 in the service's place: who passes the status on would pass on a yes.
+            $lost = $error || $status < 300;
+            $problem = $lost ? 'no_answer' : (string) ($answer['code'] ?? 'unexpected_answer');
             $wait = $answer['retry_after'] ?? null;
-            $again = $error
+            $again = $lost
                 ? $repeatable || \in_array($error, self::NEVER_SENT, true)
                 : \in_array($problem, self::NOTHING_DONE, true) && $wait <= self::MAX_WAIT;
             if (!$triesLeft || !$again) {
-                throw new Problem($status, $problem, $wait, $answer ?? [], $idempotencyKey);
+                throw new Problem($lost ? 0 : $status, $problem, $wait, $answer ?? [], $idempotencyKey);
             }
             \usleep((int) (($wait ?? 0.5) * 1_000_000));
         }
     }
 
     /** @return array{int, ?array<string, mixed>, int} status, body, curl's error */
-    private function try(string $path, array $options): array
+    private function try(string $path, #[\SensitiveParameter] array $options): array
     {
         $curl = \curl_init(\rtrim($this->url, '/') . $path);
         \curl_setopt_array($curl, $options + [
@@ -177,7 +186,7 @@ const LEEWAY = 10;
  * @throws TokenRefused for whatever reason: answer all of them the same way
  */
 function verifiedPhone(
-    string $token,
+    #[\SensitiveParameter] string $token,
     string $purpose,
     array $keys,
     string $issuer,
@@ -206,7 +215,7 @@ function verifiedPhone(
  * @return array{array<string, mixed>, array<string, mixed>}
  * @throws TokenRefused
  */
-function signedParts(string $token, array $keys, string $algorithm): array
+function signedParts(#[\SensitiveParameter] string $token, array $keys, string $algorithm): array
 {
     $parts = \explode('.', $token);
     $decoded = \array_map(decoded(...), $parts);

@@ -277,6 +277,17 @@ def test_removed_in_mid_flight(visit: Open, shop: Shop) -> None:
     assert shop.simulator.count(phone) == 1
 
 
+def test_moved_on_the_page_it_keeps_its_token(visit: Open, shop: Shop) -> None:
+    someone = visit(shop.write())
+    someone.approve(shop.code(someone.start()))
+    token = someone.token()
+    someone.page.evaluate("document.forms.order.append(document.querySelector('phone-verify'))")
+    assert someone.token() == token
+    assert someone.page.evaluate("new FormData(document.forms.order).get('phone_token')") == token
+    someone.widget.evaluate("element => element.reset()")
+    someone.start()
+
+
 def test_a_challenge_is_solved_with_and_without_a_worker(visit: Open, simulator: Simulator, tmp_path: Path) -> None:
     with shop_at(tmp_path, simulator, CHALLENGE="always") as shop:
         for workers in (True, False):

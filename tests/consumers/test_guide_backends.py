@@ -38,6 +38,13 @@ def test_a_fastapi_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_pat
         )
 
 
+def test_a_fastapi_backend_says_that_the_service_is_away(sandbox: Sandbox, tmp_path: Path) -> None:
+    away = sandbox.trust() | {"VERIFY_URL": "http://127.0.0.1:9"}
+    with python_backend("fastapi", shown("fastapi-backend"), tmp_path, away) as backend:
+        answer = backend.http.post("/code", params={"id": "vrf_x", "digits": "1234"})
+    assert (answer.status_code, answer.json()["detail"]["code"]) == (503, "no_answer")
+
+
 @pytest.mark.node
 def test_an_express_backend_starts_and_checks_by_itself(sandbox: Sandbox, tmp_path: Path, modules: Path) -> None:
     with node_backend(shown("express-backend"), tmp_path, modules, sandbox.trust()) as backend:
@@ -104,6 +111,7 @@ def test_an_express_backend_accepts_the_widgets_form_and_a_token_once(
         form = backend.http.post("/login", data={"phone_token": token})
         assert (form.status_code, form.json()) == (200, {"phone": phone})
         assert backend.http.post("/login", data={"phone_token": token[:-2]}).status_code == 403
+        assert backend.http.post("/login").status_code == 403
         changes_a_number_once(backend, lambda purpose: real.of("backend", purpose))
 
 

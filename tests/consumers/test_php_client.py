@@ -10,7 +10,7 @@ import pytest
 
 from tests.consumers.conftest import RealTokens
 from tests.consumers.issuer import FORGERIES, PHONE, Issuer, signature
-from tests.consumers.loopback import losing
+from tests.consumers.loopback import answering, losing
 from tests.consumers.page import run
 from tests.harness import ROOT, Service, Simulator, wait_out_the_cooldown, wrong
 
@@ -30,6 +30,21 @@ try {
     echo json_encode(get_object_vars($problem) + ['refused' => 'Problem']);
 } catch (Lastdigits\\TokenRefused $refused) {
     echo json_encode(['refused' => 'TokenRefused']);
+}
+"""
+
+_TRACE = """<?php
+require $argv[1];
+$client = new Lastdigits\\Client('http://127.0.0.1:9', 'sk_hidden', retries: 0);
+foreach ([fn () => $client->check('vrf_x', 'code_hidden'), fn () => $client->redeem('token_hidden', 'login'),
+    fn () => Lastdigits\\verifiedPhone('token_hidden', 'login', [], 'lastdigits', 'shop')] as $call) {
+    try {
+        $call();
+    } catch (RuntimeException $error) {
+        foreach ($error->getTrace() as $frame) {
+            echo json_encode($frame['args'] ?? []);
+        }
+    }
 }
 """
 
@@ -100,6 +115,28 @@ def test_a_lost_action_is_continued_by_its_key(php: Php, service: Service, simul
 def test_a_service_that_is_not_there_is_a_problem(php: Php) -> None:
     refused = php("check", at="http://127.0.0.1:9", options={"retries": 1}, id="vrf_x", code="1234")
     assert (refused["status"], refused["problem"]) == (0, "no_answer")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"ok": true}'], ids=str)
+def test_a_proxy_that_says_200_in_the_services_place_is_no_answer(php: Php, body: bytes) -> None:
+    with answering(lambda *_: (200, body)) as url:
+        lost = php("check", at=url, id="vrf_x", code="1234")
+    assert (lost["status"], lost["problem"]) == (0, "no_answer")
+
+
+def test_an_idempotency_key_can_t_write_a_request_of_its_own(php: Php) -> None:
+    own = 'x\r\n\r\n{"phone": "+79990000000", "purpose": "login"}'
+    refused = php("start", at="http://127.0.0.1:9", phone=PHONE, purpose="login", idempotencyKey=own)
+    assert (refused["status"], refused["problem"]) == (400, "idempotency_key_invalid")
+
+
+def test_a_trace_with_arguments_has_no_key_code_or_token(tmp_path: Path) -> None:
+    """Reporters of errors collect the arguments of each call. PHP 8.2 hides those that are marked."""
+    script = tmp_path / "trace.php"
+    script.write_text(_TRACE, "utf-8")
+    trace = run("php", "-d", "zend.exception_ignore_args=0", script, FILE, cwd=tmp_path)
+    assert "vrf_x" in trace
+    assert [word for word in ("sk_hidden", "code_hidden", "token_hidden") if word in trace] == []
 
 
 def test_the_keys_are_those_that_sign(php: Php, service: Service) -> None:

@@ -1,13 +1,15 @@
 """clients/python against the real service: its requests, and what it sends again. test_tokens.py has its check of tokens."""
 
+import traceback
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from lastdigits_client import AsyncClient, Client, NoAnswer, Problem, TokenRefused, TokenVerifier
 
 from tests.consumers.conftest import RealTokens
 from tests.consumers.issuer import PHONE, Issuer
-from tests.consumers.loopback import losing
+from tests.consumers.loopback import answering, listening, losing
 from tests.harness import Service, Simulator, wait_out_the_cooldown, wrong
 
 
@@ -109,6 +111,43 @@ def test_an_answer_of_something_else_is_a_problem(simulator: Simulator) -> None:
     with Client(simulator.url, "sk_none") as client, pytest.raises(Problem) as foreign:
         client.start(PHONE)
     assert (foreign.value.status, foreign.value.code) == (404, "unexpected_answer")
+
+
+def test_a_proxy_that_says_200_in_the_services_place_is_no_answer(service: Service) -> None:
+    """A backend that passes a problem's status on would let the person in."""
+    with answering(lambda *_: (200, b"<html>")) as url, Client(url, service.keys["backend"]) as client:
+        with pytest.raises(NoAnswer) as lost:
+            client.check("vrf_x", "1234")
+        with pytest.raises(NoAnswer):
+            client.start(PHONE)
+    assert lost.value.sent
+
+
+def test_an_answer_that_can_t_be_unpacked_is_no_answer() -> None:
+    class Broken(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the base class calls it so
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"none")
+
+    with listening(Broken) as url, Client(url, "sk_none") as client, pytest.raises(NoAnswer):
+        client.redeem("token")
+
+
+@pytest.mark.parametrize("key", ["x\r\nHost: y", "\u043a\u043b\u044e\u0447"], ids=repr)
+def test_an_idempotency_key_that_no_header_can_have_is_the_services_problem(client: Client, key: str) -> None:
+    with pytest.raises(Problem, match="400 idempotency_key_invalid"):
+        client.start(PHONE, idempotency_key=key)
+
+
+@pytest.mark.parametrize("key", ["sk_hidden\n", " sk_hidden", "sk_hidden\u044f"], ids=repr)
+def test_a_key_that_no_header_can_have_is_refused_at_once_and_not_repeated(key: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="The key has") as refused:
+            kind("http://127.0.0.1:9", key)
+        assert "hidden" not in "".join(traceback.format_exception_only(refused.value))
 
 
 # ---- tokens

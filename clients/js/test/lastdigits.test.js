@@ -41,6 +41,19 @@ test("a double click is one request, and a later action has a key of its own", a
   assert.notEqual(service.requests[0].key, service.requests[1].key);
 });
 
+test("a request that was given up is not joined, however long it takes to end", async () => {
+  const challenge = () => problem(428, "challenge_required", { challenge: {} });
+  const service = fakeService(challenge(), answer(201, PENDING));
+  const it = client(service, { solveChallenge: () => new Promise(() => {}) });
+  const gone = new AbortController();
+  it.start(PHONE, { signal: gone.signal });
+  await new Promise((resolve) => setImmediate(resolve));
+  gone.abort();
+  const started = await Promise.race([it.start(PHONE), new Promise((resolve) => setTimeout(resolve, 500, {}))]);
+  assert.equal(started.id, "vrf_1");
+  assert.equal(service.requests[0].key, service.requests[1].key);
+});
+
 test("a reload goes on with the key of the action that was cut short", async () => {
   const storage = memoryStorage();
   const clock = fakeClock();
@@ -56,6 +69,18 @@ test("a reload goes on with the key of the action that was cut short", async () 
   assert.equal(after.requests[0].key, before.requests[0].key);
   assert.equal(started.replayed, true);
   assert.equal(started.sentAt, 1_000_000);
+});
+
+test("a refusal that did nothing does not end an action whose first answer was lost", async () => {
+  const clock = fakeClock();
+  const service = fakeService(lost(), problem(503, "store_unavailable", { retry_after: 30 }), answer(201, PENDING));
+  const it = client(service, { clock });
+  const failed = assert.rejects(it.start(PHONE), failing("store_unavailable"));
+  await clock.pass(1000);
+  await failed;
+  await clock.pass(30_000);
+  await it.start(PHONE);
+  assert.equal(service.requests[2].key, service.requests[0].key);
 });
 
 test("an action that is repeated after minutes is a new one", async () => {
@@ -128,7 +153,9 @@ test("a service that is never content with a solution is given up", async () => 
 });
 
 test("an answer of somebody else is no success and no problem of the service", async () => {
-  await assert.rejects(client(fakeService(answer(200, "<html>Log in to the Wi-Fi"))).check({ id: "a", code: "1" }), failing("network_error"));
+  for (const foreign of ["<html>Log in to the Wi-Fi", '{"ok": true}', "[]"]) {
+    await assert.rejects(client(fakeService(answer(200, foreign))).check({ id: "a", code: "1" }), failing("network_error"));
+  }
   await assert.rejects(client(fakeService(answer(403, "<html>Forbidden"))).check({ id: "a", code: "1" }), failing("unexpected_answer"));
 });
 

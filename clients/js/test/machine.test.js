@@ -94,6 +94,16 @@ test("it expires by itself", async () => {
   assert.equal(clock.pending(), 0);
 });
 
+test("the time that a challenge took is not taken from the code's", async () => {
+  const clock = fakeClock();
+  const service = fakeService(problem(428, "challenge_required", { challenge: {} }), answer(201, PENDING));
+  const solveChallenge = () => new Promise((resolve) => clock.setTimeout(() => resolve("c29sdmVk"), 200_000));
+  const verification = createVerification(createClient({ baseUrl: "https://verify.example", key: "pk_1", fetch: service.fetch, clock, solveChallenge }), { clock });
+  verification.start(PHONE);
+  await clock.pass(200_000);
+  assert.deepEqual([verification.state.step, verification.state.expiresIn], ["code", 300]);
+});
+
 test("a resend waits for its countdown, of which listeners hear each second, and starts the next one", async () => {
   const { verification, service, clock } = await pending(answer(200, { ...PENDING, resend_in: 60 }));
   await verification.resend();
@@ -183,6 +193,83 @@ for (const [name, path] of [["start", "/verify/start"], ["resend", "/verify/rese
   });
 }
 
+for (const name of ["start", "resend"]) {
+  test(`a ${name} that was cut short minutes ago is not asked for again by itself: its key is too old, and the phone would ring twice`, async () => {
+    const { storage, clock, verification } = begin([...(name === "start" ? [] : [answer(201, { ...PENDING, expires_in: 600 })]), silent(), silent()]);
+    if (name === "resend") {
+      await verification.start(PHONE);
+      await clock.pass(30_000);
+    }
+    verification[name](PHONE);
+    await clock.pass(25_000);
+    verification.dispose();
+    await clock.pass(60_000);
+    const once = begin([silent()], { storage, clock });
+    once.verification.restore();
+    await clock.pass(5000);
+    assert.equal(once.service.requests.length, 1);
+    once.verification.dispose();
+    await clock.pass(60_000);
+    const after = begin([], { storage, clock });
+    await after.verification.restore();
+    assert.deepEqual([after.service.requests.length, after.verification.state.step], [0, name === "start" ? "phone" : "code"]);
+  });
+}
+
+test("a page that asks for another purpose does not go on with what was pending", async () => {
+  const storage = memoryStorage();
+  const login = begin([answer(201, PENDING)], { storage, purpose: "login" });
+  await login.verification.start(PHONE);
+  const { clock } = login;
+  const other = begin([], { storage, clock, purpose: "change-number" });
+  await other.verification.restore();
+  assert.equal(other.verification.state.step, "phone");
+  const same = begin([], { storage, clock, purpose: "login" });
+  await same.verification.restore();
+  assert.equal(same.verification.state.step, "code");
+});
+
+for (const [name, late] of [
+  ["is answered", answer(200, PENDING)],
+  ["is refused", problem(409, "already_used")],
+]) {
+  test(`an approval stays one when a resend that was under way ${name}`, async () => {
+    let release;
+    const held = () => new Promise((resolve) => (release = () => resolve(late())));
+    const { verification, clock } = await pending(held, answer(200, APPROVED));
+    await clock.pass(30_000);
+    const resent = verification.resend();
+    await clock.pass(0);
+    await verification.check("1234");
+    release();
+    await resent;
+    assert.deepEqual([verification.state.step, verification.state.result.token], ["approved", "jwt"]);
+  });
+}
+
+test("a resend that is refused because the phone was just confirmed leaves that to the check", async () => {
+  let release;
+  const held = () => new Promise((resolve) => (release = () => resolve(answer(200, APPROVED)())));
+  const { verification, clock } = await pending(held, problem(409, "already_used"));
+  await clock.pass(30_000);
+  const checked = verification.check("1234");
+  await clock.pass(0);
+  await verification.resend();
+  release();
+  await checked;
+  assert.equal(verification.state.step, "approved");
+});
+
+test("the time does not run out while the phone is called again", async () => {
+  const { verification, clock } = await pending(silent(), answer(200, PENDING, { "Idempotency-Replayed": "true" }));
+  await clock.pass(290_000);
+  verification.resend();
+  await clock.pass(15_000);
+  assert.equal(verification.state.step, "code");
+  await clock.pass(10_000);
+  assert.deepEqual([verification.state.step, verification.state.resending], ["code", false]);
+});
+
 test("what expired while the page was closed is not shown", async () => {
   const { storage, clock, verification } = await pending();
   verification.dispose();
@@ -206,6 +293,16 @@ test("a device is kept with its phone and sent with the next requests", async ()
   next.verification.changePhone();
   await next.verification.start("+79990000000");
   assert.deepEqual(next.service.requests.map(({ body }) => body.device), ["dev-1", "dev-1", "dev-1", undefined]);
+});
+
+test("a device is sent for its phone, however that is written", async () => {
+  const devices = memoryStorage();
+  const first = begin([answer(201, PENDING), answer(200, APPROVED)], { devices });
+  await first.verification.start(PHONE);
+  await first.verification.check("1234");
+  const next = begin([answer(201, PENDING)], { devices });
+  await next.verification.start("8 (999) 123-45-67");
+  assert.equal(next.service.requests[0].body.device, "dev-1");
 });
 
 test("a service that knows no device is asked without it", async () => {

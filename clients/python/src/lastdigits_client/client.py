@@ -56,32 +56,40 @@ class _Call(Generic[A]):
         headers = {"Idempotency-Key": self.idempotency_key} if self.idempotency_key else {}
         return {"method": self.method, "url": self.path, "json": self.body, "headers": headers}
 
-    def judge(self, outcome: httpx2.Response | httpx2.TransportError, tries_left: int) -> A | float:
+    def judge(self, outcome: httpx2.Response | httpx2.RequestError, tries_left: int) -> A | float:
         """The answer, or the seconds to wait before the same request is sent again.
 
         Raises:
-            Problem: the service refused, or something else answered.
-            NoAnswer: no answer came.
+            Problem: the service refused, or something else did.
+            NoAnswer: no answer came, or something else answered with a 2xx.
         """
-        if isinstance(outcome, httpx2.TransportError):
-            sent = not isinstance(outcome, _NEVER_SENT)
-            if tries_left and (self.repeatable or not sent):
-                return 0.5
-            raise NoAnswer(sent=sent, idempotency_key=self.idempotency_key) from outcome
+        if isinstance(outcome, httpx2.RequestError):
+            return self._unanswered(tries_left, sent=not isinstance(outcome, _NEVER_SENT), cause=outcome)
         try:
             body = outcome.json()
             if outcome.is_success:
                 return self.answer.read(body)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError) as error:
+            # A proxy that says 200 in the service's place: callers who pass the status on would pass on a yes.
+            if outcome.is_success:
+                return self._unanswered(tries_left, sent=True, cause=error)
             body = None
         problem = Problem(outcome.status_code, body if isinstance(body, dict) else {}, self.idempotency_key)
         if tries_left and problem.code in _NOTHING_DONE and (problem.retry_after or 0) <= MAX_WAIT:
             return problem.retry_after or 0.5
         raise problem
 
+    def _unanswered(self, tries_left: int, *, sent: bool, cause: Exception) -> float:
+        if tries_left and (self.repeatable or not sent):
+            return 0.5
+        raise NoAnswer(sent=sent, idempotency_key=self.idempotency_key) from cause
+
 
 def _place(path: str, body: dict[str, Any]) -> _Call[Pending]:
-    return _Call(Pending, path, body, body.pop("idempotency_key", None) or str(uuid.uuid4()))
+    key = body.pop("idempotency_key", None) or str(uuid.uuid4())
+    if not (key.isascii() and key.isprintable()):  # It may come from a page, and fits into no header.
+        raise Problem(400, {"code": "idempotency_key_invalid"})
+    return _Call(Pending, path, body, key)
 
 
 def _check(body: dict[str, Any]) -> _Call[Approved]:
@@ -97,6 +105,9 @@ def _redeem(token: str) -> _Call[Redeemed]:
 
 
 def _options(base_url: str, key: str, timeout: float) -> dict[str, Any]:
+    # Else the HTTP client refuses it with each request, by an error that repeats it.
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise ValueError("The key has a line break, a space or another character that no key has.")
     # The service closes an idle connection after five seconds: this side drops it sooner.
     limits = httpx2.Limits(keepalive_expiry=2)
     return {"base_url": base_url, "headers": {"Authorization": f"Bearer {key}"}, "timeout": timeout, "limits": limits}
@@ -157,10 +168,10 @@ class Client:
             time.sleep(result)
         return result
 
-    def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.TransportError:
+    def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.RequestError:
         try:
             return self._http.request(**call.sent_as())
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error
 
 
@@ -212,8 +223,8 @@ class AsyncClient:
             await asyncio.sleep(result)
         return result
 
-    async def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.TransportError:
+    async def _try(self, call: _Call[A]) -> httpx2.Response | httpx2.RequestError:
         try:
             return await self._http.request(**call.sent_as())
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error

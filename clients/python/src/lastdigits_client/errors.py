@@ -8,10 +8,10 @@ class LastdigitsError(Exception):
 
 
 class Problem(LastdigitsError):  # noqa: N818  the API's own word
-    """The service answered with problem details (RFC 9457), or something that is not the service answered.
+    """The service answered with problem details (RFC 9457), or something that is not the service refused.
 
     Attributes:
-        status: the HTTP status.
+        status: the HTTP status, never a 2xx.
         code: what to build on (docs/errors.md); `unexpected_answer` if the answer is not the service's.
         retry_after: seconds to wait, where waiting helps.
         members: the whole answer, with `attempts_left`, `limit`, `min_code_length` and the like.
@@ -28,7 +28,7 @@ class Problem(LastdigitsError):  # noqa: N818  the API's own word
 
 
 class NoAnswer(LastdigitsError):  # noqa: N818  reads as what happened
-    """The service did not answer.
+    """The service did not answer. Something else may have, with a 2xx.
 
     Attributes:
         sent: whether the request may have been processed.
