@@ -246,7 +246,7 @@ function devicesIn(storage, name, now) {
   const digits = (phone) => phone.replace(/\D/g, "");
   return {
     // People also write a phone as at home: 8 999 …
-    of: async (phone) => Object.entries(await all()).find(([kept]) => sameNumber(kept, phone))?.[1].device,
+    of: async (phone) => Object.entries(await all()).find(([kept]) => sameNumber(kept, phone))?.[1]?.device,
     async keep(phone, device) {
       if (!device) return;
       const kept = { ...(await all()), [digits(phone)]: { device, at: now() } };
