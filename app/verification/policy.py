@@ -104,6 +104,11 @@ class Policy:
 
     def problems(self) -> list[str]:
         """What in these rules is invalid, a sentence each that names the fix; empty if nothing is."""
+        named = [("CALLS_PER_PHONE", self.calls_per_phone), ("CALLS_TOTAL", self.calls_total)]
+        if self.guard.min_conversion:
+            # Without a call of its own, the lane would find each destination suspended before its first one.
+            named.append(("FRAUD_CALLS_PER_RANGE", (Rate(self.guard.calls_per_range, _HOUR),)))
+            named.append(("FRAUD_CALLS_PER_COUNTRY", (Rate(self.guard.calls_per_country, _HOUR),)))
         checks = [
             (MIN_DIGITS <= self.code_length <= MAX_DIGITS, f"CODE_LENGTH must be {MIN_DIGITS} to {MAX_DIGITS}"),
             (30 <= self.ttl <= MAX_LIFETIME, f"VERIFICATION_TTL must be 30 to {MAX_LIFETIME} seconds"),  # noqa: PLR2004  a call takes some 20 s to arrive and be read
@@ -126,7 +131,7 @@ class Policy:
                     self.leaves_a_call(rates),
                     f"PUBLIC_SHARE={self.public_share:g} of {name} leaves the public lane no call: raise one of the two, or set PUBLIC_SHARE=0",
                 )
-                for name, rates in (("CALLS_PER_PHONE", self.calls_per_phone), ("CALLS_TOTAL", self.calls_total))
+                for name, rates in named
             ),
         ]
         problems = [sentence for holds, sentence in checks if not holds]

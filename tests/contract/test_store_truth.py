@@ -116,6 +116,14 @@ async def test_a_full_server_reserves_nothing_and_ends_what_was_reserved(world: 
     await world.place(refused.phone)
 
 
+async def test_a_key_of_another_type_under_our_names_leaves_no_half_of_a_reservation(world: World) -> None:
+    await world.server.set(world.names.key("lane"), "another program's", px=60_000)
+    before = await world.contents()
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await world.reserve(context=stranger())
+    assert await world.contents() == before
+
+
 async def test_a_store_that_is_not_safe_is_sent_no_reservation(world: World) -> None:
     pipelines: Any = None
     watch: Any = SimpleNamespace(unsafe="it evicts")

@@ -96,6 +96,8 @@ def test_a_bound_that_cant_hold_is_refused_with_what_to_change() -> None:
         ({"calls_per_phone": (Rate(201, 86400),)}, "CALLS_PER_PHONE"),
         ({"calls_per_phone": (Rate(1, 86400),)}, "PUBLIC_SHARE=0.5 of CALLS_PER_PHONE"),
         ({"calls_total": (Rate(1, 1),)}, "PUBLIC_SHARE=0.5 of CALLS_TOTAL"),
+        ({"guard": Guard(200, 1000, 1, 0.5, 0)}, "PUBLIC_SHARE=0.5 of FRAUD_CALLS_PER_RANGE"),
+        ({"guard": Guard(200, 1, 50, 0.5, 0)}, "PUBLIC_SHARE=0.5 of FRAUD_CALLS_PER_COUNTRY"),
         ({"test_numbers": {"+79990000001": "123"}}, "TEST_NUMBERS"),
     ],
 )

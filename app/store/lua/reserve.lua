@@ -57,6 +57,8 @@ end
 local limits, guards = open_limits(request.limits, request.lane), open_guards(request.lane)
 local denied = limits_deny(limits) or guards_deny(guards) or not request.test and phone_denies(phone, request.lane, request.address)
 if denied then return denied end
+-- Read before the first write, as all keys are: one of another type would stop the script half-way.
+local lane_calls = keys.lane and read_counter(keys.lane, HOUR)
 
 local number, last = tonumber(verification.calls or 0) + 1, phone.calls[#phone.calls]
 local sampled = not request.resend and not request.test and not (last and now - last.at < DAY)
@@ -84,7 +86,7 @@ end
 if level then redis.call('SET', keys.solution, 'used', 'PX', policy.challenge_lifetime) end
 count_limits(limits, call_name(number))
 count_placed(guards)
-if keys.lane then count_in(read_counter(keys.lane, HOUR), request.lane .. '_placed', 1) end
+if lane_calls then count_in(lane_calls, request.lane .. '_placed', 1) end
 claim()
 redis.call('HSET', keys.verification, 'calls', number, 'call_' .. number, string.format('%d:%d:%s:%s', now, limits.price or 0, request.address, request.network))
 if request.resend then
