@@ -452,7 +452,9 @@ def _combine(values: Values, bad: Collection[str], sources: list[Source]) -> tup
     if values.pepper_previous and values.pepper is None and "pepper" not in bad:
         problems.append(_named("pepper_previous", f"it is set, but {PREFIX}PEPPER is not: set the new one too"))
     if values.pepper and values.pepper_previous and _fingerprint(values.pepper) == _fingerprint(values.pepper_previous):
-        problems.append(_named("pepper", f"it can't be told from PEPPER_PREVIOUS, as one in 256: {_NEW_PEPPER}"))
+        problems.append(
+            _named("pepper", f"it has the same fingerprint as PEPPER_PREVIOUS, as one in 256 has: {_NEW_PEPPER}")
+        )
     clients = _read(values.clients_file, lambda path: load_clients(path, policy), "clients_file", problems)
     signing_keys = _read(values.signing_keys_file, read_signing_keys, "signing_keys_file", problems)
     problems += _challenge(values) + _replication(values, embedded=directory is not None)
