@@ -41,16 +41,21 @@ def fresh_phone() -> str:
 # ---- processes
 
 
+def environment(given: dict[str, str]) -> dict[str, str]:
+    """This process's, with `given` for its settings."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
+    return plain | {"PYTHONPATH": str(ROOT)} | given
+
+
 @contextmanager
 def running(
     arguments: list[str], environ: dict[str, str], log: Path, ready: Callable[[str], str | None]
 ) -> Iterator[tuple[Any, str]]:
     """Run a command of ours until the block ends; yields the process and what `ready` found in its output."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", *arguments],
-            env=plain | {"PYTHONPATH": str(ROOT)} | environ,
+            env=environment(environ),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=log.parent,

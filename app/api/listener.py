@@ -117,11 +117,6 @@ class Listener(HttpToolsProtocol):
         self.head_bytes = 0
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header of the head. One behind a body (a trailer) counts for nothing (RFC 9110, section 6.5.1): proxies hand on what strangers write."""
-        if self.in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """End a head, and begin its request. A ValueError stops the parser, and uvicorn calls `send_400_response`."""
         # Exact only where it may be too large: a piece can hold more than the head.
@@ -139,6 +134,8 @@ class Listener(HttpToolsProtocol):
         self._stop_timer()
         self.waiting.remove(self)
         super().on_headers_complete()
+        # The request has its list. What comes behind the body (trailers) counts for nothing (RFC 9110, section 6.5.1): proxies hand on what strangers write.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Go on with a body. What comes without any more of it, such as trailers, is bounded like a head: the parser keeps it."""

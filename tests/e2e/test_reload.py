@@ -18,7 +18,7 @@ from app.settings import load_settings
 from app.verification.signing_keys import new_signing_key, parse_signing_keys, write_signing_keys
 from tests.e2e.conftest import until
 from tests.exposition import scrape, series
-from tests.harness import MAX_START, ROOT, Service, Simulator, clients_toml, fresh_phone, serving
+from tests.harness import MAX_START, Service, Simulator, clients_toml, environment, fresh_phone, serving
 
 
 def _reload(service: Service, workers: int = 2, *, event: str = "reloaded") -> None:
@@ -144,8 +144,7 @@ def test_a_hangup_reloads_a_service_that_has_its_terminal_and_ends_one_that_lost
 ) -> None:
     terminal, its_end = os.openpty()
     settings = {"PORT": "0", "SIMULATOR_PORT": "0", "LOG_FORMAT": "json", "WORKERS": str(workers)}
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    environ = plain | {"PYTHONPATH": str(ROOT)} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
+    environ = environment({f"LASTDIGITS_{name}": value for name, value in settings.items()})
     command = [sys.executable, "-c", IN_A_TERMINAL]
     process = subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=its_end)
     try:

@@ -26,19 +26,18 @@ from app.settings import load_settings
 from app.store.embedded import embedded_server, store_directory
 from app.workers import WORKER_TIMEOUT
 from tests.e2e.conftest import Command, until
-from tests.harness import ROOT, Service, Simulator, running, serving
+from tests.harness import ROOT, Service, Simulator, environment, running, serving
 
 SANDBOX = {"LASTDIGITS_PORT": "0", "LASTDIGITS_SIMULATOR_PORT": "0", "LASTDIGITS_LOG_FORMAT": "json"}
 
 
 def _serve(cwd: Path, **settings: str) -> tuple[int, str]:
     """The exit status of a service that does not start, and what it says."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("LASTDIGITS_")}
-    environ = (
-        plain | {"PYTHONPATH": f"{cwd}:{ROOT}"} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
-    )
+    given = {"PYTHONPATH": f"{cwd}:{ROOT}"} | {f"LASTDIGITS_{name}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "app.cli", "serve"]
-    done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=environment(given), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
     return done.returncode, done.stderr
 
 
